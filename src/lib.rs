@@ -1,0 +1,5 @@
+//! placeholder
+pub mod arch;
+pub mod space;
+pub mod trial;
+pub mod units;

@@ -1,0 +1,415 @@
+//! From a study file as typed to a study that cannot be wrong.
+//!
+//! Every default of a study file stands here, each with its source.
+
+use std::fmt;
+use std::path::Path;
+
+use super::study_file::{
+    DataSection, FloatSection, ModelSection, OneOrMany, QuantizeSection, SearchSection, SpaceSection,
+    StudySection, TrainSection,
+};
+use super::{
+    BatchDomain, BatchPlan, ColumnMapping, DataFormat, DataSettings, DeviceSpec, FloatDomain, ModelSettings,
+    NewModel, Precision, QuantizeSettings, Schedule, SearchSettings, Space, Study, StudyFile, StudyFileError,
+    TrainSettings,
+};
+
+/// Names of GGUF types that can be written.
+pub(crate) const GGUF_TYPES: [&str; 8] = ["f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0"];
+
+impl Study {
+    /// Checks a typed study file.
+    ///
+    /// Paths in the file are relative to the file's folder, as in Cargo; `output` alone is
+    /// relative to the working folder and defaults to `results/NAME`.
+    ///
+    /// # Errors
+    /// The first value that is out of range, with the key and what would be right.
+    pub fn check(file: &StudyFile, path: &Path) -> Result<Self, StudyFileError> {
+        let check = Check { path, folder: path.parent().unwrap_or(Path::new("")) };
+        let name = check.name(&file.study)?;
+        Ok(Self {
+            seed: file.study.seed.unwrap_or(0),
+            device: check.device(&file.study)?,
+            output: file.study.output.clone().unwrap_or_else(|| Path::new("results").join(&name)),
+            name,
+            model: check.model(&file.model)?,
+            data: check.data(&file.data)?,
+            space: check.space(&file.space)?,
+            search: check.search(&file.search)?,
+            train: check.train(&file.train)?,
+            quantize: check.quantize(&file.quantize)?,
+        })
+    }
+
+    /// The text of a study file, read and checked.
+    ///
+    /// # Errors
+    /// As [`StudyFile::parse`] and [`Study::check`].
+    pub fn from_toml(text: &str, path: &Path) -> Result<Self, StudyFileError> {
+        Self::check(&StudyFile::parse(text, path)?, path)
+    }
+}
+
+/// One study file being checked: where it is, for messages and for relative paths.
+struct Check<'a> {
+    path: &'a Path,
+    folder: &'a Path,
+}
+
+type Checked<T> = Result<T, StudyFileError>;
+
+impl Check<'_> {
+    fn wrong<T>(&self, key: &str, value: impl fmt::Display, right: &str) -> Checked<T> {
+        Err(StudyFileError {
+            file: self.path.to_owned(),
+            line: None,
+            message: format!("`{key}` is {value}"),
+            hint: Some(right.to_owned()),
+        })
+    }
+
+    fn number(&self, key: &str, value: f64, range: std::ops::RangeInclusive<f64>) -> Checked<f64> {
+        if range.contains(&value) {
+            return Ok(value);
+        }
+        self.wrong(key, value, &format!("it must lie between {} and {}", range.start(), range.end()))
+    }
+
+    fn count(&self, key: &str, value: usize, low: usize, high: usize) -> Checked<usize> {
+        if (low..=high).contains(&value) {
+            return Ok(value);
+        }
+        self.wrong(key, value, &format!("it must lie between {low} and {high}"))
+    }
+
+    fn counts(&self, key: &str, values: &OneOrMany<usize>) -> Checked<Vec<usize>> {
+        let mut sizes = many(values);
+        sizes.sort_unstable();
+        sizes.dedup();
+        if sizes.is_empty() || sizes[0] == 0 {
+            return self.wrong(
+                key,
+                format!("{sizes:?}"),
+                "give one or more sizes of at least 1, such as [8, 16]",
+            );
+        }
+        Ok(sizes)
+    }
+
+    fn name(&self, section: &StudySection) -> Checked<String> {
+        let stem = || self.path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        let name = section.name.clone().or_else(stem).unwrap_or_default();
+        let good = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if name.is_empty() || !name.chars().all(good) || name.starts_with('.') {
+            return self.wrong(
+                "study.name",
+                format!("`{name}`"),
+                "use letters, digits, `-`, `_` and `.`: it names a folder",
+            );
+        }
+        Ok(name)
+    }
+
+    fn device(&self, section: &StudySection) -> Checked<DeviceSpec> {
+        let text = section.device.as_deref().unwrap_or("cpu");
+        text.parse().or_else(|error: super::ParseDeviceError| {
+            self.wrong("study.device", format!("`{text}`"), &error.to_string())
+        })
+    }
+
+    fn model(&self, section: &ModelSection) -> Checked<ModelSettings> {
+        match (&section.source, &section.new) {
+            (Some(source), None) => Ok(ModelSettings::Folder(self.folder.join(source))),
+            (None, Some(new)) => Ok(ModelSettings::New(NewModel {
+                vocab_size: self.count("model.new.vocab_size", new.vocab_size, 260, 1 << 20)?,
+                hidden_size: self.count("model.new.hidden_size", new.hidden_size, 2, 1 << 16)?,
+                intermediate_size: self.count(
+                    "model.new.intermediate_size",
+                    new.intermediate_size,
+                    1,
+                    1 << 20,
+                )?,
+                num_hidden_layers: self.count(
+                    "model.new.num_hidden_layers",
+                    new.num_hidden_layers,
+                    1,
+                    1024,
+                )?,
+                num_attention_heads: self.count(
+                    "model.new.num_attention_heads",
+                    new.num_attention_heads,
+                    1,
+                    1024,
+                )?,
+                num_key_value_heads: new.num_key_value_heads.unwrap_or(new.num_attention_heads),
+            })),
+            _ => self.wrong(
+                "model",
+                "incomplete",
+                "give either `source = \"folder\"` or a table `[model.new]`",
+            ),
+        }
+    }
+
+    fn data(&self, section: &DataSection) -> Checked<DataSettings> {
+        let source = self.folder.join(&section.source);
+        Ok(DataSettings {
+            format: self.format(section)?,
+            source,
+            columns: self.columns(section)?,
+            // A line end is what most plain completion formats put there.
+            separator: section.separator.clone().unwrap_or_else(|| "\n".to_owned()),
+            // Long enough for most instruction data, short enough for small cards.
+            max_length: self.count("data.max_length", section.max_length.unwrap_or(512), 2, 1 << 20)?,
+            // Ten per cent each is the habit of the field for small sets.
+            validation_fraction: self.number(
+                "data.validation_fraction",
+                section.validation_fraction.unwrap_or(0.1),
+                0.001..=0.5,
+            )?,
+            test_fraction: self.number(
+                "data.test_fraction",
+                section.test_fraction.unwrap_or(0.1),
+                0.001..=0.4,
+            )?,
+        })
+    }
+
+    fn format(&self, section: &DataSection) -> Checked<DataFormat> {
+        let extension = section.source.extension().map(|e| e.to_string_lossy().to_lowercase());
+        let name = section.format.clone().or(extension);
+        match name.as_deref() {
+            Some("csv") => Ok(DataFormat::Csv),
+            Some("jsonl" | "ndjson") => Ok(DataFormat::Jsonl),
+            Some("text" | "txt") => Ok(DataFormat::Text),
+            other => {
+                let found =
+                    other.map_or("not clear from the file name".to_owned(), |name| format!("`{name}`"));
+                self.wrong("data.format", found, "set it to `csv`, `jsonl` or `text`")
+            }
+        }
+    }
+
+    fn columns(&self, section: &DataSection) -> Checked<ColumnMapping> {
+        match (&section.prompt, &section.completion, &section.text) {
+            (None, None, None) => Ok(ColumnMapping::Detect),
+            (None, None, Some(text)) => Ok(ColumnMapping::Text(text.clone())),
+            (Some(prompt), Some(completion), None) => {
+                Ok(ColumnMapping::PromptCompletion { prompt: prompt.clone(), completion: completion.clone() })
+            }
+            _ => self.wrong("data", "mapped in two ways", "name `prompt` and `completion`, or `text` alone"),
+        }
+    }
+
+    fn space(&self, section: &SpaceSection) -> Checked<Space> {
+        Ok(Space {
+            precision: self.precisions(section)?,
+            batch: self.batch(section)?,
+            learning_rate: self.learning_rate(section)?,
+        })
+    }
+
+    fn precisions(&self, section: &SpaceSection) -> Checked<Vec<Precision>> {
+        let names = section.precision.as_ref().map_or_else(|| vec!["f32".to_owned()], many);
+        let mut precisions = Vec::new();
+        for name in &names {
+            match name.parse::<Precision>() {
+                Ok(precision) if !precisions.contains(&precision) => precisions.push(precision),
+                Ok(_) => {}
+                Err(error) => return self.wrong("space.precision", format!("{names:?}"), &error),
+            }
+        }
+        if precisions.is_empty() {
+            return self.wrong("space.precision", "empty", "name one or more of `f32`, `bf16`");
+        }
+        Ok(precisions)
+    }
+
+    fn batch(&self, section: &SpaceSection) -> Checked<BatchDomain> {
+        let accumulation_key = "space.gradient_accumulation_steps";
+        match (&section.effective_batch_size, &section.micro_batch_size, &section.gradient_accumulation_steps)
+        {
+            (None, None, None) => Ok(BatchDomain::Effective(vec![8, 16, 32])),
+            (Some(sizes), None, None) => {
+                Ok(BatchDomain::Effective(self.counts("space.effective_batch_size", sizes)?))
+            }
+            (None, Some(micro), accumulation) => {
+                let micro = self.counts("space.micro_batch_size", micro)?;
+                let accumulation = accumulation.clone().unwrap_or(OneOrMany::One(1));
+                let accumulation = self.counts(accumulation_key, &accumulation)?;
+                let plan = |m, a| BatchPlan { micro_batch_size: m, gradient_accumulation_steps: a };
+                Ok(BatchDomain::Explicit(
+                    micro.iter().flat_map(|m| accumulation.iter().map(|a| plan(*m, *a))).collect(),
+                ))
+            }
+            _ => self.wrong(
+                accumulation_key,
+                "given without `micro_batch_size`, or together with `effective_batch_size`",
+                "list `effective_batch_size` alone, or `micro_batch_size` with `gradient_accumulation_steps`",
+            ),
+        }
+    }
+
+    fn learning_rate(&self, section: &SpaceSection) -> Checked<FloatDomain> {
+        let key = "space.learning_rate";
+        match section.learning_rate {
+            // A decade around Hugging Face's default of 5e-5.
+            None => Ok(FloatDomain { low: 5e-6, high: 5e-4, log: true }),
+            Some(FloatSection::Fixed(value)) => {
+                Ok(FloatDomain::fixed(self.number(key, value, 1e-12..=10.0)?))
+            }
+            Some(FloatSection::Range(range)) => {
+                let low = self.number(key, range.low, 1e-12..=10.0)?;
+                let high = self.number(key, range.high, low..=10.0)?;
+                Ok(FloatDomain { low, high, log: range.log })
+            }
+        }
+    }
+
+    fn search(&self, section: &SearchSection) -> Checked<SearchSettings> {
+        Ok(SearchSettings {
+            trials: self.count("search.trials", section.trials.unwrap_or(9), 1, 1 << 16)?,
+            rungs: u32::try_from(self.count("search.rungs", section.rungs.unwrap_or(3) as usize, 1, 16)?)
+                .unwrap_or(16),
+            // η = 3 minimises the bound of Li et al. 2018 (Hyperband), section 2.6.
+            reduction_factor: self.count(
+                "search.reduction_factor",
+                section.reduction_factor.unwrap_or(3),
+                2,
+                16,
+            )?,
+            validation_examples: self.count(
+                "search.validation_examples",
+                section.validation_examples.unwrap_or(256),
+                1,
+                1 << 24,
+            )?,
+            max_micro_batch_size: self.count(
+                "search.max_micro_batch_size",
+                section.max_micro_batch_size.unwrap_or(1024),
+                1,
+                1 << 16,
+            )?,
+        })
+    }
+
+    fn train(&self, section: &TrainSection) -> Checked<TrainSettings> {
+        Ok(TrainSettings {
+            epochs: self.number("train.epochs", section.epochs.unwrap_or(3.0), 0.01..=10_000.0)?,
+            schedule: self.schedule(section)?,
+            // 3–10 % in published recipes; longer is safer for the high rates a search visits.
+            warmup_fraction: self.number(
+                "train.warmup_fraction",
+                section.warmup_fraction.unwrap_or(0.06),
+                0.0..=0.9,
+            )?,
+            // Hugging Face's and PyTorch's AdamW default.
+            weight_decay: self.number(
+                "train.weight_decay",
+                section.weight_decay.unwrap_or(0.01),
+                0.0..=10.0,
+            )?,
+            // Hugging Face's Trainer default.
+            max_grad_norm: self.number(
+                "train.max_grad_norm",
+                section.max_grad_norm.unwrap_or(1.0),
+                1e-6..=1e9,
+            )?,
+            evaluations: self.count("train.evaluations", section.evaluations.unwrap_or(8), 1, 100_000)?,
+        })
+    }
+
+    fn schedule(&self, section: &TrainSection) -> Checked<Schedule> {
+        match section.schedule.as_deref() {
+            None | Some("cosine") => Ok(Schedule::Cosine),
+            Some("linear") => Ok(Schedule::Linear),
+            Some("constant") => Ok(Schedule::Constant),
+            Some(other) => {
+                self.wrong("train.schedule", format!("`{other}`"), "use `cosine`, `linear` or `constant`")
+            }
+        }
+    }
+
+    fn quantize(&self, section: &QuantizeSection) -> Checked<QuantizeSettings> {
+        let types = section.types.as_ref().map_or_else(|| vec!["q8_0".to_owned(), "q4_k_m".to_owned()], many);
+        match types.iter().find(|name| !GGUF_TYPES.contains(&name.as_str())) {
+            Some(unknown) => self.wrong(
+                "quantize.types",
+                format!("`{unknown}`"),
+                &format!("use {}", GGUF_TYPES.join(", ")),
+            ),
+            None => Ok(QuantizeSettings { types }),
+        }
+    }
+}
+
+fn many<T: Clone>(values: &OneOrMany<T>) -> Vec<T> {
+    match values {
+        OneOrMany::One(value) => vec![value.clone()],
+        OneOrMany::Many(values) => values.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINIMAL: &str = "[model]\nsource = 'base'\n[data]\nsource = 'rows.csv'\n";
+
+    fn study(more: &str) -> Result<Study, StudyFileError> {
+        Study::from_toml(&format!("{MINIMAL}{more}"), Path::new("spaces/tiny.toml"))
+    }
+
+    #[test]
+    fn model_and_data_are_enough() {
+        let study = study("").unwrap();
+        assert_eq!(study.name, "tiny");
+        assert_eq!(study.output, Path::new("results/tiny"));
+        assert_eq!(study.model, ModelSettings::Folder("spaces/base".into()));
+        assert_eq!(study.data.format, DataFormat::Csv);
+        assert_eq!(study.space.batch, BatchDomain::Effective(vec![8, 16, 32]));
+    }
+
+    #[test]
+    fn the_spellings_of_hugging_face_are_understood() {
+        let study = study(
+            "[train]\nnum_train_epochs = 2\nwarmup_ratio = 0.1\n[space]\nper_device_train_batch_size = 4\n",
+        )
+        .unwrap();
+        assert!((study.train.epochs - 2.0).abs() < 1e-12);
+        assert!((study.train.warmup_fraction - 0.1).abs() < 1e-12);
+        assert_eq!(
+            study.space.batch,
+            BatchDomain::Explicit(vec![BatchPlan { micro_batch_size: 4, gradient_accumulation_steps: 1 }])
+        );
+    }
+
+    #[test]
+    fn a_value_out_of_range_names_its_key_and_the_range() {
+        for (more, key) in [
+            ("[train]\nepochs = 0\n", "train.epochs"),
+            ("[space]\nprecision = 'fp8'\n", "space.precision"),
+            ("[space]\nlearning_rate = { low = 1e-3, high = 1e-4 }\n", "space.learning_rate"),
+            ("[space]\neffective_batch_size = []\n", "space.effective_batch_size"),
+            ("[space]\ngradient_accumulation_steps = 2\n", "space.gradient_accumulation_steps"),
+            ("[study]\ndevice = 'gpu'\n", "study.device"),
+            ("[quantize]\ntypes = ['q9']\n", "quantize.types"),
+        ] {
+            let error = study(more).unwrap_err();
+            assert!(error.message.contains(key), "{error}");
+            assert!(error.hint.is_some(), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_first_suggestion_is_the_textbook_default_moved_into_the_space() {
+        let space = study(
+            "[space]\nlearning_rate = { low = 1e-3, high = 1e-2 }\neffective_batch_size = [4, 12, 64]\n",
+        )
+        .unwrap()
+        .space;
+        assert_eq!(space.default_point(), (Precision::F32, 1, 1e-3));
+    }
+}

@@ -1,0 +1,108 @@
+//! Which device a study names: `cpu`, `cpu:1GiB`, `cuda:0`, `cuda:0:8GiB`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::units::Bytes;
+
+/// A device as the user named it; nothing is opened yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum DeviceSpec {
+    /// The processor, with a cap on the bytes a trial may hold.
+    Cpu {
+        /// Most live bytes; `None` means the memory of the machine.
+        cap: Option<Bytes>,
+    },
+    /// An NVIDIA card.
+    Cuda {
+        /// Index among the visible cards.
+        index: usize,
+        /// Emulates a smaller card.
+        cap: Option<Bytes>,
+    },
+}
+
+/// Why a text names no device.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a device: write `cpu`, `cpu:4GiB`, `cuda:0` or `cuda:0:8GiB`")]
+pub struct ParseDeviceError(String);
+
+impl DeviceSpec {
+    /// The cap the user asked for.
+    #[must_use]
+    pub const fn cap(&self) -> Option<Bytes> {
+        match self {
+            Self::Cpu { cap } | Self::Cuda { cap, .. } => *cap,
+        }
+    }
+}
+
+impl FromStr for DeviceSpec {
+    type Err = ParseDeviceError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let error = || ParseDeviceError(text.to_owned());
+        let size = |text: &str| text.parse::<Bytes>().map_err(|_| error());
+        let parts: Vec<&str> = text.split(':').collect();
+        match parts.as_slice() {
+            ["cpu"] => Ok(Self::Cpu { cap: None }),
+            ["cpu", cap] => Ok(Self::Cpu { cap: Some(size(cap)?) }),
+            ["cuda", index, rest @ ..] if rest.len() <= 1 => Ok(Self::Cuda {
+                index: index.parse().map_err(|_| error())?,
+                cap: rest.first().map(|cap| size(cap)).transpose()?,
+            }),
+            _ => Err(error()),
+        }
+    }
+}
+
+impl TryFrom<String> for DeviceSpec {
+    type Error = ParseDeviceError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<DeviceSpec> for String {
+    fn from(spec: DeviceSpec) -> Self {
+        let (name, cap) = match spec {
+            DeviceSpec::Cpu { cap } => ("cpu".to_owned(), cap),
+            DeviceSpec::Cuda { index, cap } => (format!("cuda:{index}"), cap),
+        };
+        cap.map_or(name.clone(), |cap| format!("{name}:{}B", cap.0))
+    }
+}
+
+impl fmt::Display for DeviceSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu { .. } => write!(f, "cpu")?,
+            Self::Cuda { index, .. } => write!(f, "cuda:{index}")?,
+        }
+        self.cap().map_or(Ok(()), |cap| write!(f, " (cap {cap})"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_survives_its_own_text() {
+        for text in ["cpu", "cpu:1GiB", "cuda:0", "cuda:3:8GiB"] {
+            let spec: DeviceSpec = text.parse().unwrap();
+            assert_eq!(String::from(spec).parse(), Ok(spec));
+        }
+    }
+
+    #[test]
+    fn what_is_no_device_is_refused() {
+        for text in ["gpu", "cuda", "cuda:x", "cpu:1", "cuda:0:1GiB:2", "cpu:1GiB:2GiB"] {
+            assert!(text.parse::<DeviceSpec>().is_err(), "{text}");
+        }
+    }
+}

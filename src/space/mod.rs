@@ -1,0 +1,22 @@
+//! WHAT may vary: the study file, the search space and one point of it. Pure.
+//!
+//! Three types, two conversions: [`StudyFile`] is the TOML as typed; [`Study`] is checked and
+//! cannot be wrong; [`Hyperparams`] is one point of its [`Space`].
+
+mod check;
+mod device_spec;
+mod domain;
+mod hyperparams;
+mod precision;
+mod study;
+mod study_file;
+
+pub use device_spec::{DeviceSpec, ParseDeviceError};
+pub use domain::FloatDomain;
+pub use hyperparams::{BatchPlan, Hyperparams};
+pub use precision::Precision;
+pub use study::{
+    BatchDomain, ColumnMapping, DataFormat, DataSettings, ModelSettings, NewModel, QuantizeSettings,
+    Schedule, SearchSettings, Space, Study, TrainSettings,
+};
+pub use study_file::{StudyFile, StudyFileError};

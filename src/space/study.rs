@@ -1,0 +1,241 @@
+//! The checked study: every value is present and in range.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{BatchPlan, DeviceSpec, FloatDomain, Precision};
+
+/// A study that cannot be wrong: what to tune, on what, and what to make of it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Study {
+    /// Names the results folder.
+    pub name: String,
+    /// Every random choice of the study follows from it.
+    pub seed: u64,
+    /// Where trials run.
+    pub device: DeviceSpec,
+    /// Folder that receives everything the study makes.
+    pub output: PathBuf,
+    /// The base model.
+    pub model: ModelSettings,
+    /// The data set.
+    pub data: DataSettings,
+    /// What varies.
+    pub space: Space,
+    /// How it is searched.
+    pub search: SearchSettings,
+    /// What the full run has in common with each trial.
+    pub train: TrainSettings,
+    /// What is made of the result.
+    pub quantize: QuantizeSettings,
+}
+
+/// Where the base model comes from.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelSettings {
+    /// A folder in the Hugging Face layout.
+    Folder(PathBuf),
+    /// Random weights and a tokenizer trained on the study's own text.
+    New(NewModel),
+}
+
+/// Sizes of a model that is trained from nothing (Llama architecture, tied embeddings).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct NewModel {
+    /// Entries of the byte-level BPE vocabulary.
+    pub vocab_size: usize,
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Width of the gated MLP.
+    pub intermediate_size: usize,
+    /// Decoder layers.
+    pub num_hidden_layers: usize,
+    /// Query heads.
+    pub num_attention_heads: usize,
+    /// Key and value heads.
+    pub num_key_value_heads: usize,
+}
+
+/// How a data file is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DataFormat {
+    /// Comma-separated with a header row.
+    Csv,
+    /// One JSON object a line.
+    Jsonl,
+    /// Plain text, one document a file; a folder is read in the order of its file names.
+    Text,
+}
+
+/// Which columns hold what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ColumnMapping {
+    /// Found by name: prompt/completion, instruction/output, question/answer, term/definition, text …
+    Detect,
+    /// Named by the user: loss on the completion only.
+    PromptCompletion {
+        /// Column of the prompt.
+        prompt: String,
+        /// Column of the completion.
+        completion: String,
+    },
+    /// Named by the user: one text, loss on all of it.
+    Text(String),
+}
+
+/// The data set and how it becomes examples.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DataSettings {
+    /// File, or folder of plain text files.
+    pub source: PathBuf,
+    /// Format of the file.
+    pub format: DataFormat,
+    /// Columns of a table.
+    pub columns: ColumnMapping,
+    /// Text between prompt and completion.
+    pub separator: String,
+    /// Longest example in tokens; a plain text is cut into windows of it.
+    pub max_length: usize,
+    /// Share of the examples that steers the search.
+    pub validation_fraction: f64,
+    /// Share of the examples seen only at the end.
+    pub test_fraction: f64,
+}
+
+/// The search space.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Space {
+    /// Precisions to try.
+    pub precision: Vec<Precision>,
+    /// Batch sizes to try.
+    pub batch: BatchDomain,
+    /// Peak learning rates to try.
+    pub learning_rate: FloatDomain,
+}
+
+/// Either plane of the batch: what the optimizer sees, or exactly what the device runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BatchDomain {
+    /// Effective sizes; the fastest feasible micro-batch × accumulation is chosen for each.
+    Effective(Vec<usize>),
+    /// Micro-batch × accumulation exactly as the user listed them.
+    Explicit(Vec<BatchPlan>),
+}
+
+/// How the space is searched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct SearchSettings {
+    /// Trials that start at the lowest rung.
+    pub trials: usize,
+    /// Rungs, the last of which is the full horizon.
+    pub rungs: u32,
+    /// η: one of so many trials is promoted, and each rung is so many times longer.
+    pub reduction_factor: usize,
+    /// Most validation examples evaluated in a trial.
+    pub validation_examples: usize,
+    /// Largest micro-batch worth probing.
+    pub max_micro_batch_size: usize,
+}
+
+/// Learning-rate schedule after warm-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    /// Half a cosine down to 10 % of the peak.
+    Cosine,
+    /// A straight line down to 0.
+    Linear,
+    /// No decay.
+    Constant,
+}
+
+/// What every run of the study has in common.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct TrainSettings {
+    /// Passes over the training split in the full run.
+    pub epochs: f64,
+    /// Decay after warm-up.
+    pub schedule: Schedule,
+    /// Share of all steps in which the learning rate rises linearly.
+    pub warmup_fraction: f64,
+    /// Decoupled weight decay of matrices.
+    pub weight_decay: f64,
+    /// Gradients are scaled down to this global norm.
+    pub max_grad_norm: f64,
+    /// Evaluations spread over the full run.
+    pub evaluations: usize,
+}
+
+/// What is made of the result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct QuantizeSettings {
+    /// GGUF types, by llama.cpp's names in lower case.
+    pub types: Vec<String>,
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cosine => "cosine",
+            Self::Linear => "linear",
+            Self::Constant => "constant",
+        })
+    }
+}
+
+impl Space {
+    /// The textbook default nearest to this space, tried first.
+    ///
+    /// Source: learning rate 2e-5 and effective batch 8–16 for full fine-tuning (the recipes of
+    /// Alpaca and of Hugging Face's course), moved into the space's own bounds.
+    #[must_use]
+    pub fn default_point(&self) -> (Precision, usize, f64) {
+        let batches = self.batch.len();
+        let middle = (0..batches)
+            .min_by_key(|index| self.batch.effective(*index).abs_diff(DEFAULT_EFFECTIVE_BATCH_SIZE))
+            .unwrap_or(0);
+        let learning_rate = self.learning_rate.clamp(DEFAULT_LEARNING_RATE);
+        (self.precision[0], middle, learning_rate)
+    }
+
+    /// The single point of a space in which nothing varies.
+    #[must_use]
+    pub fn is_single_point(&self) -> bool {
+        self.precision.len() == 1 && self.batch.len() == 1 && self.learning_rate.is_fixed()
+    }
+}
+
+impl BatchDomain {
+    /// How many choices there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Effective(sizes) => sizes.len(),
+            Self::Explicit(plans) => plans.len(),
+        }
+    }
+
+    /// Never: a checked domain has a choice.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Effective batch size of choice `index`.
+    #[must_use]
+    pub fn effective(&self, index: usize) -> usize {
+        match self {
+            Self::Effective(sizes) => sizes[index],
+            Self::Explicit(plans) => plans[index].effective_batch_size(),
+        }
+    }
+}
+
+const DEFAULT_LEARNING_RATE: f64 = 2e-5;
+const DEFAULT_EFFECTIVE_BATCH_SIZE: usize = 16;

@@ -1,0 +1,200 @@
+//! The study file as typed: TOML sections, every key optional that has a default.
+//!
+//! Nothing is checked here beyond syntax and names; [`super::Study`] is the checked form.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+/// What a study file may contain. Unknown keys are errors.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StudyFile {
+    #[serde(default)]
+    pub(super) study: StudySection,
+    pub(super) model: ModelSection,
+    pub(super) data: DataSection,
+    #[serde(default)]
+    pub(super) space: SpaceSection,
+    #[serde(default)]
+    pub(super) search: SearchSection,
+    #[serde(default)]
+    pub(super) train: TrainSection,
+    #[serde(default)]
+    pub(super) quantize: QuantizeSection,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StudySection {
+    pub name: Option<String>,
+    pub seed: Option<u64>,
+    pub device: Option<String>,
+    #[serde(alias = "output_dir")]
+    pub output: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ModelSection {
+    #[serde(alias = "model_name_or_path")]
+    pub source: Option<PathBuf>,
+    pub new: Option<NewModelSection>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewModelSection {
+    pub vocab_size: usize,
+    pub hidden_size: usize,
+    pub intermediate_size: usize,
+    pub num_hidden_layers: usize,
+    pub num_attention_heads: usize,
+    pub num_key_value_heads: Option<usize>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DataSection {
+    pub source: PathBuf,
+    pub format: Option<String>,
+    pub prompt: Option<String>,
+    pub completion: Option<String>,
+    pub text: Option<String>,
+    pub separator: Option<String>,
+    #[serde(alias = "max_seq_length", alias = "sequence_len", alias = "cutoff_len")]
+    pub max_length: Option<usize>,
+    pub validation_fraction: Option<f64>,
+    pub test_fraction: Option<f64>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub(super) enum OneOrMany<T> {
+    One(T),
+    Many(Vec<T>),
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RangeSection {
+    pub low: f64,
+    pub high: f64,
+    #[serde(default)]
+    pub log: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub(super) enum FloatSection {
+    Fixed(f64),
+    Range(RangeSection),
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SpaceSection {
+    pub precision: Option<OneOrMany<String>>,
+    pub effective_batch_size: Option<OneOrMany<usize>>,
+    #[serde(alias = "per_device_train_batch_size")]
+    pub micro_batch_size: Option<OneOrMany<usize>>,
+    pub gradient_accumulation_steps: Option<OneOrMany<usize>>,
+    pub learning_rate: Option<FloatSection>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SearchSection {
+    #[serde(alias = "n_trials")]
+    pub trials: Option<usize>,
+    pub rungs: Option<u32>,
+    pub reduction_factor: Option<usize>,
+    pub validation_examples: Option<usize>,
+    pub max_micro_batch_size: Option<usize>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TrainSection {
+    #[serde(alias = "num_train_epochs")]
+    pub epochs: Option<f64>,
+    #[serde(alias = "lr_scheduler_type")]
+    pub schedule: Option<String>,
+    #[serde(alias = "warmup_ratio")]
+    pub warmup_fraction: Option<f64>,
+    pub weight_decay: Option<f64>,
+    pub max_grad_norm: Option<f64>,
+    pub evaluations: Option<usize>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct QuantizeSection {
+    pub types: Option<OneOrMany<String>>,
+}
+
+/// What is wrong with a study file, where, and what would be right.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}{}: {message}{}", file.display(), line.map(|n| format!(":{n}")).unwrap_or_default(), hint.as_ref().map(|h| format!("\n  hint: {h}")).unwrap_or_default())]
+pub struct StudyFileError {
+    /// The study file.
+    pub file: PathBuf,
+    /// Line of the mistake, from 1, where it is known.
+    pub line: Option<usize>,
+    /// What is wrong, with key and value.
+    pub message: String,
+    /// What would be right.
+    pub hint: Option<String>,
+}
+
+impl StudyFile {
+    /// Reads the TOML `text` of `file` (the name is for messages only).
+    ///
+    /// # Errors
+    /// Bad syntax, an unknown key (with the nearest right one), a missing key or a wrong type.
+    pub fn parse(text: &str, file: &Path) -> Result<Self, StudyFileError> {
+        toml::from_str(text).map_err(|error| {
+            let line = error.span().map(|span| line_of(text, span.start));
+            let message = error.message().trim().to_owned();
+            let hint = nearest_key(&message);
+            StudyFileError { file: file.to_owned(), line, message, hint }
+        })
+    }
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
+}
+
+/// From serde's "unknown field `a`, expected one of `b`, `c`": the key nearest to `a`.
+fn nearest_key(message: &str) -> Option<String> {
+    if !message.starts_with("unknown field") {
+        return None;
+    }
+    let mut names = message.split('`').skip(1).step_by(2);
+    let wrong = names.next()?;
+    let (distance, right) = names.map(|name| (strsim::damerau_levenshtein(wrong, name), name)).min()?;
+    (distance <= wrong.len().div_ceil(2)).then(|| format!("did you mean `{right}`?"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> StudyFileError {
+        StudyFile::parse(text, Path::new("s.toml")).unwrap_err()
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line_and_the_nearest_right_one() {
+        let error = error("[model]\nsource = 'm'\n[data]\nsorce = 'd.csv'\n");
+        assert_eq!(error.line, Some(4));
+        assert!(error.message.contains("`sorce`"), "{error}");
+        assert_eq!(error.hint.as_deref(), Some("did you mean `source`?"));
+    }
+
+    #[test]
+    fn a_missing_section_is_named() {
+        assert!(error("[model]\nsource = 'm'\n").message.contains("data"));
+    }
+}

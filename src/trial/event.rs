@@ -1,0 +1,162 @@
+//! What a child says: one JSON object a line on its standard output.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::units::Bytes;
+
+/// One line of the trial protocol. A child ends with exactly one of the last four.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "event")]
+pub enum Event {
+    /// The model is loaded.
+    Started {
+        /// Device in words.
+        device: String,
+        /// Number format of the step.
+        dtype: String,
+        /// Version of this crate.
+        version: String,
+        /// Step from which a checkpoint is continued; 0 at the start.
+        resumed_at_step: usize,
+        /// Trainable parameters.
+        parameters: u64,
+    },
+    /// One optimizer step is done.
+    Step(StepEvent),
+    /// One evaluation is done.
+    Eval(EvalEvent),
+    /// The peak of one phase since the last such line.
+    Memory {
+        /// Which part of the work.
+        phase: Phase,
+        /// Most bytes alive within the phase.
+        peak_bytes: Bytes,
+        /// Bytes alive at its end.
+        live_bytes: Bytes,
+    },
+    /// A checkpoint is complete on disk.
+    Checkpoint {
+        /// Its folder.
+        path: PathBuf,
+        /// Optimizer steps it contains.
+        step: usize,
+    },
+    /// All was done.
+    Finished,
+    /// The device refused memory.
+    OutOfMemory {
+        /// Bytes of the allocation that was refused, where known.
+        requested: Option<Bytes>,
+        /// Bytes alive at that moment.
+        live: Bytes,
+        /// The cap, where there is one.
+        cap: Option<Bytes>,
+    },
+    /// The loss or a gradient is no longer a finite number.
+    Diverged {
+        /// Step at which it was seen.
+        step: usize,
+    },
+    /// The child knows why it can't go on.
+    Failed {
+        /// Kind of failure.
+        class: FailureClass,
+        /// The message a user sees.
+        message: String,
+    },
+}
+
+/// One optimizer step.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepEvent {
+    /// Optimizer steps done, from 1.
+    pub step: usize,
+    /// Mean negative log-likelihood per scored token of the step's examples.
+    pub loss_nats: f64,
+    /// Learning rate of the step.
+    pub learning_rate: f64,
+    /// Global gradient norm before clipping.
+    pub grad_norm: f64,
+    /// Tokens that went through the model, padding excluded.
+    pub tokens: u64,
+    /// Wall-clock time of the step.
+    pub seconds: f64,
+}
+
+/// One evaluation on validation examples.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EvalEvent {
+    /// Optimizer steps before it.
+    pub step: usize,
+    /// Mean negative log-likelihood per scored token.
+    pub loss_nats: f64,
+    /// Scored tokens.
+    pub tokens: u64,
+    /// Wall-clock time of the evaluation.
+    pub seconds: f64,
+}
+
+/// The parts of the work whose memory peaks are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Reading weights and making optimizer state.
+    Load,
+    /// Embedding and decoder layers.
+    Forward,
+    /// Head and cross-entropy with their gradients.
+    Loss,
+    /// Decoder layers backwards.
+    Backward,
+    /// Clipping and the AdamW update.
+    Optimizer,
+    /// Validation.
+    Evaluate,
+    /// Writing a checkpoint.
+    Checkpoint,
+}
+
+impl Phase {
+    /// Every phase in the order of a run.
+    pub const ALL: [Self; 7] = [
+        Self::Load,
+        Self::Forward,
+        Self::Loss,
+        Self::Backward,
+        Self::Optimizer,
+        Self::Evaluate,
+        Self::Checkpoint,
+    ];
+
+    /// The name used in tables and the database.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Load => "load",
+            Self::Forward => "forward",
+            Self::Loss => "loss",
+            Self::Backward => "backward",
+            Self::Optimizer => "optimizer",
+            Self::Evaluate => "evaluate",
+            Self::Checkpoint => "checkpoint",
+        }
+    }
+}
+
+/// Why a child could not go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureClass {
+    /// The model's files.
+    Model,
+    /// The data set's files.
+    Data,
+    /// The device.
+    Device,
+    /// A checkpoint or another file of the run.
+    Checkpoint,
+    /// A defect of the program, such as a tensor without a gradient.
+    Internal,
+}

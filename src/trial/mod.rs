@@ -1,0 +1,15 @@
+//! The words all others speak: what one run is asked, what it says, and how it ended. Pure.
+//!
+//! A trial is one configuration; it runs in one or more *rungs*, each a child process that is
+//! given a [`TrialSpec`] on its standard input and answers with [`Event`]s, one JSON object a
+//! line. The driver folds the events into a [`RungRecord`]; records make the [`History`].
+
+mod event;
+mod history;
+mod outcome;
+mod spec;
+
+pub use event::{EvalEvent, Event, FailureClass, Phase, StepEvent};
+pub use history::{History, ProbeRecord, RungRecord, Trial, TrialId};
+pub use outcome::{EvalPoint, Measurement, Outcome, PhasePeak, StepPoint};
+pub use spec::{Task, TrainSpec, TrialSpec};

@@ -1,0 +1,183 @@
+//! How one rung ended, and what it measured.
+//!
+//! Outcomes are data, not errors: running out of memory is an observation the search learns from.
+
+use serde::{Deserialize, Serialize};
+
+use super::{EvalEvent, Event, FailureClass, Phase, StepEvent};
+use crate::units::Bytes;
+
+/// The end of one child process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "outcome")]
+pub enum Outcome {
+    /// Everything asked for was done.
+    Finished,
+    /// The device refused memory.
+    OutOfMemory {
+        /// Bytes of the refused allocation, where known.
+        requested: Option<Bytes>,
+        /// Bytes alive at that moment.
+        live: Bytes,
+        /// The cap, where there is one.
+        cap: Option<Bytes>,
+    },
+    /// Loss or gradient ceased to be finite.
+    Diverged {
+        /// Step at which it was seen.
+        step: usize,
+    },
+    /// The child said why it stopped.
+    Failed {
+        /// Kind of failure.
+        class: FailureClass,
+        /// Its message.
+        message: String,
+    },
+    /// The child died without a last word.
+    Crashed {
+        /// Signal that ended it.
+        signal: Option<i32>,
+        /// Exit code, if it exited.
+        exit_code: Option<i32>,
+        /// The end of its standard error.
+        stderr_tail: String,
+    },
+    /// The child was silent past its deadline and was killed.
+    TimedOut {
+        /// Seconds of silence allowed.
+        seconds: u64,
+    },
+}
+
+impl Outcome {
+    /// The name used in tables, the JSON summary and the database.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::OutOfMemory { .. } => "out_of_memory",
+            Self::Diverged { .. } => "diverged",
+            Self::Failed { .. } => "failed",
+            Self::Crashed { .. } => "crashed",
+            Self::TimedOut { .. } => "timed_out",
+        }
+    }
+
+    /// The outcome a child's last word stands for.
+    #[must_use]
+    pub fn from_last_word(event: &Event) -> Option<Self> {
+        match event {
+            Event::Finished => Some(Self::Finished),
+            Event::OutOfMemory { requested, live, cap } => {
+                Some(Self::OutOfMemory { requested: *requested, live: *live, cap: *cap })
+            }
+            Event::Diverged { step } => Some(Self::Diverged { step: *step }),
+            Event::Failed { class, message } => {
+                Some(Self::Failed { class: *class, message: message.clone() })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A training step kept for the curves.
+pub type StepPoint = StepEvent;
+/// An evaluation kept for the curves.
+pub type EvalPoint = EvalEvent;
+
+/// The peak of one phase over a whole rung.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhasePeak {
+    /// Which phase.
+    pub phase: Phase,
+    /// Most bytes alive within it.
+    pub peak_bytes: Bytes,
+}
+
+/// What a rung measured, folded from its events.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Measurement {
+    /// Device in words, as the child named it.
+    pub device: String,
+    /// Version of the crate that ran.
+    pub version: String,
+    /// Every optimizer step.
+    pub steps: Vec<StepPoint>,
+    /// Every evaluation.
+    pub evals: Vec<EvalPoint>,
+    /// One entry a phase that ran.
+    pub peaks: Vec<PhasePeak>,
+}
+
+impl Measurement {
+    /// Adds one event of the child.
+    pub fn fold(&mut self, event: &Event) {
+        match event {
+            Event::Started { device, version, .. } => {
+                self.device.clone_from(device);
+                self.version.clone_from(version);
+            }
+            Event::Step(step) => self.steps.push(*step),
+            Event::Eval(eval) => self.evals.push(*eval),
+            Event::Memory { phase, peak_bytes, .. } => self.raise_peak(*phase, *peak_bytes),
+            _ => {}
+        }
+    }
+
+    fn raise_peak(&mut self, phase: Phase, peak_bytes: Bytes) {
+        match self.peaks.iter_mut().find(|peak| peak.phase == phase) {
+            Some(known) => known.peak_bytes = known.peak_bytes.max(peak_bytes),
+            None => self.peaks.push(PhasePeak { phase, peak_bytes }),
+        }
+    }
+
+    /// The most bytes alive in any phase.
+    #[must_use]
+    pub fn peak_bytes(&self) -> Bytes {
+        self.peaks.iter().map(|peak| peak.peak_bytes).max().unwrap_or_default()
+    }
+
+    /// Tokens trained per second of stepping; the first step (warm-up) is left out when there is another.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "token counts stay below 2^53")]
+    pub fn tokens_per_second(&self) -> Option<f64> {
+        let timed = if self.steps.len() > 1 { &self.steps[1..] } else { &self.steps[..] };
+        let seconds: f64 = timed.iter().map(|step| step.seconds).sum();
+        let tokens: u64 = timed.iter().map(|step| step.tokens).sum();
+        (seconds > 0.0).then(|| tokens as f64 / seconds)
+    }
+
+    /// Loss of the last evaluation.
+    #[must_use]
+    pub fn eval_loss_nats(&self) -> Option<f64> {
+        self.evals.last().map(|eval| eval.loss_nats)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_highest_peak_of_a_phase_is_kept() {
+        let mut measurement = Measurement::default();
+        for peak in [5, 9, 7] {
+            measurement.fold(&Event::Memory {
+                phase: Phase::Loss,
+                peak_bytes: Bytes(peak),
+                live_bytes: Bytes(1),
+            });
+        }
+        assert_eq!(measurement.peaks, [PhasePeak { phase: Phase::Loss, peak_bytes: Bytes(9) }]);
+        assert_eq!(measurement.peak_bytes(), Bytes(9));
+    }
+
+    #[test]
+    fn an_event_survives_its_line_of_json() {
+        let event = Event::OutOfMemory { requested: Some(Bytes(3)), live: Bytes(2), cap: None };
+        let line = serde_json::to_string(&event).unwrap();
+        assert_eq!(line, r#"{"event":"out_of_memory","requested":3,"live":2,"cap":null}"#);
+        assert_eq!(serde_json::from_str::<Event>(&line).unwrap(), event);
+    }
+}

@@ -1,0 +1,70 @@
+//! What the driver asks of one child process.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::space::{DeviceSpec, Hyperparams, Schedule};
+
+/// One request to a child, sent as one JSON object on its standard input.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrialSpec {
+    /// Where to run, and the cap.
+    pub device: DeviceSpec,
+    /// Base model in the Hugging Face layout.
+    pub model: PathBuf,
+    /// Tokenized data set written by `data::cache`.
+    pub dataset: PathBuf,
+    /// What varies.
+    pub hyperparams: Hyperparams,
+    /// What all runs of the study share.
+    pub train: TrainSpec,
+    /// What to do.
+    pub task: Task,
+}
+
+/// The part of a specification that all runs of a study share.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainSpec {
+    /// Seed of shuffling.
+    pub seed: u64,
+    /// Optimizer steps of the full run: the schedule is pinned to it in every rung.
+    pub total_steps: usize,
+    /// Decay after warm-up.
+    pub schedule: Schedule,
+    /// Share of `total_steps` in which the learning rate rises.
+    pub warmup_fraction: f64,
+    /// Decoupled weight decay of matrices.
+    pub weight_decay: f64,
+    /// Global norm to which gradients are scaled down.
+    pub max_grad_norm: f64,
+    /// Most validation examples per evaluation.
+    pub validation_examples: usize,
+    /// Examples per evaluation pass.
+    pub eval_micro_batch_size: usize,
+}
+
+/// What a child is to do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Task {
+    /// Measure memory and speed at the worst the real run will meet: the longest examples,
+    /// optimizer steps after accumulation, an evaluation, a checkpoint.
+    Probe {
+        /// Optimizer steps to run.
+        steps: usize,
+        /// Folder for the checkpoint that is part of the measurement; removed at the end.
+        scratch: PathBuf,
+    },
+    /// Train from the start, or from the checkpoint if there is one, up to a step.
+    Train {
+        /// Stop after this optimizer step; a prefix of `total_steps`.
+        stop_at_step: usize,
+        /// Evaluate after every so many steps, and always at the end.
+        evaluate_every: usize,
+        /// Folder of the checkpoint to resume from and to write.
+        checkpoint: PathBuf,
+        /// Also keep the weights of the best evaluation here, in the Hugging Face layout.
+        best: Option<PathBuf>,
+    },
+}
