@@ -16,7 +16,7 @@ use super::{
 };
 
 /// Names of GGUF types that can be written.
-pub(crate) const GGUF_TYPES: [&str; 8] = ["f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0"];
+pub const GGUF_TYPES: [&str; 8] = ["f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0"];
 
 impl Study {
     /// Checks a typed study file.
@@ -41,6 +41,17 @@ impl Study {
             train: check.train(&file.train)?,
             quantize: check.quantize(&file.quantize)?,
         })
+    }
+
+    /// What a study file gets that sets nothing but model and data.
+    ///
+    /// # Panics
+    /// Never: a test checks it.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "the text is a constant of this function, and tested")]
+    pub fn with_defaults() -> Self {
+        let text = "[model]\nsource = \"\"\n[data]\nsource = \"data.csv\"\n";
+        Self::from_toml(text, Path::new("study.toml")).expect("the defaults are valid")
     }
 
     /// The text of a study file, read and checked.

@@ -11,6 +11,7 @@ mod precision;
 mod study;
 mod study_file;
 
+pub use check::GGUF_TYPES;
 pub use device_spec::{DeviceSpec, ParseDeviceError};
 pub use domain::FloatDomain;
 pub use hyperparams::{BatchPlan, Hyperparams};

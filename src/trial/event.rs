@@ -102,7 +102,7 @@ pub struct EvalEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// Reading weights and making optimizer state.
+    /// Reading weights and making optimizer state; also what lies between the other phases.
     Load,
     /// Embedding and decoder layers.
     Forward,

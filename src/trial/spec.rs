@@ -11,7 +11,7 @@ use crate::space::{DeviceSpec, Hyperparams, Schedule};
 pub struct TrialSpec {
     /// Where to run, and the cap.
     pub device: DeviceSpec,
-    /// Base model in the Hugging Face layout.
+    /// Base model in the Hugging Face layout; a GGUF file may be evaluated too.
     pub model: PathBuf,
     /// Tokenized data set written by `data::cache`.
     pub dataset: PathBuf,
@@ -67,4 +67,6 @@ pub enum Task {
         /// Also keep the weights of the best evaluation here, in the Hugging Face layout.
         best: Option<PathBuf>,
     },
+    /// Loss of `model` (a folder, or a GGUF file) on the test split.
+    Evaluate,
 }

@@ -1,0 +1,107 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+/// Finds how to fine-tune a language model on the hardware at hand, then does it.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXIT_CODES, max_term_width = 100)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+const EXIT_CODES: &str =
+    "Exit codes: 0 done, 1 unexpected, 2 the command line, study file, data or model is wrong,
+3 nothing fits, 4 stopped early but saved, 130 interrupted.
+
+Start here: diapason run search-spaces/quickstart.toml";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Do everything: fit, tune, full fine-tune, quantize, report
+    ///
+    /// Started again, the same command goes on where it was stopped: nothing finished runs twice.
+    Run(StudyOptions),
+    /// Find the largest micro-batch that fits, per precision, by running it
+    Fit(StudyOptions),
+    /// Search precision, effective batch and learning rate by short trials
+    Tune(StudyOptions),
+    /// Fine-tune with the study's best configuration, or the only one its space has
+    Train(StudyOptions),
+    /// Loss of a model folder or GGUF file on a data file, in nats per token
+    Eval(EvalOptions),
+    /// Write GGUF files of a model folder
+    Quantize(QuantizeOptions),
+    /// Draw a study's plots and its page again from what it remembers
+    Report(StudyOptions),
+    /// Show how far a study is, while it runs or later
+    Status(StudyOptions),
+    /// Show devices, memory and what can't be known about them
+    Doctor(DoctorOptions),
+    /// Print a completion script for a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Run one trial: a specification on standard input, events on standard output
+    #[command(hide = true)]
+    Worker,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct StudyOptions {
+    /// The study file; see search-spaces/ for examples
+    pub(super) study: PathBuf,
+    /// Print one JSON object on standard output at the end
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Say nothing while it runs
+    #[arg(long, short)]
+    pub(super) quiet: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct EvalOptions {
+    /// Model folder in the Hugging Face layout, or a GGUF file
+    pub(super) model: PathBuf,
+    /// CSV, JSONL or plain text file
+    #[arg(long, value_name = "FILE")]
+    pub(super) data: PathBuf,
+    /// Folder with the tokenizer; the model folder by default
+    #[arg(long, value_name = "DIR")]
+    pub(super) tokenizer: Option<PathBuf>,
+    /// Longest example in tokens; longer rows are left out, plain text is cut
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    pub(super) max_length: usize,
+    /// Print one JSON object on standard output
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct QuantizeOptions {
+    /// Model folder in the Hugging Face layout
+    pub(super) model: PathBuf,
+    /// GGUF types, separated by commas: `f32`, `f16`, `bf16`, `q8_0`, `q6_k`, `q5_k_m`, `q4_k_m`, `q4_0`
+    #[arg(long = "type", short = 't', value_delimiter = ',', default_value = "q8_0,q4_k_m")]
+    pub(super) types: Vec<String>,
+    /// Folder for the files; the model folder by default
+    #[arg(long, short, value_name = "DIR")]
+    pub(super) output: Option<PathBuf>,
+    /// Also print each file's loss on this data
+    #[arg(long, value_name = "FILE")]
+    pub(super) eval: Option<PathBuf>,
+    /// Print one JSON object on standard output
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct DoctorOptions {
+    /// Print one JSON object on standard output
+    #[arg(long)]
+    pub(super) json: bool,
+}

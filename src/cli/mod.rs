@@ -1,0 +1,68 @@
+//! The command line: what was typed becomes calls, what happens becomes text.
+//!
+//! Data goes to standard output, messages to standard error. The only module that prints, and the
+//! only door of clap and indicatif.
+
+mod args;
+mod doctor;
+mod evaluate;
+mod exit;
+mod progress;
+mod quantize;
+mod study;
+mod tables;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{CommandFactory, Parser};
+
+use args::{Arguments, Command};
+
+/// Parses the command line, does what it says, prints an error once, and gives the exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments.command) {
+        Ok(code) => code,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: {error:#}");
+            exit::code_of(&error)
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Run(options) => study::run(&options, study::Until::Report),
+        Command::Fit(options) => study::run(&options, study::Until::Fit),
+        Command::Tune(options) => study::run(&options, study::Until::Tune),
+        Command::Train(options) => study::run(&options, study::Until::Train),
+        Command::Report(options) => study::report(&options),
+        Command::Status(options) => study::status(&options),
+        Command::Eval(options) => evaluate::run(&options),
+        Command::Quantize(options) => quantize::run(&options),
+        Command::Doctor(options) => doctor::run(&options),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "diapason", &mut io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Worker => {
+            crate::worker::run(io::stdin().lock(), &mut io::stdout().lock())?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Prints a value as one JSON object.
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    writeln!(io::stdout(), "{}", serde_json::to_string_pretty(value)?)?;
+    Ok(())
+}
+
+/// Prints text for a person.
+fn print(text: &str) -> Result<()> {
+    writeln!(io::stdout(), "{text}")?;
+    Ok(())
+}

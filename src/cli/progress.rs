@@ -1,0 +1,166 @@
+//! A study's events as lines and a progress bar on standard error.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::tables;
+use crate::study::{Stage, StudyEvent};
+use crate::trial::{Event, Measurement, Outcome, ProbeRecord};
+
+/// Where there is no terminal a long rung still shows a line now and then.
+const LINE_EVERY: Duration = Duration::from_secs(20);
+
+/// Renders [`StudyEvent`]s.
+pub(super) struct Progress {
+    quiet: bool,
+    bar: ProgressBar,
+    terminal: bool,
+    last_line: Instant,
+    horizon: usize,
+}
+
+impl Progress {
+    /// Silent if `quiet`; a bar only on a terminal.
+    pub(super) fn new(quiet: bool) -> Self {
+        let terminal = io::stderr().is_terminal();
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+        Self { quiet, bar, terminal, last_line: Instant::now(), horizon: 0 }
+    }
+
+    /// Shows one event.
+    pub(super) fn show(&mut self, event: StudyEvent<'_>) {
+        if self.quiet {
+            return;
+        }
+        match event {
+            StudyEvent::Stage(stage) => self.line(&format!("\n{}", title(stage))),
+            StudyEvent::ModelReady { parameters, folder } => {
+                self.line(&format!(
+                    "  model  {} · {} parameters",
+                    folder.display(),
+                    tables::grouped(parameters)
+                ));
+            }
+            StudyEvent::DataReady { report, splits: [train, validation, test] } => {
+                self.line(&format!("  data   {report}"));
+                self.line(&format!("         {train} to train on, {validation} to validate, {test} to test"));
+            }
+            StudyEvent::ProbeStarted { precision, micro_batch_size } => {
+                self.spin(&format!("{precision:<5} micro-batch {micro_batch_size:>4}"));
+            }
+            StudyEvent::ProbeEnded(probe) => self.probe_ended(probe),
+            StudyEvent::Frontier(frontier) => self.line(&tables::frontier(frontier)),
+            StudyEvent::RungStarted { trial, rung, hyperparams, stop_at_step, .. } => {
+                self.horizon = stop_at_step;
+                self.start_bar(
+                    stop_at_step,
+                    format!("trial {trial:>2} rung {rung}  {}", tables::point(hyperparams)),
+                );
+            }
+            StudyEvent::Child(event) => self.child(event),
+            StudyEvent::RungEnded { trial, rung, outcome, measurement } => {
+                self.rung_ended(&format!("trial {trial:>2} rung {rung}"), outcome, measurement);
+            }
+            StudyEvent::Evaluated { name, loss_nats } => {
+                self.line(&format!("  {name:<8} test loss {loss_nats:.4}"));
+            }
+            StudyEvent::Quantized { path, bytes, warnings } => {
+                self.line(&format!("  {} · {bytes}", path.display()));
+                for warning in warnings {
+                    self.line(&format!("  warning: {warning}"));
+                }
+            }
+            StudyEvent::ReportWritten(page) => self.line(&format!("  {}", page.display())),
+        }
+    }
+
+    /// Removes the bar.
+    pub(super) fn finish(&mut self) {
+        self.bar.finish_and_clear();
+    }
+
+    fn line(&mut self, text: &str) {
+        self.bar.finish_and_clear();
+        // Nobody listens any more; the study itself goes on.
+        let _ = writeln!(io::stderr(), "{text}");
+        self.last_line = Instant::now();
+    }
+
+    fn start_bar(&mut self, length: usize, message: String) {
+        self.bar.finish_and_clear();
+        if !self.terminal {
+            self.line(&format!("  {message}"));
+            return;
+        }
+        let style = ProgressStyle::with_template("  {msg}  {bar:24} {pos}/{len} steps · {eta} left");
+        self.bar = ProgressBar::new(length as u64).with_message(message);
+        self.bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    }
+
+    fn spin(&mut self, message: &str) {
+        self.bar.finish_and_clear();
+        if self.terminal {
+            self.bar = ProgressBar::new_spinner().with_message(format!(" {message} …"));
+            self.bar.enable_steady_tick(Duration::from_millis(100));
+        }
+    }
+
+    fn child(&mut self, event: &Event) {
+        match event {
+            Event::Started { resumed_at_step, .. } => self.bar.set_position(*resumed_at_step as u64),
+            Event::Step(step) => {
+                self.bar.set_position(step.step as u64);
+                if !self.terminal && self.last_line.elapsed() > LINE_EVERY {
+                    let horizon = self.horizon;
+                    self.line(&format!("    step {}/{horizon}  train loss {:.4}", step.step, step.loss_nats));
+                }
+            }
+            Event::Eval(eval) if eval.step > 0 && self.horizon > 0 => {
+                let text =
+                    format!("    step {}/{}  eval loss {:.4}", eval.step, self.horizon, eval.loss_nats);
+                if self.terminal {
+                    self.bar.println(text);
+                } else {
+                    self.line(&text);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn probe_ended(&mut self, probe: &ProbeRecord) {
+        let speed = probe.measurement.tokens_per_second().unwrap_or_default();
+        let result = match &probe.outcome {
+            Outcome::Finished => {
+                format!("{:>9}  {speed:>7.0} tokens/s", probe.measurement.peak_bytes().to_string())
+            }
+            outcome => outcome.name().replace('_', " "),
+        };
+        self.line(&format!("  {:<5} micro-batch {:>4}  {result}", probe.precision, probe.micro_batch_size));
+    }
+
+    fn rung_ended(&mut self, name: &str, outcome: &Outcome, measurement: &Measurement) {
+        self.horizon = 0;
+        let result = match (outcome, measurement.eval_loss_nats()) {
+            (Outcome::Finished, Some(loss)) => {
+                let speed = measurement.tokens_per_second().unwrap_or_default();
+                format!("eval loss {loss:.4}  {speed:.0} tokens/s  peak {}", measurement.peak_bytes())
+            }
+            (outcome, _) => outcome.name().replace('_', " "),
+        };
+        self.line(&format!("  {name}  {result}"));
+    }
+}
+
+const fn title(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Prepare => "prepare: model and data",
+        Stage::Fit => "fit: the largest micro-batch",
+        Stage::Tune => "tune: precision, effective batch, learning rate",
+        Stage::Train => "train: the best configuration over the full horizon",
+        Stage::Quantize => "quantize: GGUF files and what they cost",
+        Stage::Report => "report",
+    }
+}

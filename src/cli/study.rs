@@ -1,0 +1,117 @@
+//! The commands that drive or read a study.
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::args::StudyOptions;
+use super::progress::Progress;
+use super::{print, print_json, tables};
+use crate::executor::Local;
+use crate::space::{Study, StudyFileError};
+use crate::study::{self, Driver, Summary};
+
+/// A child that says nothing for so long is killed. A step on a slow machine takes seconds; loading
+/// a large model from a slow disk takes minutes.
+const SILENCE: Duration = Duration::from_mins(15);
+const KILLED: i32 = 130;
+
+/// How far a command drives a study.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    /// The feasibility frontier.
+    Fit,
+    /// The best trial.
+    Tune,
+    /// The fine-tuned model.
+    Train,
+    /// Everything.
+    Report,
+}
+
+/// Drives a study and prints what it found.
+pub(super) fn run(options: &StudyOptions, until: Until) -> Result<ExitCode> {
+    let study = read(&options.study)?;
+    let mut executor =
+        Local::new(std::env::current_exe()?, vec!["worker".to_owned()], SILENCE, stop_on_interrupt()?);
+    let mut progress = Progress::new(options.quiet);
+    let mut listener = |event: study::StudyEvent<'_>| progress.show(event);
+    let mut driver = Driver::open(&study, &mut executor, &mut listener)?;
+    drive(&mut driver, until)?;
+    let summary = driver.summary()?;
+    drop(driver);
+    progress.finish();
+    show(&summary, options.json)
+}
+
+fn drive(driver: &mut Driver<'_>, until: Until) -> Result<(), study::StudyError> {
+    driver.prepare()?;
+    match until {
+        Until::Fit => driver.fit().map(drop),
+        Until::Tune => driver.tune(),
+        Until::Train => driver.train().map(drop),
+        Until::Report => {
+            driver.tune()?;
+            let trial = driver.train()?;
+            driver.quantize(trial)?;
+            driver.report().map(drop)
+        }
+    }
+}
+
+/// Draws plots and page again.
+pub(super) fn report(options: &StudyOptions) -> Result<ExitCode> {
+    let study = read(&options.study)?;
+    let page = study::read_report(&study)?;
+    if options.json {
+        print_json(&serde_json::json!({ "report": page }))?;
+    } else {
+        print(&page.display().to_string())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Shows what a study remembers.
+pub(super) fn status(options: &StudyOptions) -> Result<ExitCode> {
+    let study = read(&options.study)?;
+    show(&study::read_summary(&study)?, options.json)
+}
+
+fn show(summary: &Summary, json: bool) -> Result<ExitCode> {
+    if json {
+        print_json(summary)?;
+    } else {
+        print(&tables::summary(summary))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads and checks a study file.
+fn read(path: &Path) -> Result<Study> {
+    let missing = |source: std::io::Error| StudyFileError {
+        file: path.to_owned(),
+        line: None,
+        message: source.to_string(),
+        hint: Some("give the path of a study file, such as search-spaces/quickstart.toml".to_owned()),
+    };
+    let text = fs::read_to_string(path).map_err(missing)?;
+    Ok(Study::from_toml(&text, path)?)
+}
+
+/// The first Ctrl-C asks to stop and lets the driver save; the second ends the program at once.
+fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&stop);
+    let handler = move || {
+        if asked.swap(true, Ordering::Relaxed) {
+            std::process::exit(KILLED);
+        }
+    };
+    ctrlc::set_handler(handler).context("Ctrl-C can't be handled")?;
+    Ok(stop)
+}

@@ -1,0 +1,133 @@
+//! An NVIDIA card as a device: memory counted and capped by the driver's pool.
+//!
+//! candle keeps no cache of its own and allocates with `cuMemAllocAsync`, that is from the current
+//! pool of the device; so the pool knows every tensor. It does not know the context of the driver
+//! (a few hundred MiB) and the workspaces cuBLAS gets by itself.
+
+mod pool;
+pub(super) mod refusal;
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+use candle_core::backend::BackendDevice;
+use candle_core::cuda_backend::cudarc::driver::sys::CUmemPool_attribute as Attribute;
+use candle_core::cuda_backend::cudarc::driver::{CudaContext, DriverError};
+
+use self::pool::Pool;
+use super::nvml::{self, CardFacts};
+use super::{Device, DeviceError, Facts};
+use crate::units::Bytes;
+
+/// One card, with all its memory or a cap below it.
+#[derive(Debug)]
+pub(super) struct Cuda {
+    index: usize,
+    cap: Option<Bytes>,
+    context: Arc<CudaContext>,
+    pool: Pool,
+    candle: candle_core::Device,
+}
+
+impl Cuda {
+    /// Opens the card and makes its pool the current one before the first tensor exists.
+    pub(super) fn open(index: usize, cap: Option<Bytes>) -> Result<Self, DeviceError> {
+        let error = |reason: &dyn Display| DeviceError::Open { index, reason: reason.to_string() };
+        let context = CudaContext::new(index).map_err(|reason| error(&reason))?;
+        if !context.has_async_alloc() {
+            return Err(error(&"the card or its driver has no memory pools, so memory can't be measured"));
+        }
+        let pool = Pool::install(&context, cap).map_err(|reason| error(&reason))?;
+        let candle = candle_core::CudaDevice::new(index).map_err(|reason| error(&reason))?;
+        Ok(Self { index, cap, context, pool, candle: candle_core::Device::Cuda(candle) })
+    }
+
+    fn error(&self, call: &'static str, reason: &dyn Display) -> DeviceError {
+        DeviceError::Call { device: format!("cuda:{}", self.index), call, reason: reason.to_string() }
+    }
+
+    fn read(&self, call: &'static str, attribute: Attribute) -> Result<Bytes, DeviceError> {
+        self.pool.get(attribute).map(Bytes).map_err(|reason| self.error(call, &reason))
+    }
+
+    fn uuid(&self) -> Result<String, DriverError> {
+        self.context.uuid().map(|uuid| uuid_text(uuid.bytes.map(|byte| byte.to_ne_bytes()[0])))
+    }
+
+    fn card_facts(&self) -> Result<CardFacts, String> {
+        let uuid = self.uuid().map_err(|reason| reason.to_string())?;
+        let cards = nvml::cards(None).map_err(|absence| absence.to_string())?;
+        let same = |card: &CardFacts| card.uuid.as_deref() == Some(uuid.as_str());
+        cards.into_iter().find(same).ok_or_else(|| format!("NVML lists no card {uuid}; is it a MIG slice?"))
+    }
+}
+
+impl Device for Cuda {
+    fn describe(&self) -> String {
+        let name = self.context.name().unwrap_or_else(|_| "unknown card".to_owned());
+        let total = self.total().map(|total| format!(", {total}")).unwrap_or_default();
+        let cap = self.cap.map(|cap| format!(", cap {cap}")).unwrap_or_default();
+        format!("cuda:{}: {name}{total}{cap}", self.index)
+    }
+
+    fn candle(&self) -> &candle_core::Device {
+        &self.candle
+    }
+
+    fn total(&self) -> Option<Bytes> {
+        self.context.mem_get_info().ok().map(|(_, total)| Bytes(total as u64))
+    }
+
+    fn free(&self) -> Option<Bytes> {
+        self.context.mem_get_info().ok().map(|(free, _)| Bytes(free as u64))
+    }
+
+    fn cap(&self) -> Option<Bytes> {
+        self.cap
+    }
+
+    /// What is still to be freed by work in flight counts as alive: synchronize first.
+    fn live(&self) -> Result<Bytes, DeviceError> {
+        self.read("bytes in use", Attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT)
+    }
+
+    fn peak(&self) -> Result<Bytes, DeviceError> {
+        self.read("most bytes in use", Attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH)
+    }
+
+    fn reset_peak(&self) -> Result<(), DeviceError> {
+        // Zero is the one value the driver takes here; it means "from what is in use now".
+        let reset = self.pool.set(Attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH, 0);
+        reset.map_err(|reason| self.error("reset of the peak", &reason))
+    }
+
+    fn synchronize(&self) -> Result<(), DeviceError> {
+        self.candle.synchronize().map_err(|reason| self.error("synchronize", &reason))
+    }
+
+    fn facts(&self) -> Facts {
+        match self.card_facts() {
+            Ok(card) => Facts::Card(Box::new(card)),
+            Err(reason) => Facts::Unknown { reason },
+        }
+    }
+}
+
+/// CUDA's sixteen bytes as NVML writes them: `GPU-` and five groups of hexadecimal digits.
+fn uuid_text(bytes: [u8; 16]) -> String {
+    let digits = u128::from_be_bytes(bytes);
+    let group = |shift: u32, width: usize| {
+        let mask = (1u128 << (4 * width)) - 1;
+        format!("{:0width$x}", digits >> shift & mask)
+    };
+    format!("GPU-{}-{}-{}-{}-{}", group(96, 8), group(80, 4), group(64, 4), group(48, 4), group(0, 12))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_uuid_is_written_as_nvml_writes_it() {
+        let bytes = std::array::from_fn(|i| u8::try_from(17 * i).unwrap());
+        assert_eq!(super::uuid_text(bytes), "GPU-00112233-4455-6677-8899-aabbccddeeff");
+    }
+}

@@ -1,0 +1,50 @@
+//! Why a device can't be opened or asked.
+
+use crate::units::Bytes;
+
+/// What went wrong between this program and a device. Out of memory is not among them: that is an
+/// outcome, see [`is_out_of_memory`](super::is_out_of_memory).
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// A card was asked of a build for processors.
+    #[error(
+        "device cuda:{index}: this build has no CUDA support\n  \
+         hint: build it with `cargo build --release --features cuda` where a CUDA toolkit (nvcc) is \
+         installed, or write `device = \"cpu\"`"
+    )]
+    NotBuiltForCuda {
+        /// Index of the card that was asked for.
+        index: usize,
+    },
+    /// A cap on the processor's memory, in a process that does not count it.
+    #[error(
+        "device cpu: a cap of {cap} can't be kept, the allocator of this process does not count\n  \
+         hint: declare `#[global_allocator] static ALLOCATOR: diapason::device::CountingAllocator` in \
+         the program, or leave out the cap"
+    )]
+    CapNotKept {
+        /// The cap that was asked for.
+        cap: Bytes,
+    },
+    /// The card can't be used.
+    #[error(
+        "device cuda:{index}: {reason}\n  \
+         hint: `nvidia-smi` lists the cards; indices count from 0 and CUDA_VISIBLE_DEVICES hides cards"
+    )]
+    Open {
+        /// Index of the card that was asked for.
+        index: usize,
+        /// What the driver said.
+        reason: String,
+    },
+    /// An opened device did not answer.
+    #[error("device {device}: {call}: {reason}")]
+    Call {
+        /// Which device.
+        device: String,
+        /// What was asked of it.
+        call: &'static str,
+        /// What the driver said.
+        reason: String,
+    },
+}

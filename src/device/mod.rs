@@ -1,0 +1,121 @@
+//! The machine: which device computes, how much memory it has, holds and may hold.
+//!
+//! Two implementations behind one small interface, [`Device`]: the processor, whose memory is
+//! counted and capped by the process's own [`CountingAllocator`], and an NVIDIA card, whose memory
+//! is counted and capped by the driver's pool. [`nvml`] adds facts about cards and needs no CUDA.
+//!
+//! It does not decide what fits: that is `memory` by prediction and `study` by probing.
+
+pub mod allocator;
+mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
+mod error;
+mod facts;
+mod last_word;
+pub mod nvml;
+mod out_of_memory;
+
+pub use allocator::CountingAllocator;
+pub use error::DeviceError;
+pub use facts::{CpuFacts, Facts};
+pub use out_of_memory::is_out_of_memory;
+
+use crate::space::DeviceSpec;
+use crate::units::Bytes;
+
+/// One opened device, and the bytes tensors take on it.
+///
+/// `total` and `free` are what the machine says about all programs; `live` and `peak` are exact and
+/// of this process alone; `cap` is a boundary that is enforced, not a wish. A number the machine
+/// does not tell is `None`, never 0.
+pub trait Device: std::fmt::Debug {
+    /// The device in words, for records and the screen.
+    fn describe(&self) -> String;
+
+    /// The device as the tensor library wants it.
+    fn candle(&self) -> &candle_core::Device;
+
+    /// Memory of the whole device.
+    fn total(&self) -> Option<Bytes>;
+
+    /// Memory nobody uses at the moment.
+    fn free(&self) -> Option<Bytes>;
+
+    /// Most bytes this process may hold; `None` is all the machine gives.
+    fn cap(&self) -> Option<Bytes>;
+
+    /// Bytes this process holds now.
+    ///
+    /// On the processor 0 unless [`CountingAllocator`] is the global allocator.
+    ///
+    /// # Errors
+    /// When the driver does not answer.
+    fn live(&self) -> Result<Bytes, DeviceError>;
+
+    /// Most bytes this process held since the start or the last reset; 0 as for [`Self::live`].
+    ///
+    /// # Errors
+    /// When the driver does not answer.
+    fn peak(&self) -> Result<Bytes, DeviceError>;
+
+    /// Lets the peak start again from what is alive now.
+    ///
+    /// # Errors
+    /// When the driver does not answer.
+    fn reset_peak(&self) -> Result<(), DeviceError>;
+
+    /// Waits until all work that was handed to the device is done.
+    ///
+    /// # Errors
+    /// When that work failed.
+    fn synchronize(&self) -> Result<(), DeviceError>;
+
+    /// What is known about it besides its memory.
+    fn facts(&self) -> Facts;
+}
+
+/// Opens the device a study names and puts its cap in force.
+///
+/// # Errors
+/// When this build or this machine has no such device, or the cap can't be kept.
+pub fn open(spec: &DeviceSpec) -> Result<Box<dyn Device>, DeviceError> {
+    match *spec {
+        DeviceSpec::Cpu { cap } => Ok(Box::new(cpu::Cpu::open(cap)?)),
+        #[cfg(feature = "cuda")]
+        DeviceSpec::Cuda { index, cap } => Ok(Box::new(cuda::Cuda::open(index, cap)?)),
+        #[cfg(not(feature = "cuda"))]
+        DeviceSpec::Cuda { index, .. } => Err(DeviceError::NotBuiltForCuda { index }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_processor_says_what_it_is_and_has() {
+        let device = open(&DeviceSpec::Cpu { cap: None }).unwrap();
+        assert!(device.candle().is_cpu());
+        assert!(device.describe().starts_with("cpu: "), "{}", device.describe());
+        assert_eq!(device.cap(), None);
+        assert!(matches!(device.facts(), Facts::Cpu(CpuFacts { threads: 1.., .. })));
+        device.synchronize().unwrap();
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_processor_has_more_memory_in_all_than_free() {
+        let device = open(&DeviceSpec::Cpu { cap: None }).unwrap();
+        let (total, free) = (device.total().unwrap(), device.free().unwrap());
+        assert!(free > Bytes::mib(1) && free < total, "{free} of {total}");
+    }
+
+    #[test]
+    #[cfg(not(feature = "cuda"))]
+    fn a_card_in_a_build_without_cuda_is_an_error_with_the_build_command() {
+        let error = open(&"cuda:1".parse().unwrap()).unwrap_err().to_string();
+        assert!(error.starts_with("device cuda:1: "), "{error}");
+        assert!(error.contains("cargo build --release --features cuda"), "{error}");
+    }
+}

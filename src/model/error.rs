@@ -1,0 +1,71 @@
+//! What can be wrong with a model's files or its passes.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::arch::ConfigError;
+
+/// Why a model can't be read, run or written.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// A file of the model is not there.
+    #[error("{} has no `{file}`\n  hint: `source` must name a folder in the Hugging Face layout: config.json, tokenizer.json, model.safetensors", folder.display())]
+    Missing {
+        /// The model's folder.
+        folder: PathBuf,
+        /// The file that is missing.
+        file: &'static str,
+    },
+    /// `config.json` describes no model we can train.
+    #[error("{}: {source}", file.display())]
+    Config {
+        /// The configuration.
+        file: PathBuf,
+        /// What is wrong with it.
+        source: ConfigError,
+    },
+    /// A weight file is damaged.
+    #[error("{}: {message}\n  hint: the file is damaged or was not downloaded whole: fetch it again", file.display())]
+    Weights {
+        /// The weight file.
+        file: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A weight is missing or has another shape than the configuration says.
+    #[error("weight `{name}` {problem}\n  hint: config.json and model.safetensors are not of the same model")]
+    Mismatch {
+        /// Name of the tensor.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A trainable tensor got no gradient, or one that is not finite.
+    #[error("weight `{name}` received {problem} in the first step")]
+    Gradient {
+        /// Name of the tensor.
+        name: String,
+        /// What it received.
+        problem: &'static str,
+    },
+    /// A file could not be read or written.
+    #[error("{}: {source}", file.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A tensor operation failed.
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
+}
+
+/// Results of this module.
+pub(super) type Result<T> = std::result::Result<T, ModelError>;
+
+impl From<io::Error> for ModelError {
+    fn from(source: io::Error) -> Self {
+        Self::Io { file: PathBuf::new(), source }
+    }
+}

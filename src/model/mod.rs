@@ -1,0 +1,20 @@
+//! The decoder: weights in and out, and one training step's forward and backward pass.
+//!
+//! candle's own models cut gradients silently, so the passes are written out here, layer by layer:
+//! activations are freed as the backward pass consumes them and the peak is known by construction.
+//! What this module does not do: optimise, schedule, evaluate a data set (see [`crate::train`]).
+
+mod decoder;
+mod error;
+mod gradients;
+mod kernels;
+mod ops;
+mod weights;
+
+pub use decoder::Decoder;
+pub use error::ModelError;
+pub use gradients::Gradients;
+pub(crate) use ops::{mutate, read};
+pub use weights::{
+    CONFIG_FILE, WEIGHTS_FILE, read_config, read_weights, stored_dtype, write_folder, write_tensors,
+};

@@ -1,0 +1,27 @@
+//! The differentiable building blocks: each a forward and an explicit backward on tensors.
+//!
+//! On the CPU they run [`super::kernels`]; on other devices they are composed of candle's tensor
+//! operations (the `composed` functions). Tests prove both equal. Weights and their gradients are
+//! f32; activations have the type of the input.
+
+mod attention;
+mod cross_entropy;
+mod embedding;
+mod linear;
+mod rms_norm;
+mod rope;
+mod storage;
+mod swiglu;
+
+pub(crate) use super::kernels::Heads;
+pub(super) use attention::{attention, attention_backward};
+pub(super) use cross_entropy::head_cross_entropy;
+pub(super) use embedding::{embedding, embedding_backward};
+pub(super) use linear::{linear, linear_backward};
+pub(super) use rms_norm::{rms_norm, rms_norm_backward};
+pub(super) use rope::{RopeTable, rope};
+pub(crate) use storage::{mutate, read};
+pub(super) use swiglu::{swiglu, swiglu_backward};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+//! Every operation: the kernel equals the composed path, and its backward the numeric gradient.
+
+use candle_core::{DType, Device, Result, Tensor};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::*;
+use crate::data::IGNORED;
+
+const HEADS: Heads = Heads { t: 5, h: 4, g: 2, k: 6 };
+const ROWS: usize = 2 * HEADS.t;
+
+fn random(seed: u64, shape: &[usize]) -> Tensor {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let values: Vec<f32> = (0..shape.iter().product()).map(|_| rng.random_range(-1.0..1.0)).collect();
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+fn zeros(like: &Tensor) -> Tensor {
+    Tensor::zeros(like.shape(), DType::F32, &Device::Cpu).unwrap()
+}
+
+fn largest_difference(a: &Tensor, b: &Tensor) -> f32 {
+    let difference = (a.to_dtype(DType::F32).unwrap() - b.to_dtype(DType::F32).unwrap()).unwrap();
+    difference.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar().unwrap()
+}
+
+#[track_caller]
+fn assert_close(a: &Tensor, b: &Tensor, tolerance: f32) {
+    assert_eq!(a.shape(), b.shape());
+    let difference = largest_difference(a, b);
+    assert!(difference <= tolerance, "the largest difference is {difference:e}");
+}
+
+/// d(Σ f(x)·dy)/dx by central differences.
+fn numeric(x: &Tensor, dy: &Tensor, f: impl Fn(&Tensor) -> Result<Tensor>) -> Tensor {
+    let values = x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let objective = |values: Vec<f32>| -> f64 {
+        let y = f(&Tensor::from_vec(values, x.shape(), x.device()).unwrap()).unwrap();
+        let product = (y.to_dtype(DType::F64).unwrap() * dy.to_dtype(DType::F64).unwrap()).unwrap();
+        product.sum_all().unwrap().to_scalar().unwrap()
+    };
+    let step = 1e-2_f32;
+    let moved = |i: usize, by: f32| {
+        let mut values = values.clone();
+        values[i] += by;
+        objective(values)
+    };
+    #[expect(clippy::cast_possible_truncation, reason = "compared at 1e-3")]
+    let gradient: Vec<f32> = (0..values.len())
+        .map(|i| ((moved(i, step) - moved(i, -step)) / (2.0 * f64::from(step))) as f32)
+        .collect();
+    Tensor::from_vec(gradient, x.shape(), x.device()).unwrap()
+}
+
+#[test]
+fn linear_has_the_numeric_gradient_and_equals_its_composition() {
+    let (x, w, dy) = (random(1, &[ROWS, 7]), random(2, &[9, 7]), random(3, &[ROWS, 9]));
+    let (dw, other) = (zeros(&w), zeros(&w));
+    let dx = linear_backward(&dy, &x, &w, &dw).unwrap();
+    assert_close(&linear(&x, &w).unwrap(), &linear::composed(&x, &w).unwrap(), 1e-5);
+    assert_close(&dx, &linear::composed_backward(&dy, &x, &w, &other).unwrap(), 1e-5);
+    assert_close(&dw, &other, 1e-5);
+    assert_close(&dx, &numeric(&x, &dy, |x| linear(x, &w)), 2e-3);
+    assert_close(&dw, &numeric(&w, &dy, |w| linear(&x, w)), 2e-3);
+}
+
+#[test]
+fn a_weight_gradient_is_added_to_what_is_there() {
+    let (x, w, dy) = (random(1, &[ROWS, 7]), random(2, &[9, 7]), random(3, &[ROWS, 9]));
+    let (once, twice) = (zeros(&w), zeros(&w));
+    linear_backward(&dy, &x, &w, &once).unwrap();
+    for _ in 0..2 {
+        linear_backward(&dy, &x, &w, &twice).unwrap();
+    }
+    assert_close(&(once * 2.0).unwrap(), &twice, 1e-5);
+}
+
+#[test]
+fn rms_norm_has_the_numeric_gradient_and_equals_its_composition() {
+    let (x, w, dy) = (random(1, &[ROWS, 24]), random(2, &[24]), random(3, &[ROWS, 24]));
+    let (dw, other) = (zeros(&w), zeros(&w));
+    let dx = rms_norm_backward(&dy, &x, &w, 1e-5, &dw).unwrap();
+    assert_close(&rms_norm(&x, &w, 1e-5).unwrap(), &rms_norm::composed(&x, &w, 1e-5).unwrap(), 1e-5);
+    assert_close(&dx, &rms_norm::composed_backward(&dy, &x, &w, 1e-5, &other).unwrap(), 1e-5);
+    assert_close(&dw, &other, 1e-5);
+    assert_close(&dx, &numeric(&x, &dy, |x| rms_norm(x, &w, 1e-5)), 2e-3);
+    assert_close(&dw, &numeric(&w, &dy, |w| rms_norm(&x, w, 1e-5)), 2e-3);
+}
+
+#[test]
+fn rope_is_undone_by_its_gradient_and_equals_its_composition() {
+    let table = RopeTable::new(10_000.0, HEADS.k, HEADS.t, &Device::Cpu).unwrap();
+    let x = random(1, &[ROWS, HEADS.h * HEADS.k]);
+    let y = rope(&x, &table, HEADS.t, 1.0).unwrap();
+    assert_close(&y, &rope::composed(&x, &table, HEADS.t, 1.0).unwrap(), 1e-6);
+    assert_close(&rope(&y, &table, HEADS.t, -1.0).unwrap(), &x, 1e-6);
+    assert!(largest_difference(&x, &y) > 0.1);
+}
+
+#[test]
+fn swiglu_has_the_numeric_gradient_and_equals_its_composition() {
+    let (gate, up, dy) = (random(1, &[ROWS, 8]), random(2, &[ROWS, 8]), random(3, &[ROWS, 8]));
+    let (dgate, dup) = swiglu_backward(&dy, &gate, &up).unwrap();
+    let (other_gate, other_up) = swiglu::composed_backward(&dy, &gate, &up).unwrap();
+    assert_close(&swiglu(&gate, &up).unwrap(), &swiglu::composed(&gate, &up).unwrap(), 1e-6);
+    assert_close(&dgate, &other_gate, 1e-6);
+    assert_close(&dup, &other_up, 1e-6);
+    assert_close(&dgate, &numeric(&gate, &dy, |gate| swiglu(gate, &up)), 2e-3);
+    assert_close(&dup, &numeric(&up, &dy, |up| swiglu(&gate, up)), 2e-3);
+}
+
+#[test]
+fn attention_has_the_numeric_gradient_and_equals_its_composition() {
+    let (q, dy) = (random(1, &[ROWS, HEADS.h * HEADS.k]), random(4, &[ROWS, HEADS.h * HEADS.k]));
+    let (k, v) = (random(2, &[ROWS, HEADS.g * HEADS.k]), random(3, &[ROWS, HEADS.g * HEADS.k]));
+    let gradients = attention_backward(&dy, &q, &k, &v, HEADS).unwrap();
+    let other = attention::composed_backward(&dy, &q, &k, &v, HEADS).unwrap();
+    let composed = attention::composed(&q, &k, &v, HEADS).unwrap();
+    assert_close(&attention(&q, &k, &v, HEADS).unwrap(), &composed, 1e-5);
+    assert_close(&gradients.0, &other.0, 1e-5);
+    assert_close(&gradients.1, &other.1, 1e-5);
+    assert_close(&gradients.2, &other.2, 1e-5);
+    assert_close(&gradients.0, &numeric(&q, &dy, |q| attention(q, &k, &v, HEADS)), 2e-3);
+    assert_close(&gradients.1, &numeric(&k, &dy, |k| attention(&q, k, &v, HEADS)), 2e-3);
+    assert_close(&gradients.2, &numeric(&v, &dy, |v| attention(&q, &k, v, HEADS)), 2e-3);
+}
+
+#[test]
+fn attention_does_not_see_the_future() {
+    let q = random(1, &[HEADS.t, HEADS.h * HEADS.k]);
+    let (k, v) = (random(2, &[HEADS.t, HEADS.g * HEADS.k]), random(3, &[HEADS.t, HEADS.g * HEADS.k]));
+    let other =
+        Tensor::cat(&[v.narrow(0, 0, HEADS.t - 1).unwrap(), random(9, &[1, HEADS.g * HEADS.k])], 0).unwrap();
+    let a = attention(&q, &k, &v, HEADS).unwrap();
+    let b = attention(&q, &k, &other, HEADS).unwrap();
+    assert_close(&a.narrow(0, 0, HEADS.t - 1).unwrap(), &b.narrow(0, 0, HEADS.t - 1).unwrap(), 0.0);
+    assert!(largest_difference(&a, &b) > 1e-3);
+}
+
+#[test]
+fn head_and_cross_entropy_have_the_numeric_gradient_and_equal_their_composition() {
+    let (x, w) = (random(1, &[ROWS, 8]), random(2, &[13, 8]));
+    let targets: Vec<u32> = (0..10).map(|i| if i % 4 == 1 { IGNORED } else { i }).collect();
+    let scale = 0.3;
+    let (dw, other) = (zeros(&w), zeros(&w));
+    let kernel = head_cross_entropy(&x, &w, &targets, Some((scale, &dw))).unwrap();
+    let composed = cross_entropy::composed(&x, &w, &targets, Some((scale, &other))).unwrap();
+    let tensor = |values: &[f32]| Tensor::from_slice(values, ROWS, &Device::Cpu).unwrap();
+    assert_close(&tensor(&kernel.losses), &tensor(&composed.losses), 1e-5);
+    assert!(kernel.losses[1] == 0.0 && kernel.losses[0] > 0.0);
+    let dx = kernel.dx.unwrap();
+    assert_close(&dx, &composed.dx.unwrap(), 1e-6);
+    assert_close(&dw, &other, 1e-6);
+    let dy = Tensor::full(scale, ROWS, &Device::Cpu).unwrap();
+    let losses = |x: &Tensor, w: &Tensor| Ok(tensor(&head_cross_entropy(x, w, &targets, None)?.losses));
+    assert_close(&dx, &numeric(&x, &dy, |x| losses(x, &w)), 2e-3);
+    assert_close(&dw, &numeric(&w, &dy, |w| losses(&x, w)), 2e-3);
+}
+
+#[test]
+fn the_embedding_gradient_sums_repeated_ids() {
+    let (w, dy) = (random(1, &[6, 4]), random(2, &[5, 4]));
+    let ids = Tensor::from_vec(vec![3_u32, 1, 3, 0, 3], 5, &Device::Cpu).unwrap();
+    let (dw, other) = (zeros(&w), zeros(&w));
+    embedding_backward(&dy, &ids, &dw).unwrap();
+    embedding::composed_backward(&dy, &ids, &other).unwrap();
+    assert_close(&dw, &other, 1e-6);
+    assert_close(&dw, &numeric(&w, &dy, |w| embedding(&ids, w, DType::F32)), 2e-3);
+}
+
+#[test]
+fn bf16_activations_stay_within_their_rounding_of_f32() {
+    let (q, k, v) = (random(1, &[ROWS, 24]), random(2, &[ROWS, 12]), random(3, &[ROWS, 12]));
+    let (w, gain) = (random(4, &[9, 24]), random(5, &[24]));
+    let half = |x: &Tensor| x.to_dtype(DType::BF16).unwrap();
+    let tolerance = 0.05;
+    assert_close(&linear(&half(&q), &w).unwrap(), &linear(&q, &w).unwrap(), tolerance);
+    assert_close(&rms_norm(&half(&q), &gain, 1e-5).unwrap(), &rms_norm(&q, &gain, 1e-5).unwrap(), tolerance);
+    assert_close(&swiglu(&half(&k), &half(&v)).unwrap(), &swiglu(&k, &v).unwrap(), tolerance);
+    let wide = attention(&q, &k, &v, HEADS).unwrap();
+    assert_close(&attention(&half(&q), &half(&k), &half(&v), HEADS).unwrap(), &wide, tolerance);
+    assert_eq!(linear(&half(&q), &w).unwrap().dtype(), DType::BF16);
+}

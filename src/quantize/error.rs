@@ -1,0 +1,160 @@
+//! What can go wrong between a model folder and a GGUF file.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::arch::ConfigError;
+use crate::units::Bytes;
+
+/// Why a model could not be written to, or read from, a GGUF file.
+#[derive(Debug, thiserror::Error)]
+pub enum QuantizeError {
+    /// The system refused to read or write.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// File or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The model's configuration, in `config.json` or in the GGUF's keys.
+    #[error("{}: {source}", path.display())]
+    Config {
+        /// File that holds the configuration.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: ConfigError,
+    },
+    /// A file of weights is not what its name says.
+    #[error(
+        "{}: {message}\n  hint: the folder needs a whole `model.safetensors`, or shards with their index",
+        path.display()
+    )]
+    Weights {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        message: String,
+    },
+    /// A tensor that the configuration asks for is absent.
+    #[error(
+        "{}: tensor `{name}` is missing\n  hint: the configuration must describe the weights beside it",
+        path.display()
+    )]
+    MissingTensor {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// Its name there.
+        name: String,
+    },
+    /// A tensor has another shape than the configuration gives it.
+    #[error(
+        "{}: tensor `{name}` has shape {found:?}\n  hint: by its configuration it would be {right:?}",
+        path.display()
+    )]
+    Shape {
+        /// Where the tensor is.
+        path: PathBuf,
+        /// Its name there.
+        name: String,
+        /// Its shape.
+        found: Vec<usize>,
+        /// The shape the configuration gives it.
+        right: Vec<usize>,
+    },
+    /// A GGUF holds a tensor that the supported layout does not have.
+    #[error(
+        "{}: tensor `{name}` has no place in the supported layout\n  hint: biases, experts and scaled rotary embeddings are not implemented",
+        path.display()
+    )]
+    UnknownTensor {
+        /// The GGUF.
+        path: PathBuf,
+        /// Name in the GGUF.
+        name: String,
+    },
+    /// A weight is NaN or infinite, which block types cannot hold.
+    #[error(
+        "tensor `{name}` holds a value that is not finite\n  hint: the training diverged; export an earlier checkpoint"
+    )]
+    NotFinite {
+        /// Name in the model folder.
+        name: String,
+    },
+    /// A `tokenizer.json` that llama.cpp's byte-level BPE cannot stand for.
+    #[error("{}: {message}\n  hint: {hint}", path.display())]
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        message: String,
+        /// What would be right.
+        hint: &'static str,
+    },
+    /// The file does not begin as a GGUF does.
+    #[error("{}: not a GGUF file: it begins with {found:?}\n  hint: a GGUF begins with \"GGUF\"", path.display())]
+    NotGguf {
+        /// The file.
+        path: PathBuf,
+        /// Its first four bytes, as text.
+        found: String,
+    },
+    /// The file ends before its last tensor does.
+    #[error("{}: cut off: {found} of at least {needed}\n  hint: copy or write the file again", path.display())]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+        /// Length of the file.
+        found: Bytes,
+        /// Where the last tensor ends.
+        needed: Bytes,
+    },
+    /// The GGUF's header cannot be read.
+    #[error("{}: unreadable GGUF header: {message}\n  hint: the file may be cut off; copy it again", path.display())]
+    Header {
+        /// The file.
+        path: PathBuf,
+        /// What the reader said.
+        message: String,
+    },
+    /// The GGUF holds a model of another family.
+    #[error("{}: architecture `{found}` is not supported\n  hint: supported is: llama", path.display())]
+    Architecture {
+        /// The file.
+        path: PathBuf,
+        /// Its `general.architecture`.
+        found: String,
+    },
+    /// A key of the GGUF is absent or has an unusable value.
+    #[error("{}: key `{key}` is {found}\n  hint: {hint}", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// Its value, or `missing`.
+        found: String,
+        /// What would be right.
+        hint: &'static str,
+    },
+    /// A tensor operation failed.
+    #[error("tensor `{name}`: {source}")]
+    Tensor {
+        /// The tensor.
+        name: String,
+        /// The reason.
+        source: candle_core::Error,
+    },
+}
+
+impl QuantizeError {
+    /// For `map_err`: an I/O error at `path`.
+    pub(super) fn io(path: &Path) -> impl Fn(io::Error) -> Self + '_ {
+        move |source| Self::Io { path: path.to_owned(), source }
+    }
+
+    /// For `map_err`: a failed operation on the tensor `name`.
+    pub(super) fn tensor(name: &str) -> impl Fn(candle_core::Error) -> Self + '_ {
+        move |source| Self::Tensor { name: name.to_owned(), source }
+    }
+}

@@ -1,0 +1,97 @@
+//! All trials, best first.
+
+use maud::{Markup, html};
+
+use super::tables::table;
+use crate::report::StudyReport;
+use crate::report::summary::{Reached, reached};
+use crate::report::{numbers, outcomes};
+use crate::trial::{Outcome, Trial};
+use crate::units::Bytes;
+
+/// The table of trials: highest rung first, then lowest loss; those without a loss at the end.
+pub(super) fn section(report: &StudyReport) -> Markup {
+    let rungs = rungs(report);
+    let losses: Vec<String> = rungs.iter().map(|rung| format!("loss at rung {rung}#")).collect();
+    let mut columns =
+        vec!["trial#", "precision", "effective batch#", "micro × accumulation#", "learning rate#"];
+    columns.extend(losses.iter().map(String::as_str));
+    columns.extend(["tokens/s#", "peak#", "outcome"]);
+    html! {
+        section {
+            h2 { "Trials" }
+            @if report.history.trials.is_empty() {
+                p.absent { "No trial has been suggested yet." }
+            } @else {
+                div.tall {
+                    (table(&columns, &html! {
+                        @for trial in sorted(report) { (row(report, trial, &rungs)) }
+                    }))
+                }
+                p.note {
+                    "Highest rung first, then lowest loss. Losses are nats per token on validation examples; a loss is kept where a later rung failed."
+                }
+            }
+        }
+    }
+}
+
+/// The rungs that any trial has ended.
+fn rungs(report: &StudyReport) -> Vec<u32> {
+    let records = report.history.trials.iter().flat_map(|trial| &trial.rungs);
+    let mut rungs: Vec<u32> = records.map(|record| record.rung).collect();
+    rungs.sort_unstable();
+    rungs.dedup();
+    rungs
+}
+
+fn sorted(report: &StudyReport) -> Vec<&Trial> {
+    let mut trials: Vec<(&Trial, Option<Reached>)> =
+        report.history.trials.iter().map(|trial| (trial, reached(trial))).collect();
+    let rung = |got: Option<Reached>| got.map(|got| got.rung);
+    let loss = |got: Option<Reached>| got.map_or(f64::INFINITY, |got| got.loss_nats);
+    trials.sort_by(|(a, got_a), (b, got_b)| {
+        let by_rung = rung(*got_b).cmp(&rung(*got_a));
+        by_rung.then(loss(*got_a).total_cmp(&loss(*got_b))).then(a.id.cmp(&b.id))
+    });
+    trials.into_iter().map(|(trial, _)| trial).collect()
+}
+
+fn row(report: &StudyReport, trial: &Trial, rungs: &[u32]) -> Markup {
+    let batch = trial.hyperparams.batch;
+    let class =
+        if Some(trial.id) == report.best { Some("best") } else { trial.has_failed().then_some("failed") };
+    html! {
+        tr class=[class] {
+            th.n scope="row" { (trial.id) }
+            td { (trial.hyperparams.precision) }
+            td.n { (batch.effective_batch_size()) }
+            td.n { (batch.micro_batch_size) " × " (batch.gradient_accumulation_steps) }
+            td.n { (numbers::learning_rate(trial.hyperparams.learning_rate)) }
+            @for rung in rungs {
+                td.n { (trial.loss_at(*rung).map_or_else(String::new, numbers::loss)) }
+            }
+            td.n { (speed(trial)) }
+            td.n { (peak(trial)) }
+            td.outcome { (outcomes::describe_trial(trial)) @if Some(trial.id) == report.best { " · best" } }
+        }
+    }
+}
+
+/// Throughput of the longest rung that was timed.
+fn speed(trial: &Trial) -> String {
+    let timed = trial.rungs.iter().max_by_key(|record| record.measurement.steps.len());
+    let speed = timed.and_then(|record| record.measurement.tokens_per_second());
+    speed.map_or_else(|| "–".to_owned(), numbers::rate)
+}
+
+/// The highest peak of any rung; an out-of-memory's last word where nothing else is known.
+fn peak(trial: &Trial) -> String {
+    let measured = trial.rungs.iter().map(|record| record.measurement.peak_bytes()).max();
+    let held = trial.last().map(|record| match record.outcome {
+        Outcome::OutOfMemory { live, .. } => live,
+        _ => Bytes::default(),
+    });
+    let peak = measured.max(held).unwrap_or_default();
+    if peak.0 == 0 { "–".to_owned() } else { peak.to_string() }
+}

@@ -1,0 +1,253 @@
+//! The written report, for a realistic study and for every degenerate one.
+
+mod example;
+mod written;
+
+use std::fs;
+use std::path::Path;
+
+use self::example::{empty, probe, refused_probe, study, with_trials};
+use self::written::{plots, written};
+use super::{QuantizedRow, Setting, write};
+use crate::space::Precision;
+use crate::trial::{FailureClass, History, Outcome};
+use crate::units::Bytes;
+
+#[test]
+fn a_study_gives_a_page_and_seven_plots() {
+    let written = written("study", &study());
+    let expected = [
+        "full-run",
+        "learning-curves",
+        "learning-rate",
+        "memory",
+        "size-and-loss",
+        "throughput",
+        "trial-history",
+    ];
+    assert_eq!(written.names(), expected);
+}
+
+#[test]
+fn the_page_shows_the_numbers_it_was_given() {
+    let report = study();
+    let html = written("numbers", &report).html;
+    let best = report.history.best().unwrap();
+    for shown in [
+        "4.912 → <strong>3.871</strong>",
+        "−1.041 nats per token",
+        "perplexity 136 → 48.0",
+        "smallest file: q2_k, 5.00 MiB (0.10×), +0.266 nats",
+        "<strong>37</strong> <small>f32</small> · <strong>66</strong> <small>bf16</small>",
+        &format!("trial {}, validation loss {:.3} at rung 2", best.0.id, best.1),
+        "13.4 M",
+        "13,370,112 parameters",
+        "1,620",
+        "1 h 12 min",
+        "search-spaces/quickstart/devils-dictionary.csv",
+        "sha256:07aa31…9c",
+        "under a cap of 1.00 GiB",
+        "diverged at step 11",
+        "out of memory: 96.0 MiB more than the 971 MiB held",
+        "crashed (signal 9): memory allocation of 1048576 bytes failed",
+    ] {
+        assert!(html.contains(shown), "`{shown}` is missing");
+    }
+    assert_eq!(html.matches("<span class=\"default\">default</span>").count(), 4);
+}
+
+#[test]
+fn trials_are_listed_best_first_and_failures_last() {
+    let report = study();
+    let html = written("sorted", &report).html;
+    let table = html.split("<h2>Trials</h2>").nth(1).unwrap();
+    let rows: Vec<&str> = table.split("<tr").skip(2).take(report.history.trials.len()).collect();
+    assert!(rows[0].contains("· best"), "{}", rows[0]);
+    assert!(rows.last().unwrap().contains("crashed") || rows.last().unwrap().contains("diverged"));
+}
+
+#[test]
+fn a_study_that_has_not_begun_says_so_instead_of_drawing_empty_axes() {
+    let written = written("empty", &empty());
+    assert!(written.plots.is_empty() && !written.html.contains("<svg role"));
+    for shown in [
+        "No trial has finished a rung.",
+        "No probe has measured memory.",
+        "No model has been tested yet.",
+        "No full run has been recorded yet.",
+        "No trial has been suggested yet.",
+        "No micro-batch has been probed.",
+    ] {
+        assert!(written.html.contains(shown), "`{shown}` is missing");
+    }
+}
+
+#[test]
+fn one_trial_and_one_probe_are_enough_for_a_plot() {
+    let mut report = with_trials(1);
+    report.probes = vec![probe(Precision::F32, 3)];
+    report.frontier.truncate(1);
+    report.quantized.clear();
+    assert_eq!(written("one", &report).plots.len(), 7);
+}
+
+#[test]
+fn two_hundred_trials_and_many_batches_stay_legible() {
+    let mut report = with_trials(200);
+    for trial in &mut report.history.trials {
+        trial.hyperparams.batch.micro_batch_size = 4 + trial.id as usize % 23;
+    }
+    assert_eq!(written("many", &report).plots.len(), 7);
+}
+
+#[test]
+fn when_every_trial_failed_the_table_says_how() {
+    let mut report = with_trials(6);
+    for trial in &mut report.history.trials {
+        trial.rungs.truncate(1);
+        trial.rungs[0].outcome = Outcome::TimedOut { seconds: 60 };
+        trial.rungs[0].measurement.evals.clear();
+    }
+    report.best = None;
+    let written = written("all-failed", &report);
+    assert_eq!(written.names(), ["memory", "size-and-loss", "throughput"]);
+    assert_eq!(written.html.matches("timed out after 60 s of silence").count(), 6);
+}
+
+#[test]
+fn equal_values_are_drawn_on_a_range_that_is_not_empty() {
+    let mut report = with_trials(8);
+    for trial in &mut report.history.trials {
+        trial.hyperparams.learning_rate = 1e-4;
+        trial.rungs.truncate(1);
+        trial.rungs[0].outcome = Outcome::Finished;
+        trial.rungs[0].measurement.steps.iter_mut().for_each(|step| step.loss_nats = 2.0);
+        trial.rungs[0].measurement.evals.truncate(1);
+        trial.rungs[0].measurement.evals.iter_mut().for_each(|eval| eval.loss_nats = 2.0);
+    }
+    report.best = Some(0);
+    report.probes = vec![probe(Precision::Bf16, 4); 5];
+    for row in &mut report.quantized {
+        (row.bytes, row.test_loss_nats) = (Bytes::mib(51), 3.8714);
+    }
+    assert_eq!(written("equal", &report).plots.len(), 7);
+}
+
+#[test]
+fn absurd_numbers_neither_panic_nor_loop() {
+    for value in [f64::NAN, f64::INFINITY, -1.0, 0.0, 1e300, f64::MIN_POSITIVE] {
+        let mut report = with_trials(4);
+        for trial in &mut report.history.trials {
+            trial.hyperparams.learning_rate = value;
+            let measurements = trial.rungs.iter_mut().map(|record| &mut record.measurement);
+            for measurement in measurements {
+                measurement.steps.iter_mut().for_each(|step| (step.loss_nats, step.seconds) = (value, value));
+                measurement.evals.iter_mut().for_each(|eval| eval.loss_nats = value);
+            }
+        }
+        for probe in &mut report.probes {
+            probe.micro_batch_size = usize::MAX;
+            probe.measurement.peaks.iter_mut().for_each(|peak| peak.peak_bytes = Bytes(u64::MAX));
+            probe.measurement.steps.iter_mut().for_each(|step| step.seconds = value);
+        }
+        report.quantized.iter_mut().for_each(|row| (row.bytes, row.test_loss_nats) = (Bytes(0), value));
+        report.provenance.cap = Some(Bytes(u64::MAX));
+        report.provenance.wall_seconds = value;
+        written("absurd", &report);
+    }
+}
+
+#[test]
+fn a_loss_far_above_the_others_is_put_at_the_edge_and_counted() {
+    let mut report = study();
+    report.history.trials[1].rungs[0].measurement.evals.iter_mut().for_each(|eval| eval.loss_nats = 5000.0);
+    let written = written("outlier", &report);
+    assert!(written.plot("trial-history").contains("higher than shown (1)"));
+    assert!(!written.plot("trial-history").contains("5,000"));
+    assert!(written.html.contains("5,000.000"), "the table tells the true loss");
+}
+
+#[test]
+fn the_cap_the_refusals_and_the_knees_are_named_in_the_legends() {
+    let written = written("legends", &study());
+    for name in ["cap 1.00 GiB", "f32 out of memory", "bf16 out of memory"] {
+        assert!(written.plot("memory").contains(name), "`{name}` is missing");
+    }
+    for name in ["f32 saturates at 8", "bf16 saturates at 16"] {
+        assert!(written.plot("throughput").contains(name), "`{name}` is missing");
+    }
+    assert!(written.plot("size-and-loss").contains("base model at 4.912"));
+}
+
+#[test]
+fn a_best_trial_the_history_lacks_is_not_invented() {
+    let mut report = study();
+    report.best = Some(999);
+    assert!(written("unknown-best", &report).html.contains("No trial has been chosen."));
+}
+
+#[test]
+fn hostile_names_are_escaped_everywhere() {
+    let hostile = "</style><script>alert(1)</script>\"'&\u{1}\u{1b}";
+    let mut report = study();
+    report.study = hostile.to_owned();
+    report.data.source = hostile.to_owned();
+    report.settings.push(Setting { key: hostile.to_owned(), value: hostile.to_owned(), is_default: true });
+    report.quantized.push(QuantizedRow {
+        gguf_type: hostile.to_owned(),
+        path: hostile.to_owned(),
+        bytes: Bytes::mib(20),
+        test_loss_nats: 4.2,
+    });
+    report.history.trials[0].rungs[0].outcome =
+        Outcome::Failed { class: FailureClass::Data, message: hostile.to_owned() };
+    let written = written("hostile", &report);
+    assert!(written.html.contains("&lt;script&gt;"));
+    assert!(written.plot("size-and-loss").contains("&lt;/style&gt;"));
+    assert!(!written.plot("size-and-loss").contains('\u{1}'));
+}
+
+#[test]
+fn a_precision_in_which_nothing_fits_is_said_to_fit_nothing() {
+    let mut report = study();
+    report.frontier.clear();
+    report.probes = vec![refused_probe(Precision::F32, 1)];
+    report.history = History::default();
+    let written = written("nothing-fits", &report);
+    assert!(written.html.contains("no micro-batch fits"));
+    assert!(written.names().contains(&"memory") && !written.names().contains(&"throughput"));
+}
+
+#[test]
+fn a_largest_size_that_met_no_refusal_is_called_a_lower_bound() {
+    let mut report = study();
+    report.probes.retain(|probe| probe.outcome == Outcome::Finished);
+    let html = written("unbounded", &report).html;
+    assert!(html.contains("≥ <strong>37</strong>") && html.contains("no larger size ran out of memory"));
+    assert!(!written("bounded", &study()).html.contains('≥'));
+}
+
+#[test]
+fn a_plot_of_an_earlier_report_does_not_outlive_its_data() {
+    let folder = tempfile::tempdir().unwrap();
+    write(&study(), folder.path()).unwrap();
+    write(&empty(), folder.path()).unwrap();
+    assert!(plots(&folder.path().join("plots")).is_empty());
+}
+
+#[test]
+fn the_same_study_gives_the_same_bytes() {
+    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let read = |folder: &Path| fs::read_to_string(write(&study(), folder).unwrap()).unwrap();
+    assert_eq!(read(first.path()), read(second.path()));
+}
+
+#[test]
+fn a_model_that_got_worse_is_not_praised() {
+    let mut report = study();
+    if let Some(tuned) = &mut report.tuned {
+        tuned.test_loss_nats = 5.5;
+    }
+    let html = written("worse", &report).html;
+    assert!(html.contains("+0.588 nats per token: no improvement"));
+}

@@ -1,0 +1,121 @@
+//! Tests that history is append-only against any program, by raw SQL.
+
+use super::testing::{Folder, events, hyperparams, measurement};
+use crate::space::Precision;
+use crate::trial::{Outcome, ProbeRecord};
+
+/// An ended rung (measurement 1), a running one (measurement 2), and a probe (measurement 3).
+fn study() -> Folder {
+    let folder = Folder::new();
+    let store = folder.open();
+    store.begin("d", "{}").unwrap();
+    store.add_trial(0, &hyperparams(1e-3)).unwrap();
+    for rung in 0..2 {
+        store.start_rung(0, rung, 10).unwrap();
+        store.append(0, rung, &events(&measurement(2.0))).unwrap();
+    }
+    store.finish_rung(0, 0, &Outcome::Finished).unwrap();
+    let probe = ProbeRecord {
+        precision: Precision::F32,
+        micro_batch_size: 8,
+        outcome: Outcome::Finished,
+        measurement: measurement(1.0),
+    };
+    store.record_probe(&probe).unwrap();
+    folder
+}
+
+/// Each statement is refused by a trigger, and what the store reads stays the same.
+fn check_refused(statements: &[&str]) {
+    let folder = study();
+    let all = || {
+        let store = folder.open();
+        (
+            store.identity().unwrap(),
+            store.history().unwrap(),
+            store.probes().unwrap(),
+            store.partial(0, 1).unwrap(),
+        )
+    };
+    let before = all();
+    for sql in statements {
+        let refusal = folder.sql(sql).expect_err(sql);
+        let is_trigger =
+            ["never changes", "recorded once", "never deleted"].iter().any(|end| refusal.ends_with(end));
+        assert!(is_trigger, "{sql}: {refusal}");
+    }
+    assert_eq!(all(), before);
+}
+
+#[test]
+fn the_rows_of_an_ended_rung_or_probe_are_neither_changed_nor_deleted() {
+    for table in ["step", "eval", "peak"] {
+        for measurement in [1, 3] {
+            check_refused(&[
+                &format!("DELETE FROM {table} WHERE measurement = {measurement}"),
+                &format!("UPDATE {table} SET measurement = 2 WHERE measurement = {measurement}"),
+                &format!("UPDATE OR REPLACE {table} SET measurement = {measurement} WHERE measurement = 2"),
+            ]);
+        }
+    }
+    check_refused(&[
+        "UPDATE step SET loss_nats = 0 WHERE measurement = 1",
+        "UPDATE eval SET loss_nats = 0 WHERE measurement = 3",
+        "UPDATE peak SET peak_bytes = 0 WHERE measurement = 1",
+        "UPDATE OR REPLACE peak SET rowid = 1 WHERE measurement = 2",
+    ]);
+}
+
+#[test]
+fn no_row_is_added_to_an_ended_rung_or_probe() {
+    check_refused(&[
+        "INSERT INTO step (measurement, step, tokens) VALUES (1, 99, 1)",
+        "INSERT OR REPLACE INTO step (measurement, step, tokens) VALUES (3, 1, 1)",
+        "INSERT INTO eval (measurement, step, tokens) VALUES (3, 99, 1)",
+        "INSERT OR REPLACE INTO eval (measurement, step, tokens) VALUES (1, 2, 1)",
+        "INSERT INTO peak (measurement, phase, peak_bytes) VALUES (1, 'loss', 1)",
+        "INSERT OR REPLACE INTO peak (measurement, phase, peak_bytes) VALUES (3, 'load', 1)",
+        "INSERT OR REPLACE INTO peak (rowid, measurement, phase, peak_bytes) VALUES (1, 2, 'loss', 1)",
+    ]);
+}
+
+#[test]
+fn an_ended_rung_keeps_its_outcome_and_its_place() {
+    check_refused(&[
+        "UPDATE measurement SET outcome_detail = '{\"outcome\":\"diverged\",\"step\":1}' WHERE id = 1",
+        "UPDATE measurement SET ended_at = NULL, outcome_detail = NULL WHERE id = 1",
+        "UPDATE measurement SET device = 'other' WHERE id = 3",
+        "UPDATE OR REPLACE measurement SET id = 1 WHERE id = 2",
+        "INSERT OR REPLACE INTO measurement (id) VALUES (1)",
+        "DELETE FROM measurement WHERE id = 1",
+        "UPDATE rung SET attempts = 7 WHERE rung = 0",
+        "UPDATE rung SET stop_at_step = 7 WHERE rung = 0",
+        "UPDATE rung SET measurement = 3 WHERE rung = 1",
+        "INSERT OR REPLACE INTO rung (trial, rung, stop_at_step, measurement) VALUES (0, 0, 10, 2)",
+        "INSERT OR REPLACE INTO rung (trial, rung, stop_at_step, measurement) VALUES (0, 2, 10, 1)",
+        "DELETE FROM rung",
+    ]);
+}
+
+#[test]
+fn studies_trials_and_probes_are_written_once() {
+    check_refused(&[
+        "UPDATE study SET digest = 'e'",
+        "INSERT OR REPLACE INTO study (id, digest, definition) VALUES (1, 'e', '{}')",
+        "DELETE FROM study",
+        "UPDATE trial SET learning_rate = 1",
+        "INSERT OR REPLACE INTO trial VALUES (0, 'f32', 1, 1, 1.0, '')",
+        "DELETE FROM trial",
+        "UPDATE probe SET micro_batch_size = 9",
+        "INSERT OR REPLACE INTO probe VALUES (1, 'bf16', 9, 2)",
+        "INSERT OR REPLACE INTO probe VALUES (NULL, 'f32', 8, 2)",
+        "DELETE FROM probe",
+    ]);
+}
+
+#[test]
+fn a_running_rung_still_takes_changes() {
+    let folder = study();
+    folder.sql("UPDATE step SET loss_nats = 0.5 WHERE measurement = 2").unwrap();
+    assert_eq!(folder.open().partial(0, 1).unwrap().steps[0].loss_nats.to_bits(), 0.5f64.to_bits());
+}

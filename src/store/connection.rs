@@ -1,0 +1,233 @@
+//! Opening the file, and the one way to read or write it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+
+use super::error::{Fault, StoreError};
+use super::schema::{MIGRATIONS, inspect, migrate};
+
+/// The database of one study.
+#[derive(Debug)]
+pub struct Store {
+    file: PathBuf,
+    connection: Connection,
+}
+
+/// How long a reader may hold up the writer, as while a checkpoint of the log runs.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// All statements of the store stay prepared.
+const PREPARED_STATEMENTS: usize = 32;
+
+impl Store {
+    /// Opens the study's database for writing; makes it, and its folder, if need be.
+    ///
+    /// # Errors
+    /// If the file belongs to another program, is damaged or is newer than this program; in these
+    /// cases it stays as it was. If the folder cannot be written.
+    pub fn open(file: &Path) -> Result<Self, StoreError> {
+        Self::open_with(file, MIGRATIONS)
+    }
+
+    pub(super) fn open_with(file: &Path, migrations: &[&str]) -> Result<Self, StoreError> {
+        if let Some(folder) = file.parent() {
+            std::fs::create_dir_all(folder)
+                .map_err(|source| StoreError::Io { path: folder.to_owned(), source })?;
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        let prepare = |connection: &Connection| {
+            inspect(connection, file, migrations)?;
+            // Only now: the write-ahead log is a mark in the file, which a stranger's must not get.
+            connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+            connection.pragma_update(None, "synchronous", "FULL")?;
+            migrate(connection, migrations)
+        };
+        Self::connect(file, flags, prepare)
+    }
+
+    /// Opens an existing study's database for reading, also while another process writes it.
+    ///
+    /// # Errors
+    /// If the file is missing, belongs to another program, is damaged, or has another version.
+    pub fn open_read_only(file: &Path) -> Result<Self, StoreError> {
+        Self::open_read_only_with(file, MIGRATIONS)
+    }
+
+    pub(super) fn open_read_only_with(file: &Path, migrations: &[&str]) -> Result<Self, StoreError> {
+        if !file.exists() {
+            return Err(StoreError::Missing { file: file.to_owned() });
+        }
+        Self::connect(file, OpenFlags::SQLITE_OPEN_READ_ONLY, |connection| {
+            match inspect(connection, file, migrations)? {
+                // An empty file is a study whose driver was killed before its first write.
+                (0, _) => Err(StoreError::Missing { file: file.to_owned() }.into()),
+                (found, known) if found < known => {
+                    Err(StoreError::Older { file: file.to_owned(), found, known }.into())
+                }
+                _ => Ok(()),
+            }
+        })
+    }
+
+    fn connect(
+        file: &Path,
+        flags: OpenFlags,
+        prepare: impl FnOnce(&Connection) -> Result<(), Fault>,
+    ) -> Result<Self, StoreError> {
+        let connect = || -> Result<Connection, Fault> {
+            // Without the URI flag a study may be named `file:x`.
+            let connection = Connection::open_with_flags(file, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+            connection.busy_timeout(BUSY_TIMEOUT)?;
+            connection.set_prepared_statement_cache_capacity(PREPARED_STATEMENTS);
+            prepare(&connection)?;
+            connection.pragma_update(None, "foreign_keys", true)?;
+            Ok(connection)
+        };
+        let connection = connect().map_err(|fault| fault.at(file))?;
+        Ok(Self { file: file.to_owned(), connection })
+    }
+
+    /// The database file.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// All of `action` in one transaction, or nothing of it.
+    pub(super) fn write<T>(
+        &self,
+        action: impl FnOnce(&Connection) -> Result<T, Fault>,
+    ) -> Result<T, StoreError> {
+        self.within(TransactionBehavior::Immediate, action)
+    }
+
+    /// `action` on one state of the database, whatever a writer does meanwhile.
+    pub(super) fn read<T>(
+        &self,
+        action: impl FnOnce(&Connection) -> Result<T, Fault>,
+    ) -> Result<T, StoreError> {
+        self.within(TransactionBehavior::Deferred, action)
+    }
+
+    fn within<T>(
+        &self,
+        behavior: TransactionBehavior,
+        action: impl FnOnce(&Connection) -> Result<T, Fault>,
+    ) -> Result<T, StoreError> {
+        let within = || -> Result<T, Fault> {
+            let transaction = Transaction::new_unchecked(&self.connection, behavior)?;
+            let value = action(&transaction)?;
+            transaction.commit()?;
+            Ok(value)
+        };
+        within().map_err(|fault| fault.at(&self.file))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing::{Folder, hyperparams, started, step};
+    use crate::trial::Event;
+
+    #[test]
+    fn a_missing_study_cannot_be_read_and_is_not_made() {
+        let folder = Folder::new();
+        let error = Store::open_read_only(&folder.file()).unwrap_err();
+        assert!(matches!(error, StoreError::Missing { .. }), "{error}");
+        assert!(!folder.file().exists());
+    }
+
+    #[test]
+    fn an_empty_file_is_a_study_that_has_not_begun() {
+        let folder = Folder::new();
+        let file = folder.path().join("study.db");
+        std::fs::write(&file, "").unwrap();
+        assert!(matches!(Store::open_read_only(&file), Err(StoreError::Missing { .. })));
+        assert_eq!(Store::open(&file).unwrap().identity().unwrap(), None);
+    }
+
+    #[test]
+    fn each_event_is_on_the_disk_before_the_next() {
+        let folder = Folder::new();
+        folder.open();
+        let store = folder.open();
+        let pragma = |name: &str| -> String {
+            let text = format!("SELECT CAST({name} AS TEXT) FROM pragma_{name}");
+            store.connection.query_row(&text, [], |row| row.get(0)).unwrap()
+        };
+        let settings = ["journal_mode", "synchronous", "foreign_keys"].map(pragma);
+        assert_eq!(settings, ["wal", "2", "1"]);
+    }
+
+    #[test]
+    fn a_reader_sees_what_the_writer_has_recorded_and_writes_nothing() {
+        let folder = Folder::new();
+        let writer = folder.open();
+        let reader = Store::open_read_only(&folder.file()).unwrap();
+        writer.add_trial(0, &hyperparams(1e-3)).unwrap();
+        assert_eq!(reader.history().unwrap(), writer.history().unwrap());
+        assert!(reader.add_trial(1, &hyperparams(1e-3)).is_err());
+        assert_eq!(writer.history().unwrap().trials.len(), 1);
+    }
+
+    #[test]
+    fn what_a_killed_driver_leaves_behind_holds_every_recorded_event() {
+        let (folder, rescue) = (Folder::new(), Folder::new());
+        let store = folder.open();
+        store.add_trial(0, &hyperparams(1e-3)).unwrap();
+        store.start_rung(0, 0, 10).unwrap();
+        store.append(0, 0, &[started(0), Event::Step(step(1, 2.0))]).unwrap();
+        // The files are copied as they lie, while the writer is still at work.
+        std::fs::create_dir_all(rescue.file().parent().unwrap()).unwrap();
+        for suffix in ["", "-wal"] {
+            let name = format!("study.db{suffix}");
+            std::fs::copy(folder.file().with_file_name(&name), rescue.file().with_file_name(&name)).unwrap();
+        }
+        let partial = store.partial(0, 0).unwrap();
+        assert_eq!(Store::open_read_only(&rescue.file()).unwrap().partial(0, 0).unwrap(), partial);
+        assert_eq!(rescue.open().partial(0, 0).unwrap(), partial);
+    }
+
+    /// Opens `bytes` both ways and makes sure that the file stays as it was.
+    fn check_refused(bytes: &[u8], is_expected: fn(&StoreError) -> bool) {
+        let folder = Folder::new();
+        let file = folder.path().join("study.db");
+        std::fs::write(&file, bytes).unwrap();
+        for result in [Store::open(&file), Store::open_read_only(&file)] {
+            let error = result.unwrap_err();
+            assert!(is_expected(&error), "{error:?}");
+            assert!(error.to_string().contains("study.db") && error.to_string().contains("hint:"), "{error}");
+        }
+        assert!(std::fs::read(&file).unwrap() == bytes, "the file was changed");
+    }
+
+    #[test]
+    fn a_file_that_is_not_sqlite_is_refused_and_left_alone() {
+        let text = "step,loss\n1,2.5\n".repeat(100);
+        check_refused(text.as_bytes(), |error| matches!(error, StoreError::NotAStudy { .. }));
+    }
+
+    #[test]
+    fn the_database_of_another_program_is_refused_and_left_alone() {
+        let folder = Folder::new();
+        std::fs::create_dir_all(folder.file().parent().unwrap()).unwrap();
+        folder.sql("CREATE TABLE notes (text TEXT)").unwrap();
+        let bytes = std::fs::read(folder.file()).unwrap();
+        check_refused(&bytes, |error| matches!(error, StoreError::NotAStudy { .. }));
+    }
+
+    #[test]
+    fn a_damaged_study_is_refused_and_left_alone() {
+        let folder = Folder::new();
+        folder.open().add_trial(0, &hyperparams(1e-3)).unwrap();
+        let whole = std::fs::read(folder.file()).unwrap();
+        let truncated = &whole[..whole.len() / 2];
+        check_refused(truncated, |error| matches!(error, StoreError::Corrupt { .. }));
+        let mut scribbled = whole.clone();
+        scribbled[4096 * 2..4096 * 4].fill(0xA5);
+        check_refused(&scribbled, |error| matches!(error, StoreError::Corrupt { .. }));
+    }
+}

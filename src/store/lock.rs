@@ -1,0 +1,87 @@
+//! One driver at a time: a lock on a file of the output folder.
+//!
+//! The operating system frees it when its holder ends, however that happens; so a file that was
+//! left behind locks nobody out.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::path::Path;
+
+use super::error::StoreError;
+
+/// The right to run a study, held until dropped.
+#[derive(Debug)]
+#[must_use = "the study is locked only while this value lives"]
+pub struct Lock {
+    file: File,
+}
+
+impl Lock {
+    /// Takes the lock of an output folder, which is made if need be.
+    ///
+    /// # Errors
+    /// [`StoreError::AlreadyRunning`] with the holder's process id; or the folder is not writable.
+    pub fn acquire(output_folder: &Path) -> Result<Self, StoreError> {
+        let path = output_folder.join(".lock");
+        match try_acquire(output_folder, &path) {
+            Ok(Some(file)) => Ok(Self { file }),
+            Ok(None) => Err(StoreError::AlreadyRunning { process: holder(&path), path }),
+            Err(source) => Err(StoreError::Io { path, source }),
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing alone would leave the lock with a child that is just being started. An error
+        // leaves nothing to do: the lock ends with the process.
+        let _ = self.file.unlock();
+    }
+}
+
+/// The locked file, or nothing if another holds it.
+fn try_acquire(output_folder: &Path, path: &Path) -> io::Result<Option<File>> {
+    std::fs::create_dir_all(output_folder)?;
+    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+    match file.try_lock() {
+        Ok(()) => write_process_id(&mut file).map(|()| Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+fn write_process_id(file: &mut File) -> io::Result<()> {
+    file.set_len(0)?;
+    writeln!(file, "{}", std::process::id())
+}
+
+fn holder(path: &Path) -> Option<u32> {
+    std::fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing::Folder;
+
+    #[test]
+    fn a_second_driver_is_told_which_process_runs_the_study() {
+        let folder = Folder::new();
+        let first = Lock::acquire(folder.path()).unwrap();
+        let error = Lock::acquire(folder.path()).unwrap_err().to_string();
+        let expected = format!("study is already being run by process {}\n", std::process::id());
+        assert!(error.starts_with(&expected), "{error}");
+        drop(first);
+        assert!(Lock::acquire(folder.path()).is_ok());
+    }
+
+    #[test]
+    fn a_file_left_by_a_killed_driver_locks_nobody_out() {
+        let folder = Folder::new();
+        std::fs::write(folder.path().join(".lock"), "4000000000\n").unwrap();
+        let lock = Lock::acquire(folder.path()).unwrap();
+        let text = std::fs::read_to_string(folder.path().join(".lock")).unwrap();
+        assert_eq!(text, format!("{}\n", std::process::id()));
+        drop(lock);
+    }
+}

@@ -1,0 +1,158 @@
+//! What a child measured: rows of `measurement`, `step`, `eval` and `peak`.
+
+use rusqlite::{Connection, Row, params};
+
+use super::columns::{Count, Real};
+use crate::trial::{EvalPoint, Event, Measurement, Outcome, Phase, PhasePeak, StepPoint};
+use crate::units::Bytes;
+
+/// Opens an empty measurement and returns its number.
+pub(super) fn open(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.prepare_cached("INSERT INTO measurement DEFAULT VALUES")?.insert([])
+}
+
+/// Adds what an event measured; a step that is already there is overwritten.
+pub(super) fn add(connection: &Connection, id: i64, event: &Event) -> rusqlite::Result<()> {
+    match event {
+        Event::Started { device, version, resumed_at_step, .. } => {
+            set_origin(connection, id, device, version)?;
+            forget_after(connection, id, *resumed_at_step)
+        }
+        Event::Step(step) => put_step(connection, id, step),
+        Event::Eval(eval) => put_eval(connection, id, eval),
+        Event::Memory { phase, peak_bytes, .. } => raise_peak(connection, id, *phase, *peak_bytes),
+        // A checkpoint is a file, and a last word is the outcome.
+        Event::Checkpoint { .. }
+        | Event::Finished
+        | Event::OutOfMemory { .. }
+        | Event::Diverged { .. }
+        | Event::Failed { .. } => Ok(()),
+    }
+}
+
+/// Adds all of a measurement that was folded elsewhere.
+pub(super) fn add_all(connection: &Connection, id: i64, whole: &Measurement) -> rusqlite::Result<()> {
+    set_origin(connection, id, &whole.device, &whole.version)?;
+    for step in &whole.steps {
+        put_step(connection, id, step)?;
+    }
+    for eval in &whole.evals {
+        put_eval(connection, id, eval)?;
+    }
+    for peak in &whole.peaks {
+        raise_peak(connection, id, peak.phase, peak.peak_bytes)?;
+    }
+    Ok(())
+}
+
+/// Ends a measurement; from here on its rows never change.
+pub(super) fn end(connection: &Connection, id: i64, outcome: &Outcome) -> rusqlite::Result<()> {
+    let sql = "UPDATE measurement
+               SET outcome_detail = ?2, ended_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now') WHERE id = ?1";
+    connection.prepare_cached(sql)?.execute(params![id, outcome])?;
+    Ok(())
+}
+
+/// Reads a measurement, running or ended.
+pub(super) fn read(connection: &Connection, id: i64) -> rusqlite::Result<Measurement> {
+    let mut origin = connection.prepare_cached("SELECT device, version FROM measurement WHERE id = ?1")?;
+    let (device, version) = origin.query_row([id], |row| Ok((row.get("device")?, row.get("version")?)))?;
+    Ok(Measurement {
+        device,
+        version,
+        steps: rows(connection, "SELECT * FROM step WHERE measurement = ?1 ORDER BY step", id, step)?,
+        evals: rows(connection, "SELECT * FROM eval WHERE measurement = ?1 ORDER BY step", id, eval)?,
+        peaks: rows(connection, "SELECT * FROM peak WHERE measurement = ?1 ORDER BY rowid", id, peak)?,
+    })
+}
+
+fn set_origin(connection: &Connection, id: i64, device: &str, version: &str) -> rusqlite::Result<()> {
+    let sql = "UPDATE measurement SET device = ?2, version = ?3 WHERE id = ?1";
+    connection.prepare_cached(sql)?.execute(params![id, device, version])?;
+    Ok(())
+}
+
+/// Drops what an earlier attempt measured after the checkpoint from which the child goes on: the
+/// run that is recorded is then one run, even if it ends sooner this time.
+fn forget_after(connection: &Connection, id: i64, resumed_at_step: usize) -> rusqlite::Result<()> {
+    for sql in [
+        "DELETE FROM step WHERE measurement = ?1 AND step > ?2",
+        "DELETE FROM eval WHERE measurement = ?1 AND step > ?2",
+    ] {
+        connection.prepare_cached(sql)?.execute(params![id, Count(resumed_at_step)])?;
+    }
+    Ok(())
+}
+
+fn put_step(connection: &Connection, id: i64, step: &StepPoint) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO step (measurement, step, loss_nats, learning_rate, grad_norm, tokens, seconds)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+               ON CONFLICT (measurement, step) DO UPDATE SET
+                   loss_nats = excluded.loss_nats, learning_rate = excluded.learning_rate,
+                   grad_norm = excluded.grad_norm, tokens = excluded.tokens, seconds = excluded.seconds";
+    connection.prepare_cached(sql)?.execute(params![
+        id,
+        Count(step.step),
+        Real(step.loss_nats),
+        Real(step.learning_rate),
+        Real(step.grad_norm),
+        Count(step.tokens),
+        Real(step.seconds),
+    ])?;
+    Ok(())
+}
+
+fn put_eval(connection: &Connection, id: i64, eval: &EvalPoint) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO eval (measurement, step, loss_nats, tokens, seconds) VALUES (?1, ?2, ?3, ?4, ?5)
+               ON CONFLICT (measurement, step) DO UPDATE SET
+                   loss_nats = excluded.loss_nats, tokens = excluded.tokens, seconds = excluded.seconds";
+    connection.prepare_cached(sql)?.execute(params![
+        id,
+        Count(eval.step),
+        Real(eval.loss_nats),
+        Count(eval.tokens),
+        Real(eval.seconds),
+    ])?;
+    Ok(())
+}
+
+fn raise_peak(connection: &Connection, id: i64, phase: Phase, peak_bytes: Bytes) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO peak (measurement, phase, peak_bytes) VALUES (?1, ?2, ?3)
+               ON CONFLICT (measurement, phase) DO UPDATE SET peak_bytes = excluded.peak_bytes
+               WHERE excluded.peak_bytes > peak_bytes";
+    connection.prepare_cached(sql)?.execute(params![id, phase, Count(peak_bytes.0)])?;
+    Ok(())
+}
+
+fn rows<T>(
+    connection: &Connection,
+    sql: &str,
+    id: i64,
+    read: fn(&Row<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<Vec<T>> {
+    connection.prepare_cached(sql)?.query_map([id], read)?.collect()
+}
+
+fn step(row: &Row<'_>) -> rusqlite::Result<StepPoint> {
+    Ok(StepPoint {
+        step: row.get::<_, Count<usize>>("step")?.0,
+        loss_nats: row.get::<_, Real>("loss_nats")?.0,
+        learning_rate: row.get::<_, Real>("learning_rate")?.0,
+        grad_norm: row.get::<_, Real>("grad_norm")?.0,
+        tokens: row.get::<_, Count<u64>>("tokens")?.0,
+        seconds: row.get::<_, Real>("seconds")?.0,
+    })
+}
+
+fn eval(row: &Row<'_>) -> rusqlite::Result<EvalPoint> {
+    Ok(EvalPoint {
+        step: row.get::<_, Count<usize>>("step")?.0,
+        loss_nats: row.get::<_, Real>("loss_nats")?.0,
+        tokens: row.get::<_, Count<u64>>("tokens")?.0,
+        seconds: row.get::<_, Real>("seconds")?.0,
+    })
+}
+
+fn peak(row: &Row<'_>) -> rusqlite::Result<PhasePeak> {
+    Ok(PhasePeak { phase: row.get("phase")?, peak_bytes: Bytes(row.get::<_, Count<u64>>("peak_bytes")?.0) })
+}

@@ -1,0 +1,236 @@
+//! A rung while it runs: started, fed with events, finished once.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::columns::Count;
+use super::error::{Fault, StoreError};
+use super::{Store, measurement};
+use crate::trial::{Event, Measurement, Outcome, TrialId};
+
+/// Where a rung stands.
+struct RungState {
+    measurement: i64,
+    stop_at_step: usize,
+    has_ended: bool,
+}
+
+impl Store {
+    /// Records that a rung runs from now on; returns how often it was started, this time included.
+    ///
+    /// A rung that was running when the driver died is started again; what it recorded stays.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownTrial`], [`StoreError::RungEnded`], or [`StoreError::RungDiffers`] if
+    /// it was first started to stop at another step.
+    pub fn start_rung(&self, trial: TrialId, rung: u32, stop_at_step: usize) -> Result<u32, StoreError> {
+        self.write(|connection| {
+            let Some(state) = state(connection, trial, rung)? else {
+                return open(connection, trial, rung, stop_at_step);
+            };
+            if state.has_ended {
+                return Err(StoreError::RungEnded { trial, rung }.into());
+            }
+            if state.stop_at_step != stop_at_step {
+                let stored = state.stop_at_step;
+                return Err(StoreError::RungDiffers { trial, rung, stored, given: stop_at_step }.into());
+            }
+            let sql = "UPDATE rung SET attempts = attempts + 1 WHERE trial = ?1 AND rung = ?2
+                       RETURNING attempts";
+            Ok(connection.query_row(sql, [trial, rung], |row| row.get(0))?)
+        })
+    }
+
+    /// Records events of a running rung; they are on the disk when this returns.
+    ///
+    /// A step or an evaluation that is already there is overwritten, and of each phase the highest
+    /// peak is kept. `Started` drops what was recorded after the step from which the child resumes.
+    /// Checkpoints and last words leave no row. All of a slice is one transaction.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownRung`] or [`StoreError::RungEnded`].
+    pub fn append(&self, trial: TrialId, rung: u32, events: &[Event]) -> Result<(), StoreError> {
+        self.write(|connection| {
+            let id = running(connection, trial, rung)?;
+            for event in events {
+                measurement::add(connection, id, event)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Records how a rung ended; from here on it never changes.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownRung`] or [`StoreError::RungEnded`].
+    pub fn finish_rung(&self, trial: TrialId, rung: u32, outcome: &Outcome) -> Result<(), StoreError> {
+        self.write(|connection| {
+            let id = running(connection, trial, rung)?;
+            Ok(measurement::end(connection, id, outcome)?)
+        })
+    }
+
+    /// The rungs that were started and have not ended, in the order of trials.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub fn running(&self) -> Result<Vec<(TrialId, u32)>, StoreError> {
+        self.read(|connection| {
+            let sql = "SELECT trial, rung FROM rung JOIN measurement ON measurement.id = rung.measurement
+                       WHERE ended_at IS NULL ORDER BY trial, rung";
+            let mut statement = connection.prepare_cached(sql)?;
+            let rungs = statement.query_map([], |row| Ok((row.get("trial")?, row.get("rung")?)))?;
+            Ok(rungs.collect::<rusqlite::Result<_>>()?)
+        })
+    }
+
+    /// What a started rung has recorded so far.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownRung`].
+    pub fn partial(&self, trial: TrialId, rung: u32) -> Result<Measurement, StoreError> {
+        self.read(|connection| {
+            let state = state(connection, trial, rung)?.ok_or(StoreError::UnknownRung { trial, rung })?;
+            Ok(measurement::read(connection, state.measurement)?)
+        })
+    }
+}
+
+fn state(connection: &Connection, trial: TrialId, rung: u32) -> rusqlite::Result<Option<RungState>> {
+    let sql = "SELECT measurement, stop_at_step, ended_at IS NOT NULL AS has_ended
+               FROM rung JOIN measurement ON measurement.id = rung.measurement
+               WHERE trial = ?1 AND rung = ?2";
+    let read = |row: &rusqlite::Row<'_>| {
+        Ok(RungState {
+            measurement: row.get("measurement")?,
+            stop_at_step: row.get::<_, Count<usize>>("stop_at_step")?.0,
+            has_ended: row.get("has_ended")?,
+        })
+    };
+    connection.prepare_cached(sql)?.query_row([trial, rung], read).optional()
+}
+
+fn open(connection: &Connection, trial: TrialId, rung: u32, stop_at_step: usize) -> Result<u32, Fault> {
+    let sql = "SELECT 1 FROM trial WHERE id = ?1";
+    if connection.query_row(sql, [trial], |_| Ok(())).optional()?.is_none() {
+        return Err(StoreError::UnknownTrial { trial }.into());
+    }
+    let id = measurement::open(connection)?;
+    let sql = "INSERT INTO rung (trial, rung, stop_at_step, measurement) VALUES (?1, ?2, ?3, ?4)
+               RETURNING attempts";
+    let values = params![trial, rung, Count(stop_at_step), id];
+    Ok(connection.query_row(sql, values, |row| row.get(0))?)
+}
+
+/// The measurement of a rung that may still be written.
+fn running(connection: &Connection, trial: TrialId, rung: u32) -> Result<i64, Fault> {
+    match state(connection, trial, rung)? {
+        Some(state) if !state.has_ended => Ok(state.measurement),
+        Some(_) => Err(StoreError::RungEnded { trial, rung }.into()),
+        None => Err(StoreError::UnknownRung { trial, rung }.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing::{Folder, eval, hyperparams, memory, started, step};
+    use crate::trial::Phase;
+
+    /// A store with one trial whose rung 0 runs.
+    fn with_running_rung(folder: &Folder) -> Store {
+        let store = folder.open();
+        store.add_trial(0, &hyperparams(1e-3)).unwrap();
+        assert_eq!(store.start_rung(0, 0, 10).unwrap(), 1);
+        store
+    }
+
+    #[test]
+    fn a_rung_that_was_running_when_the_driver_died_still_runs_with_what_it_measured() {
+        let folder = Folder::new();
+        let events = [started(0), Event::Step(step(1, 2.0)), memory(Phase::Loss, 9)];
+        let store = with_running_rung(&folder);
+        store.append(0, 0, &events).unwrap();
+        drop(store);
+        let store = folder.open();
+        let mut expected = Measurement::default();
+        for event in &events {
+            expected.fold(event);
+        }
+        assert_eq!(store.running().unwrap(), [(0, 0)]);
+        assert_eq!(store.partial(0, 0).unwrap(), expected);
+        assert!(store.history().unwrap().trials[0].rungs.is_empty());
+        assert_eq!(store.start_rung(0, 0, 10).unwrap(), 2);
+    }
+
+    #[test]
+    fn a_rung_resumed_from_a_checkpoint_overwrites_the_steps_it_repeats() {
+        let folder = Folder::new();
+        let store = with_running_rung(&folder);
+        for event in [step(1, 4.0), step(2, 3.0), step(3, 2.0)].map(Event::Step) {
+            store.append(0, 0, &[event]).unwrap();
+        }
+        store.append(0, 0, &[Event::Eval(eval(2, 3.5)), Event::Eval(eval(2, 3.25))]).unwrap();
+        store.append(0, 0, &[Event::Step(step(2, 2.5)), Event::Step(step(3, 1.5))]).unwrap();
+        let partial = store.partial(0, 0).unwrap();
+        assert_eq!(partial.steps, [step(1, 4.0), step(2, 2.5), step(3, 1.5)]);
+        assert_eq!(partial.evals, [eval(2, 3.25)]);
+    }
+
+    #[test]
+    fn a_new_start_drops_what_lies_after_its_checkpoint() {
+        let folder = Folder::new();
+        let store = with_running_rung(&folder);
+        let steps = [step(1, 4.0), step(2, 3.0), step(3, 2.0)].map(Event::Step);
+        store.append(0, 0, &steps).unwrap();
+        store.append(0, 0, &[Event::Eval(eval(1, 4.0)), Event::Eval(eval(3, 2.0))]).unwrap();
+        store.append(0, 0, &[started(1)]).unwrap();
+        let partial = store.partial(0, 0).unwrap();
+        assert_eq!((partial.steps, partial.evals), (vec![step(1, 4.0)], vec![eval(1, 4.0)]));
+    }
+
+    #[test]
+    fn the_highest_peak_of_a_phase_is_kept_over_all_attempts() {
+        let folder = Folder::new();
+        let store = with_running_rung(&folder);
+        for peak in [5, 9, 7] {
+            store.append(0, 0, &[started(0), memory(Phase::Loss, peak), memory(Phase::Load, 1)]).unwrap();
+        }
+        let peaks: Vec<_> = store.partial(0, 0).unwrap().peaks;
+        assert_eq!(
+            peaks.iter().map(|peak| (peak.phase, peak.peak_bytes.0)).collect::<Vec<_>>(),
+            [(Phase::Loss, 9), (Phase::Load, 1)]
+        );
+    }
+
+    #[test]
+    fn an_ended_rung_is_history_and_takes_nothing_more() {
+        let folder = Folder::new();
+        let store = with_running_rung(&folder);
+        store.append(0, 0, &[Event::Step(step(1, 2.0))]).unwrap();
+        store.finish_rung(0, 0, &Outcome::Diverged { step: 2 }).unwrap();
+        let ended = store.history().unwrap();
+        for result in [
+            store.start_rung(0, 0, 10).map(|_| ()),
+            store.append(0, 0, &[Event::Step(step(2, 2.0))]),
+            store.finish_rung(0, 0, &Outcome::Finished),
+        ] {
+            assert!(matches!(result, Err(StoreError::RungEnded { trial: 0, rung: 0 })), "{result:?}");
+        }
+        assert_eq!(store.history().unwrap(), ended);
+        assert!(store.running().unwrap().is_empty());
+        assert_eq!(store.start_rung(0, 1, 20).unwrap(), 1);
+        assert_eq!(store.running().unwrap(), [(0, 1)]);
+    }
+
+    #[test]
+    fn what_was_not_started_is_an_error_that_names_it() {
+        let folder = Folder::new();
+        let store = with_running_rung(&folder);
+        assert!(matches!(store.start_rung(3, 0, 10), Err(StoreError::UnknownTrial { trial: 3 })));
+        assert!(matches!(store.append(0, 1, &[]), Err(StoreError::UnknownRung { trial: 0, rung: 1 })));
+        assert!(matches!(store.partial(0, 1), Err(StoreError::UnknownRung { .. })));
+        assert!(matches!(store.finish_rung(0, 1, &Outcome::Finished), Err(StoreError::UnknownRung { .. })));
+        let error = store.start_rung(0, 0, 11).unwrap_err();
+        assert!(matches!(error, StoreError::RungDiffers { stored: 10, given: 11, .. }), "{error}");
+    }
+}

@@ -1,0 +1,125 @@
+//! Which version a file has, and how an older one becomes the newest.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
+
+use super::error::{Fault, StoreError};
+
+/// Migration `i` turns version `i` into version `i + 1`; version 0 is an empty file.
+pub(super) const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
+
+/// "diap" in ASCII: marks the file as ours, for `file(1)` and against mistaking another's.
+const APPLICATION_ID: i64 = 0x6469_6170;
+
+/// The file's version and the newest known one; an error unless the file is ours and sound.
+pub(super) fn inspect(
+    connection: &Connection,
+    file: &Path,
+    migrations: &[&str],
+) -> Result<(i64, i64), Fault> {
+    let (file, found) = (file.to_owned(), version(connection)?);
+    let known = newest(migrations);
+    let application_id: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let is_empty = application_id == 0 && found == 0 && !has_tables(connection)?;
+    if application_id != APPLICATION_ID && !is_empty {
+        return Err(StoreError::NotAStudy { file }.into());
+    }
+    if found > known {
+        return Err(StoreError::Newer { file, found, known }.into());
+    }
+    let detail: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if detail != "ok" {
+        return Err(StoreError::Corrupt { file, detail }.into());
+    }
+    Ok((found, known))
+}
+
+/// Brings the file to the newest version in one transaction, or leaves it.
+pub(super) fn migrate(connection: &Connection, migrations: &[&str]) -> Result<(), Fault> {
+    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+    let done = usize::try_from(version(&transaction)?).unwrap_or(0);
+    let missing = migrations.get(done..).unwrap_or_default();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    for migration in missing {
+        transaction.execute_batch(migration)?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", newest(migrations))?;
+    transaction.commit()?;
+    Ok(())
+}
+
+fn newest(migrations: &[&str]) -> i64 {
+    i64::try_from(migrations.len()).unwrap_or(i64::MAX)
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+fn has_tables(connection: &Connection) -> rusqlite::Result<bool> {
+    let any = connection.query_row("SELECT 1 FROM sqlite_schema LIMIT 1", [], |_| Ok(())).optional()?;
+    Ok(any.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::store::testing::{Folder, hyperparams};
+    use crate::store::{Store, StoreError};
+
+    use super::MIGRATIONS;
+
+    const ADD_NOTE: &str = "ALTER TABLE study ADD COLUMN note TEXT; CREATE TABLE tag (name TEXT) STRICT;";
+
+    #[test]
+    fn an_older_file_is_brought_up_to_date_and_keeps_its_records() {
+        let folder = Folder::new();
+        folder.open().add_trial(0, &hyperparams(1e-3)).unwrap();
+        let migrations = [MIGRATIONS, &[ADD_NOTE, "CREATE INDEX by_name ON tag (name);"]].concat();
+        for _ in 0..2 {
+            let store = Store::open_with(&folder.file(), &migrations).unwrap();
+            assert_eq!(store.history().unwrap().trials.len(), 1);
+            assert_eq!(folder.ask::<i64>("SELECT count(*) FROM tag"), 0);
+        }
+        assert_eq!(folder.ask::<i64>("PRAGMA user_version"), 3);
+    }
+
+    #[test]
+    fn a_migration_that_fails_leaves_the_file_at_its_version() {
+        let folder = Folder::new();
+        folder.open().add_trial(0, &hyperparams(1e-3)).unwrap();
+        let migrations = [MIGRATIONS, &[ADD_NOTE, "CREATE TABLE tag (name TEXT) STRICT;"]].concat();
+        let error = Store::open_with(&folder.file(), &migrations).unwrap_err();
+        assert!(matches!(error, StoreError::Sqlite { .. }), "{error}");
+        assert_eq!(folder.ask::<i64>("PRAGMA user_version"), 1);
+        assert_eq!(folder.ask::<i64>("SELECT count(*) FROM sqlite_schema WHERE name = 'tag'"), 0);
+        assert_eq!(folder.open().history().unwrap().trials.len(), 1);
+    }
+
+    #[test]
+    fn a_newer_file_is_refused_with_both_versions_and_left_alone() {
+        let folder = Folder::new();
+        drop(Store::open_with(&folder.file(), &[MIGRATIONS, &[ADD_NOTE]].concat()).unwrap());
+        let bytes = std::fs::read(folder.file()).unwrap();
+        for result in [Store::open(&folder.file()), Store::open_read_only(&folder.file())] {
+            let error = result.unwrap_err();
+            assert!(matches!(error, StoreError::Newer { found: 2, known: 1, .. }), "{error:?}");
+            assert!(error.to_string().contains("version 2, this program knows up to 1"), "{error}");
+            assert!(error.to_string().contains("install a newer diapason"), "{error}");
+        }
+        assert!(std::fs::read(folder.file()).unwrap() == bytes, "the file was changed");
+    }
+
+    #[test]
+    fn an_older_file_is_not_read_as_if_it_were_new() {
+        let folder = Folder::new();
+        drop(folder.open());
+        let migrations = [MIGRATIONS, &[ADD_NOTE]].concat();
+        let error = Store::open_read_only_with(&folder.file(), &migrations).unwrap_err();
+        assert!(matches!(error, StoreError::Older { found: 1, known: 2, .. }), "{error:?}");
+        assert_eq!(folder.ask::<i64>("PRAGMA user_version"), 1);
+    }
+}

@@ -1,0 +1,115 @@
+//! What the store's tests share: a folder of their own, raw SQL, and records with every feature.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+
+use super::Store;
+use crate::space::{BatchPlan, Hyperparams, Precision};
+use crate::trial::{
+    EvalPoint, Event, FailureClass, Measurement, Outcome, Phase, PhasePeak, StepEvent, StepPoint,
+};
+use crate::units::Bytes;
+
+/// A temporary output folder with a study's database.
+pub(super) struct Folder(tempfile::TempDir);
+
+impl Folder {
+    pub(super) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub(super) fn file(&self) -> PathBuf {
+        self.path().join("results").join("study.db")
+    }
+
+    pub(super) fn open(&self) -> Store {
+        Store::open(&self.file()).unwrap()
+    }
+
+    /// As a user does with the `sqlite3` shell; returns the refusal.
+    pub(super) fn sql(&self, sql: &str) -> Result<(), String> {
+        let connection = Connection::open(self.file()).unwrap();
+        connection.execute_batch(sql).map_err(|error| error.to_string())
+    }
+
+    /// The first column of the first row.
+    pub(super) fn ask<T: rusqlite::types::FromSql>(&self, sql: &str) -> T {
+        Connection::open(self.file()).unwrap().query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+}
+
+pub(super) fn hyperparams(learning_rate: f64) -> Hyperparams {
+    let batch = BatchPlan { micro_batch_size: 8, gradient_accumulation_steps: 2 };
+    Hyperparams { precision: Precision::Bf16, batch, learning_rate }
+}
+
+pub(super) fn step(step: usize, loss_nats: f64) -> StepPoint {
+    StepEvent { step, loss_nats, learning_rate: 1e-4 / 3.0, grad_norm: 0.1 + 0.2, tokens: 4096, seconds: 0.7 }
+}
+
+pub(super) fn eval(step: usize, loss_nats: f64) -> EvalPoint {
+    EvalPoint { step, loss_nats, tokens: 1000, seconds: 1.0 / 3.0 }
+}
+
+pub(super) fn started(resumed_at_step: usize) -> Event {
+    Event::Started {
+        device: "cpu (cap 1.00 GiB)".to_owned(),
+        dtype: "bf16".to_owned(),
+        version: "0.1.0".to_owned(),
+        resumed_at_step,
+        parameters: 1_000,
+    }
+}
+
+pub(super) fn memory(phase: Phase, peak_bytes: u64) -> Event {
+    Event::Memory { phase, peak_bytes: Bytes(peak_bytes), live_bytes: Bytes(1) }
+}
+
+/// A measurement in which nothing is empty and phases do not stand in their usual order.
+pub(super) fn measurement(loss_nats: f64) -> Measurement {
+    Measurement {
+        device: "cpu".to_owned(),
+        version: "0.1.0".to_owned(),
+        steps: vec![step(1, loss_nats), step(2, loss_nats / 3.0)],
+        evals: vec![eval(0, loss_nats), eval(2, loss_nats / 7.0)],
+        peaks: vec![
+            PhasePeak { phase: Phase::Backward, peak_bytes: Bytes::gib(3) },
+            PhasePeak { phase: Phase::Load, peak_bytes: Bytes(17) },
+        ],
+    }
+}
+
+/// Every way to end, with and without what may be unknown.
+pub(super) fn outcomes() -> Vec<Outcome> {
+    let message = "no gradient for `lm_head`: \"naïve\"\n\0".to_owned();
+    vec![
+        Outcome::Finished,
+        Outcome::OutOfMemory { requested: Some(Bytes(u64::MAX)), live: Bytes::gib(2), cap: Some(Bytes(7)) },
+        Outcome::OutOfMemory { requested: None, live: Bytes(0), cap: None },
+        Outcome::Diverged { step: 12 },
+        Outcome::Failed { class: FailureClass::Internal, message: message.clone() },
+        Outcome::Crashed { signal: Some(9), exit_code: None, stderr_tail: message },
+        Outcome::Crashed { signal: None, exit_code: Some(-1), stderr_tail: String::new() },
+        Outcome::TimedOut { seconds: 600 },
+    ]
+}
+
+/// The events a measurement is folded from.
+pub(super) fn events(of: &Measurement) -> Vec<Event> {
+    let started = Event::Started {
+        device: of.device.clone(),
+        dtype: "bf16".to_owned(),
+        version: of.version.clone(),
+        resumed_at_step: 0,
+        parameters: 1_000,
+    };
+    let steps = of.steps.iter().map(|step| Event::Step(*step));
+    let evals = of.evals.iter().map(|eval| Event::Eval(*eval));
+    let peaks = of.peaks.iter().map(|peak| memory(peak.phase, peak.peak_bytes.0));
+    std::iter::once(started).chain(steps).chain(evals).chain(peaks).collect()
+}

@@ -1,0 +1,105 @@
+//! Why a study can't go on.
+
+use std::path::PathBuf;
+
+use crate::arch::ConfigError;
+use crate::data::DataError;
+use crate::device::DeviceError;
+use crate::executor::ExecutorError;
+use crate::model::ModelError;
+use crate::quantize::{ParseGgufTypeError, QuantizeError};
+use crate::report::ReportError;
+use crate::store::StoreError;
+use crate::trial::Outcome;
+use crate::units::Bytes;
+
+/// Ends a study's loop. What a single trial can suffer is an [`Outcome`] instead.
+#[derive(Debug, thiserror::Error)]
+pub enum StudyError {
+    /// The data set.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The base model.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The sizes of a new model.
+    #[error("[model.new]: {0}")]
+    NewModel(#[from] ConfigError),
+    /// The device.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The machinery that runs trials, or the user's wish to stop.
+    #[error(transparent)]
+    Executor(#[from] ExecutorError),
+    /// A quantized file.
+    #[error(transparent)]
+    Quantize(#[from] QuantizeError),
+    /// A GGUF type that does not exist.
+    #[error(transparent)]
+    GgufType(#[from] ParseGgufTypeError),
+    /// The report.
+    #[error(transparent)]
+    Report(#[from] ReportError),
+    /// Not even one example fits.
+    #[error("nothing fits: {}{}\n  hint: raise the cap in `study.device`, or lower `data.max_length`; bf16 in `space.precision` halves the activations", reason, cap.map(|cap| format!(" (cap {cap})")).unwrap_or_default())]
+    NothingFits {
+        /// What the smallest probe met.
+        reason: String,
+        /// The cap.
+        cap: Option<Bytes>,
+    },
+    /// Every trial failed in a way that more trials will not mend.
+    #[error("the first {trials} trials all failed alike, so the study stops: {reason}")]
+    AllFail {
+        /// Trials that failed.
+        trials: usize,
+        /// What the last one said.
+        reason: String,
+    },
+    /// No trial finished.
+    #[error(
+        "no trial finished, so there is no best configuration to train\n  hint: lower `high` in `space.learning_rate`; `diapason status` lists how each trial ended"
+    )]
+    NoBest,
+    /// The full run, or an evaluation at the end, failed.
+    #[error("{what} ended with {}", describe(outcome))]
+    Run {
+        /// What was run.
+        what: String,
+        /// How it ended.
+        outcome: Outcome,
+    },
+    /// A file of the study could not be written.
+    #[error("{}: {source}", file.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// An outcome in words, with what a user needs to act on it.
+pub(super) fn describe(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Finished => "success".to_owned(),
+        Outcome::OutOfMemory { requested, live, .. } => {
+            let more = requested.map(|bytes| format!(", {bytes} more were asked for")).unwrap_or_default();
+            format!("out of memory: {live} were held{more}")
+        }
+        Outcome::Diverged { step } => format!("divergence at step {step}"),
+        Outcome::Failed { message, .. } => message.clone(),
+        Outcome::Crashed { signal, exit_code, stderr_tail } => {
+            let how = match (signal, exit_code) {
+                (Some(signal), _) => format!("a crash by signal {signal}"),
+                (None, Some(code)) => format!("exit code {code} without a last word"),
+                (None, None) => "a crash".to_owned(),
+            };
+            format!("{how}: {}", stderr_tail.trim())
+        }
+        Outcome::TimedOut { seconds } => format!("silence for {seconds} s"),
+    }
+}

@@ -1,0 +1,102 @@
+//! What a study says while it runs. Progress bars, logs and JSON are renderings of it.
+
+use std::path::Path;
+
+use crate::data::CleaningReport;
+use crate::search::FrontierPoint;
+use crate::space::{Hyperparams, Precision};
+use crate::trial::{Event, Measurement, Outcome, ProbeRecord, TrialId};
+use crate::units::Bytes;
+
+/// The parts of a study, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Reading data and model.
+    Prepare,
+    /// Finding the largest feasible batch.
+    Fit,
+    /// Searching the learning plane.
+    Tune,
+    /// The full fine-tune.
+    Train,
+    /// GGUF files and what they cost.
+    Quantize,
+    /// Plots and page.
+    Report,
+}
+
+/// One thing that happened.
+#[derive(Clone, Copy, Debug)]
+pub enum StudyEvent<'a> {
+    /// A stage begins.
+    Stage(Stage),
+    /// The base model is there.
+    ModelReady {
+        /// Trainable parameters.
+        parameters: u64,
+        /// Its folder.
+        folder: &'a Path,
+    },
+    /// The data set is tokenized.
+    DataReady {
+        /// What cleaning did.
+        report: &'a CleaningReport,
+        /// Examples of train, validation and test.
+        splits: [usize; 3],
+    },
+    /// A probe begins.
+    ProbeStarted {
+        /// Setting.
+        precision: Precision,
+        /// Examples at once.
+        micro_batch_size: usize,
+    },
+    /// A probe ended.
+    ProbeEnded(&'a ProbeRecord),
+    /// The feasibility frontier is known.
+    Frontier(&'a [FrontierPoint]),
+    /// A rung begins, or goes on from a checkpoint.
+    RungStarted {
+        /// Which trial.
+        trial: TrialId,
+        /// Which rung.
+        rung: u32,
+        /// Its configuration.
+        hyperparams: &'a Hyperparams,
+        /// Where the rung stops.
+        stop_at_step: usize,
+        /// The full horizon.
+        total_steps: usize,
+    },
+    /// The running child said something.
+    Child(&'a Event),
+    /// A rung ended.
+    RungEnded {
+        /// Which trial.
+        trial: TrialId,
+        /// Which rung.
+        rung: u32,
+        /// How.
+        outcome: &'a Outcome,
+        /// What it measured.
+        measurement: &'a Measurement,
+    },
+    /// A model was evaluated on the test split.
+    Evaluated {
+        /// Which model.
+        name: &'a str,
+        /// Mean loss per scored token.
+        loss_nats: f64,
+    },
+    /// A GGUF file was written.
+    Quantized {
+        /// Its file.
+        path: &'a Path,
+        /// Its size.
+        bytes: Bytes,
+        /// What a user should know about it.
+        warnings: &'a [String],
+    },
+    /// The report was written.
+    ReportWritten(&'a Path),
+}

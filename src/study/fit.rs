@@ -1,0 +1,104 @@
+//! Stage 2: the feasibility frontier, by running.
+
+use super::driver::Driver;
+use super::error::describe;
+use super::{Stage, StudyError, StudyEvent};
+use crate::search::{FrontierPoint, NextProbe, frontier_point, next_probe};
+use crate::space::{BatchPlan, DeviceSpec, Hyperparams, Precision};
+use crate::trial::{Outcome, ProbeRecord, Task};
+use crate::units::Bytes;
+
+const FRONTIER: &str = "frontier";
+/// Probes are run under a cap that is lower by this much, so that what passed still passes when
+/// threads happen to hold their scratch memory at the same moment.
+const MARGIN: Bytes = Bytes::mib(8);
+/// Optimizer steps of a probe: one to warm up, one with all state in place that is timed.
+const PROBE_STEPS: usize = 2;
+
+impl Driver<'_> {
+    /// Finds the largest micro-batch of each precision, and where throughput saturates.
+    ///
+    /// # Errors
+    /// Nothing fits at all, or trials can't be run.
+    pub fn fit(&mut self) -> Result<Vec<FrontierPoint>, StudyError> {
+        if let Some(known) = self.store.fact::<Vec<FrontierPoint>>(FRONTIER)? {
+            return Ok(known);
+        }
+        self.emit(StudyEvent::Stage(Stage::Fit));
+        for precision in self.study.space.precision.clone() {
+            self.fit_precision(precision)?;
+        }
+        let probes = self.store.probes()?;
+        let frontier: Vec<FrontierPoint> = self
+            .study
+            .space
+            .precision
+            .iter()
+            .filter_map(|precision| frontier_point(*precision, &of(&probes, *precision)))
+            .collect();
+        if frontier.is_empty() {
+            let reason = probes.last().map(|probe| describe(&probe.outcome)).unwrap_or_default();
+            return Err(StudyError::NothingFits { reason, cap: self.device.cap() });
+        }
+        self.store.set_fact(FRONTIER, &frontier)?;
+        self.save_wall_seconds()?;
+        self.emit(StudyEvent::Frontier(&frontier));
+        Ok(frontier)
+    }
+
+    fn fit_precision(&mut self, precision: Precision) -> Result<(), StudyError> {
+        let device = self.probe_device();
+        let limit = self.study.search.max_micro_batch_size.min(self.known_data()?.splits[0]);
+        loop {
+            let probes = self.store.probes()?;
+            let NextProbe::Probe(size) = next_probe(&of(&probes, precision), device.cap(), limit) else {
+                return Ok(());
+            };
+            self.emit(StudyEvent::ProbeStarted { precision, micro_batch_size: size });
+            let record = self.probe(device, precision, size)?;
+            self.store.record_probe(&record)?;
+            self.save_wall_seconds()?;
+            self.emit(StudyEvent::ProbeEnded(&record));
+        }
+    }
+
+    fn probe(
+        &mut self,
+        device: DeviceSpec,
+        precision: Precision,
+        size: usize,
+    ) -> Result<ProbeRecord, StudyError> {
+        let batch = BatchPlan { micro_batch_size: size, gradient_accumulation_steps: 1 };
+        let hyperparams = Hyperparams { precision, batch, learning_rate: self.study.space.learning_rate.low };
+        let task = Task::Probe { steps: PROBE_STEPS, scratch: self.layout.scratch() };
+        let spec = self.spec(device, hyperparams, task)?;
+        let (outcome, measurement) = self.measure(&spec)?;
+        match outcome {
+            // A probe answers whether the size fits; any other failure would be the same in a trial.
+            Outcome::Finished | Outcome::OutOfMemory { .. } | Outcome::TimedOut { .. } => {
+                Ok(ProbeRecord { precision, micro_batch_size: size, outcome, measurement })
+            }
+            outcome => Err(StudyError::Run {
+                what: format!("the probe of micro-batch {size} in {precision}"),
+                outcome,
+            }),
+        }
+    }
+
+    fn probe_device(&self) -> DeviceSpec {
+        let below = |cap: Bytes| cap.saturating_sub(MARGIN);
+        match self.device {
+            DeviceSpec::Cpu { cap } => DeviceSpec::Cpu { cap: cap.map(below) },
+            DeviceSpec::Cuda { index, cap } => DeviceSpec::Cuda { index, cap: cap.map(below) },
+        }
+    }
+}
+
+fn of(probes: &[ProbeRecord], precision: Precision) -> Vec<&ProbeRecord> {
+    probes.iter().filter(|probe| probe.precision == precision).collect()
+}
+
+/// The frontier a study remembers.
+pub(super) fn known_frontier(store: &crate::store::Store) -> Result<Vec<FrontierPoint>, StudyError> {
+    Ok(store.fact(FRONTIER)?.unwrap_or_default())
+}

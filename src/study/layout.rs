@@ -1,0 +1,67 @@
+//! What lies where in a study's output folder.
+
+use std::path::{Path, PathBuf};
+
+use crate::trial::TrialId;
+
+/// The paths of one study's results.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    /// The layout below `root`.
+    #[must_use]
+    pub fn new(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    /// The output folder.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The study's memory.
+    #[must_use]
+    pub fn database(&self) -> PathBuf {
+        self.root.join("study.db")
+    }
+
+    /// The tokenized data set.
+    #[must_use]
+    pub fn dataset(&self) -> PathBuf {
+        self.root.join("data.safetensors")
+    }
+
+    /// The base model, where the study makes one.
+    #[must_use]
+    pub fn new_base(&self) -> PathBuf {
+        self.root.join("base")
+    }
+
+    /// The checkpoint of a trial.
+    #[must_use]
+    pub fn checkpoint(&self, trial: TrialId) -> PathBuf {
+        self.root.join("trials").join(trial.to_string())
+    }
+
+    /// A folder for files that only a measurement needs.
+    #[must_use]
+    pub fn scratch(&self) -> PathBuf {
+        self.root.join("scratch")
+    }
+
+    /// The fine-tuned model in the Hugging Face layout.
+    #[must_use]
+    pub fn model(&self) -> PathBuf {
+        self.root.join("model")
+    }
+
+    /// A quantized file.
+    #[must_use]
+    pub fn gguf(&self, study: &str, gguf_type: &str) -> PathBuf {
+        self.root.join("gguf").join(format!("{study}-{gguf_type}.gguf"))
+    }
+}

@@ -1,0 +1,26 @@
+//! THE LOOP: prepare → fit → tune → train → quantize → report.
+//!
+//! Each stage is a function of what the store remembers: it does what is missing and nothing
+//! twice, so the same command goes on wherever the last one was stopped. Every event is durable
+//! before the decision that rests on it. Nothing is printed: a closed set of [`StudyEvent`]s says
+//! what happens.
+
+mod driver;
+mod error;
+mod event;
+mod fit;
+mod layout;
+mod prepare;
+mod quantize;
+mod report;
+mod runs;
+mod summary;
+mod train;
+mod tune;
+
+pub use driver::{Driver, Listener};
+pub use error::StudyError;
+pub use event::{Stage, StudyEvent};
+pub use layout::Layout;
+pub use report::read_report;
+pub use summary::{Best, Counts, QuantizedFile, Summary, TestLosses, read_summary};

@@ -1,0 +1,114 @@
+//! Stage 5: GGUF files of the result, and what each model loses on examples nobody has seen.
+
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::driver::Driver;
+use super::fit::known_frontier;
+use super::{QuantizedFile, Stage, StudyError, StudyEvent, TestLosses};
+use crate::model::WEIGHTS_FILE;
+use crate::quantize::{GgufType, export};
+use crate::space::{BatchPlan, Hyperparams, Precision};
+use crate::store::Store;
+use crate::trial::{Outcome, Task, TrialId};
+use crate::units::Bytes;
+
+const FINISH: &str = "finish";
+
+/// What the last stage has found out so far.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct FinishFacts {
+    /// Trial whose model was judged.
+    pub trial: TrialId,
+    /// Test losses, once known.
+    pub base: Option<f64>,
+    /// Test loss of the tuned model.
+    pub tuned: Option<f64>,
+    /// Size of the tuned weights.
+    pub tuned_bytes: Bytes,
+    /// Finished files.
+    pub quantized: Vec<QuantizedFile>,
+}
+
+impl FinishFacts {
+    pub(super) fn losses(&self) -> Option<TestLosses> {
+        Some(TestLosses { base: self.base?, tuned: self.tuned? })
+    }
+}
+
+pub(super) fn known_finish(store: &Store) -> Result<FinishFacts, StudyError> {
+    Ok(store.fact(FINISH)?.unwrap_or_default())
+}
+
+impl Driver<'_> {
+    /// Writes each GGUF type asked for and evaluates base, tuned and quantized on the test split.
+    ///
+    /// # Errors
+    /// A file can't be written or an evaluation does not finish.
+    pub fn quantize(&mut self, trial: TrialId) -> Result<(), StudyError> {
+        let mut facts = known_finish(&self.store)?;
+        let model = self.layout.model();
+        if facts.trial != trial {
+            facts = FinishFacts { trial, base: facts.base, ..FinishFacts::default() };
+        }
+        if facts.losses().is_some() && facts.quantized.len() == self.study.quantize.types.len() {
+            return Ok(());
+        }
+        self.emit(StudyEvent::Stage(Stage::Quantize));
+        facts.tuned_bytes = file_bytes(&model.join(WEIGHTS_FILE))?;
+        if facts.base.is_none() {
+            let base = self.base_model();
+            facts.base = Some(self.test_loss("base", &base)?);
+            self.store.set_fact(FINISH, &facts)?;
+        }
+        if facts.tuned.is_none() {
+            facts.tuned = Some(self.test_loss("tuned", &model)?);
+            self.store.set_fact(FINISH, &facts)?;
+        }
+        for name in self.study.quantize.types.clone() {
+            if !facts.quantized.iter().any(|file| file.gguf_type == name) {
+                let file = self.quantize_one(&name, &model)?;
+                facts.quantized.push(file);
+                self.store.set_fact(FINISH, &facts)?;
+            }
+        }
+        self.save_wall_seconds()
+    }
+
+    fn quantize_one(&mut self, name: &str, model: &Path) -> Result<QuantizedFile, StudyError> {
+        let gguf_type: GgufType = name.parse()?;
+        let path = self.layout.gguf(&self.study.name, name);
+        let written = export(model, gguf_type, &path)?;
+        self.emit(StudyEvent::Quantized { path: &path, bytes: written.bytes, warnings: &written.warnings });
+        let test_loss_nats = self.test_loss(name, &path)?;
+        Ok(QuantizedFile { gguf_type: name.to_owned(), path, bytes: written.bytes, test_loss_nats })
+    }
+
+    fn test_loss(&mut self, name: &str, model: &Path) -> Result<f64, StudyError> {
+        let mut spec = self.spec(self.device, self.evaluation_point()?, Task::Evaluate)?;
+        model.clone_into(&mut spec.model);
+        let (outcome, measurement) = self.measure(&spec)?;
+        let loss = measurement.eval_loss_nats().filter(|_| outcome == Outcome::Finished);
+        let Some(loss_nats) = loss else {
+            return Err(StudyError::Run { what: format!("the evaluation of {name}"), outcome });
+        };
+        self.emit(StudyEvent::Evaluated { name, loss_nats });
+        Ok(loss_nats)
+    }
+
+    /// Evaluation computes in f32: it judges the weights, not the precision they were trained in.
+    fn evaluation_point(&self) -> Result<Hyperparams, StudyError> {
+        // Evaluation keeps no activations, so half of what trains in any precision fits in f32.
+        let fits = known_frontier(&self.store)?.iter().map(|point| point.max_micro_batch / 2).min();
+        let micro_batch_size = fits.unwrap_or(1).clamp(1, 32);
+        let batch = BatchPlan { micro_batch_size, gradient_accumulation_steps: 1 };
+        Ok(Hyperparams { precision: Precision::F32, batch, learning_rate: 0.0 })
+    }
+}
+
+fn file_bytes(file: &Path) -> Result<Bytes, StudyError> {
+    let metadata = fs::metadata(file).map_err(|source| StudyError::Io { file: file.to_owned(), source })?;
+    Ok(Bytes(metadata.len()))
+}

@@ -1,0 +1,91 @@
+//! Running one child and remembering what it says.
+
+use super::driver::Driver;
+use super::{StudyError, StudyEvent};
+use crate::executor::ExecutorError;
+use crate::space::{BatchPlan, DeviceSpec, Hyperparams};
+use crate::store::StoreError;
+use crate::trial::{Event, Measurement, Outcome, Task, TrainSpec, TrialId, TrialSpec};
+
+impl Driver<'_> {
+    /// Optimizer steps of the full run with `plan`.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "steps are positive and far below 2^52"
+    )]
+    pub(super) fn total_steps(&self, plan: BatchPlan) -> Result<usize, StudyError> {
+        let examples = self.known_data()?.splits[0] as f64 * self.study.train.epochs;
+        Ok((examples / plan.effective_batch_size() as f64).ceil().max(1.0) as usize)
+    }
+
+    /// The specification all children of the study share.
+    pub(super) fn spec(
+        &self,
+        device: DeviceSpec,
+        hyperparams: Hyperparams,
+        task: Task,
+    ) -> Result<TrialSpec, StudyError> {
+        let train = &self.study.train;
+        Ok(TrialSpec {
+            device,
+            model: self.base_model(),
+            dataset: self.layout.dataset(),
+            hyperparams,
+            train: TrainSpec {
+                seed: self.study.seed,
+                total_steps: self.total_steps(hyperparams.batch)?,
+                schedule: train.schedule,
+                warmup_fraction: train.warmup_fraction,
+                weight_decay: train.weight_decay,
+                max_grad_norm: train.max_grad_norm,
+                validation_examples: self.study.search.validation_examples,
+                eval_micro_batch_size: hyperparams.batch.micro_batch_size,
+            },
+            task,
+        })
+    }
+
+    /// Runs a child whose events are only measured.
+    pub(super) fn measure(&mut self, spec: &TrialSpec) -> Result<(Outcome, Measurement), ExecutorError> {
+        let (executor, _, listener) = self.parts();
+        let mut measurement = Measurement::default();
+        let outcome = executor.run(spec, &mut |event| {
+            measurement.fold(event);
+            listener(StudyEvent::Child(event));
+        })?;
+        Ok((outcome, measurement))
+    }
+
+    /// Runs a rung of a trial; every event is in the database before the next is read.
+    pub(super) fn run_rung(
+        &mut self,
+        trial: TrialId,
+        rung: u32,
+        hyperparams: &Hyperparams,
+        stop_at_step: usize,
+        spec: &TrialSpec,
+    ) -> Result<(Outcome, Measurement), StudyError> {
+        let total_steps = spec.train.total_steps;
+        self.store.start_rung(trial, rung, stop_at_step)?;
+        self.emit(StudyEvent::RungStarted { trial, rung, hyperparams, stop_at_step, total_steps });
+        let (executor, store, listener) = self.parts();
+        let mut broken: Option<StoreError> = None;
+        let mut remember = |event: &Event| {
+            if broken.is_none() {
+                broken = store.append(trial, rung, std::slice::from_ref(event)).err();
+            }
+            listener(StudyEvent::Child(event));
+        };
+        let outcome = executor.run(spec, &mut remember)?;
+        if let Some(error) = broken {
+            return Err(error.into());
+        }
+        let measurement = self.store.partial(trial, rung)?;
+        self.store.finish_rung(trial, rung, &outcome)?;
+        self.save_wall_seconds()?;
+        self.emit(StudyEvent::RungEnded { trial, rung, outcome: &outcome, measurement: &measurement });
+        Ok((outcome, measurement))
+    }
+}

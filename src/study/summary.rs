@@ -1,0 +1,145 @@
+//! The machine-readable end of a study.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::driver::{Driver, known_wall_seconds};
+use super::fit::known_frontier;
+use super::quantize::known_finish;
+use super::{Layout, StudyError};
+use crate::search::FrontierPoint;
+use crate::space::{Hyperparams, Study};
+use crate::store::Store;
+use crate::trial::{History, Trial, TrialId};
+use crate::units::Bytes;
+
+/// Trials by the name of their last outcome.
+pub type Counts = BTreeMap<String, usize>;
+
+/// Everything a script wants to know about a study.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Summary {
+    /// Name of the study.
+    pub study: String,
+    /// Device in words.
+    pub device: String,
+    /// What fits.
+    pub frontier: Vec<FrontierPoint>,
+    /// How the trials ended.
+    pub trials: Counts,
+    /// The best trial, if any finished.
+    pub best: Option<Best>,
+    /// Losses on the test split, once known.
+    pub test_loss_nats: Option<TestLosses>,
+    /// Quantized files.
+    pub quantized: Vec<QuantizedFile>,
+    /// The page, once written.
+    pub report: Option<PathBuf>,
+    /// Seconds the study has been driven.
+    pub wall_seconds: f64,
+}
+
+/// The best trial.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Best {
+    /// Its number.
+    pub trial: TrialId,
+    /// Its configuration.
+    pub hyperparameters: Hyperparams,
+    /// Its lowest validation loss.
+    pub eval_loss_nats: f64,
+}
+
+/// Losses on the test split in nats per scored token.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TestLosses {
+    /// The base model.
+    pub base: f64,
+    /// The fine-tuned model.
+    pub tuned: f64,
+}
+
+/// One GGUF file and what it lost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct QuantizedFile {
+    /// Type by llama.cpp's name.
+    #[serde(rename = "type")]
+    pub gguf_type: String,
+    /// The file.
+    pub path: PathBuf,
+    /// Its size.
+    pub bytes: Bytes,
+    /// Loss on the test split.
+    pub test_loss_nats: f64,
+}
+
+impl Best {
+    /// The best trial of a history, with the lowest loss of its highest rung.
+    #[must_use]
+    pub fn of(history: &History) -> Option<Self> {
+        let (trial, last) = history.best()?;
+        let evals = trial.last().map(|rung| rung.measurement.evals.as_slice()).unwrap_or_default();
+        let lowest = evals.iter().map(|eval| eval.loss_nats).fold(last, f64::min);
+        Some(Self { trial: trial.id, hyperparameters: trial.hyperparams, eval_loss_nats: lowest })
+    }
+}
+
+impl Driver<'_> {
+    /// What is known of the study now.
+    ///
+    /// # Errors
+    /// The database can't be read.
+    pub fn summary(&self) -> Result<Summary, StudyError> {
+        Ok(Summary { wall_seconds: self.wall_seconds(), ..read(self.study, &self.store)? })
+    }
+}
+
+/// What is known of a study that another process may be driving; reads only.
+///
+/// # Errors
+/// There is no study yet, or the database can't be read.
+pub fn read_summary(study: &Study) -> Result<Summary, StudyError> {
+    read(study, &Store::open_read_only(&Layout::new(&study.output).database())?)
+}
+
+fn read(study: &Study, store: &Store) -> Result<Summary, StudyError> {
+    let history = store.history()?;
+    let finish = known_finish(store)?;
+    let report = study.output.join(crate::report::PAGE);
+    Ok(Summary {
+        study: study.name.clone(),
+        device: device_in_words(store, &history)?.unwrap_or_else(|| study.device.to_string()),
+        frontier: known_frontier(store)?,
+        trials: counts(&history),
+        best: Best::of(&history),
+        test_loss_nats: finish.losses(),
+        quantized: finish.quantized,
+        report: report.exists().then_some(report),
+        wall_seconds: known_wall_seconds(store)?,
+    })
+}
+
+fn counts(history: &History) -> Counts {
+    let mut counts = Counts::new();
+    for trial in &history.trials {
+        let name = trial.last().map_or("started", |rung| rung.outcome.name());
+        *counts.entry(name.to_owned()).or_default() += 1;
+    }
+    counts
+}
+
+/// The device as the first child that ran named it.
+pub(super) fn device_in_words(store: &Store, history: &History) -> Result<Option<String>, StudyError> {
+    let of_trial = |trial: &Trial| trial.rungs.first().map(|rung| rung.measurement.device.clone());
+    let named = history.trials.iter().filter_map(of_trial).find(|device| !device.is_empty());
+    Ok(match named {
+        Some(device) => Some(device),
+        None => store
+            .probes()?
+            .into_iter()
+            .map(|probe| probe.measurement.device)
+            .find(|device| !device.is_empty()),
+    })
+}

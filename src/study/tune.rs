@@ -1,0 +1,118 @@
+//! Stage 3: the learning plane, by short trials.
+
+use super::driver::Driver;
+use super::error::describe;
+use super::{Stage, StudyError, StudyEvent};
+use crate::search::{Action, FrontierPoint, feasible_plan, next_action, rung_steps, suggest};
+use crate::space::Hyperparams;
+use crate::trial::{History, Outcome, ProbeRecord, Task, TrialId};
+
+/// So many failures of the program or its set-up, and no success, end a study.
+const ALIKE: usize = 3;
+/// Suggestions looked at before a space counts as infeasible.
+const MOST_SKIPPED: usize = 4096;
+
+impl Driver<'_> {
+    /// Runs every rung below the full run.
+    ///
+    /// # Errors
+    /// Trials can't be run, or all fail for a reason that more trials will not mend.
+    pub fn tune(&mut self) -> Result<(), StudyError> {
+        let frontier = self.fit()?;
+        let probes = self.store.probes()?;
+        let mut announced = false;
+        loop {
+            let history = self.store.history()?;
+            let action = next_action(&history, &self.study.search);
+            if action == Action::Finish {
+                return Ok(());
+            }
+            if !announced {
+                self.emit(StudyEvent::Stage(Stage::Tune));
+                announced = true;
+            }
+            match action {
+                Action::Suggest => self.add_trial(&history, &frontier, &probes)?,
+                Action::Run { trial, rung } => self.run_trial(&history, trial, rung)?,
+                Action::Finish => {}
+            }
+        }
+    }
+
+    fn add_trial(
+        &mut self,
+        history: &History,
+        frontier: &[FrontierPoint],
+        probes: &[ProbeRecord],
+    ) -> Result<(), StudyError> {
+        let hyperparams =
+            self.next_hyperparams(history, frontier, probes).ok_or_else(|| StudyError::NothingFits {
+                reason: "no listed micro-batch is feasible".to_owned(),
+                cap: self.device.cap(),
+            })?;
+        let id = TrialId::try_from(history.trials.len()).unwrap_or(TrialId::MAX);
+        Ok(self.store.add_trial(id, &hyperparams)?)
+    }
+
+    /// The first suggestion that fits and has not been tried.
+    fn next_hyperparams(
+        &self,
+        history: &History,
+        frontier: &[FrontierPoint],
+        probes: &[ProbeRecord],
+    ) -> Option<Hyperparams> {
+        let space = &self.study.space;
+        (0..MOST_SKIPPED + history.trials.len()).find_map(|index| {
+            let point = suggest(space, index, self.study.seed);
+            let batch = feasible_plan(&space.batch, point.batch_index, point.precision, frontier, probes)?;
+            let hyperparams =
+                Hyperparams { precision: point.precision, batch, learning_rate: point.learning_rate };
+            (!is_known(history, &hyperparams)).then_some(hyperparams)
+        })
+    }
+
+    fn run_trial(&mut self, history: &History, trial: TrialId, rung: u32) -> Result<(), StudyError> {
+        let hyperparams = history.trials[trial as usize].hyperparams;
+        let total = self.total_steps(hyperparams.batch)?;
+        let stop_at_step = rung_steps(total, rung, &self.study.search);
+        let task = Task::Train {
+            stop_at_step,
+            evaluate_every: self.evaluate_every(total),
+            checkpoint: self.layout.checkpoint(trial),
+            best: None,
+        };
+        let spec = self.spec(self.device, hyperparams, task)?;
+        self.run_rung(trial, rung, &hyperparams, stop_at_step, &spec)?;
+        self.stop_if_all_fail()
+    }
+
+    /// Steps between evaluations; the same in every rung, so that rungs are prefixes.
+    pub(super) fn evaluate_every(&self, total_steps: usize) -> usize {
+        total_steps.div_ceil(self.study.train.evaluations).max(1)
+    }
+
+    fn stop_if_all_fail(&self) -> Result<(), StudyError> {
+        let history = self.store.history()?;
+        let ended: Vec<&Outcome> =
+            history.trials.iter().filter_map(|trial| Some(&trial.last()?.outcome)).collect();
+        let broken =
+            |outcome: &&&Outcome| matches!(outcome, Outcome::Failed { .. } | Outcome::Crashed { .. });
+        match ended.last() {
+            Some(last) if ended.len() >= ALIKE && ended.iter().all(|outcome| broken(&outcome)) => {
+                Err(StudyError::AllFail { trials: ended.len(), reason: describe(last) })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether this point has been tried, or is at least as large as one that ran out of memory.
+fn is_known(history: &History, hyperparams: &Hyperparams) -> bool {
+    history.trials.iter().any(|trial| {
+        let known = &trial.hyperparams;
+        let too_large = matches!(trial.last().map(|rung| &rung.outcome), Some(Outcome::OutOfMemory { .. }))
+            && known.precision == hyperparams.precision
+            && known.batch.micro_batch_size <= hyperparams.batch.micro_batch_size;
+        too_large || known == hyperparams
+    })
+}

@@ -1,0 +1,44 @@
+//! Why a run can't go on.
+
+use std::path::PathBuf;
+
+use crate::data::DataError;
+use crate::device::DeviceError;
+use crate::model::ModelError;
+
+/// Why a training run ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The model's files or passes.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The data set's files.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The device.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// A checkpoint that is damaged or belongs to another run.
+    #[error("checkpoint {}: {problem}\n  hint: remove the folder to start this trial from the beginning", file.display())]
+    Checkpoint {
+        /// The checkpoint's file.
+        file: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A GGUF file that was to be evaluated.
+    #[error("{0}")]
+    Gguf(String),
+    /// The loss or a gradient is no longer a finite number.
+    #[error("the loss is no longer a finite number at step {step}")]
+    Diverged {
+        /// Optimizer step at which it was seen.
+        step: usize,
+    },
+}
+
+impl From<candle_core::Error> for TrainError {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Model(error.into())
+    }
+}

@@ -1,0 +1,20 @@
+//! From batches to better weights: schedule, optimizer, steps, evaluation, checkpoints.
+//!
+//! [`probe`] and [`train`] do what one [`crate::trial::TrialSpec`] asks and say what happens through
+//! events. They print nothing and know nothing of processes.
+
+mod checkpoint;
+mod error;
+mod evaluate;
+mod optimizer;
+mod phases;
+mod probe;
+mod schedule;
+mod session;
+mod trainer;
+
+pub use error::TrainError;
+pub use evaluate::{Evaluation, evaluate};
+pub use probe::probe;
+pub use schedule::learning_rate;
+pub use trainer::{TrainTask, train};

@@ -1,0 +1,161 @@
+//! Model, optimizer and data of one run, and one optimizer step of it.
+
+use std::path::Path;
+use std::time::Instant;
+
+use super::checkpoint::{self, Progress};
+use super::optimizer::{AdamW, clip_factor, global_norm};
+use super::phases::Phases;
+use super::{TrainError, evaluate, learning_rate};
+use crate::arch;
+use crate::data::{self, Batch, Dataset, Example, collate};
+use crate::device::Device;
+use crate::model::{self, Decoder, Gradients};
+use crate::trial::{EvalEvent, Event, Phase, StepEvent, TrialSpec};
+
+/// Everything alive during a run.
+pub(super) struct Session<'a> {
+    pub(super) spec: &'a TrialSpec,
+    pub(super) dataset: Dataset,
+    pub(super) model: Decoder,
+    pub(super) progress: Progress,
+    device: &'a dyn Device,
+    optimizer: AdamW,
+    gradients: Gradients,
+    phases: Phases<'a>,
+}
+
+impl<'a> Session<'a> {
+    /// Loads data, model and, where `resume_from` holds one, the checkpoint.
+    pub(super) fn open(
+        spec: &'a TrialSpec,
+        device: &'a dyn Device,
+        resume_from: Option<&Path>,
+        emit: &mut dyn FnMut(Event),
+    ) -> Result<Self, TrainError> {
+        let phases = Phases::new(device)?;
+        let dataset = data::cache::read(&spec.dataset)?;
+        let config = model::read_config(&spec.model)?;
+        let specs = arch::parameters(&config);
+        let (precision, decay) = (spec.hyperparams.precision, spec.train.weight_decay);
+        let saved = match resume_from {
+            Some(folder) => checkpoint::read(folder, &specs, device.candle(), spec)?,
+            None => None,
+        };
+        let (model, optimizer, progress) = if let Some(saved) = saved {
+            let model = Decoder::new(config, saved.weights, precision, device.candle())?;
+            (model, AdamW::from_moments(saved.first, saved.second, decay), saved.progress)
+        } else {
+            let weights = model::read_weights(&spec.model, &config)?;
+            let model = Decoder::new(config, weights, precision, device.candle())?;
+            let optimizer = AdamW::new(&model, decay)?;
+            (model, optimizer, Progress { step: 0, best_loss_nats: None })
+        };
+        let gradients = Gradients::zeros(&model)?;
+        emit(Event::Started {
+            device: device.describe(),
+            dtype: precision.to_string(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            resumed_at_step: progress.step,
+            parameters: arch::parameter_count(model.config()),
+        });
+        Ok(Self { spec, dataset, model, progress, device, optimizer, gradients, phases })
+    }
+
+    /// One optimizer step over `examples`, cut into micro-batches in the given order.
+    pub(super) fn step(&mut self, examples: &[usize], emit: &mut dyn FnMut(Event)) -> Result<(), TrainError> {
+        let started = Instant::now();
+        let step = self.progress.step + 1;
+        let batches = self.micro_batches(examples);
+        let scored: usize = batches.iter().map(|batch| batch.scored_tokens).sum();
+        let (total_nats, tokens) = self.accumulate(&batches, scored, emit)?;
+        self.phases.enter(Phase::Optimizer, emit)?;
+        let norm = global_norm(&self.gradients)?;
+        #[expect(clippy::cast_precision_loss, reason = "token counts stay below 2^53")]
+        let loss_nats = total_nats / scored as f64;
+        if !(loss_nats.is_finite() && norm.is_finite()) {
+            return Err(TrainError::Diverged { step });
+        }
+        if step == 1 {
+            self.gradients.check_all_reached(&self.model)?;
+        }
+        let learning_rate = self.learning_rate(step);
+        let clip = clip_factor(norm, self.spec.train.max_grad_norm);
+        self.optimizer.step(&self.model, &self.gradients, step, learning_rate, clip)?;
+        self.device.synchronize()?;
+        self.phases.enter(Phase::Load, emit)?;
+        self.progress.step = step;
+        let seconds = started.elapsed().as_secs_f64();
+        emit(Event::Step(StepEvent { step, loss_nats, learning_rate, grad_norm: norm, tokens, seconds }));
+        Ok(())
+    }
+
+    /// Gradients of the mean loss over all micro-batches: the same for 8×1 and 2×4.
+    fn accumulate(
+        &mut self,
+        batches: &[Batch],
+        scored: usize,
+        emit: &mut dyn FnMut(Event),
+    ) -> Result<(f64, u64), TrainError> {
+        self.gradients.clear()?;
+        #[expect(clippy::cast_precision_loss, reason = "a step has fewer than 2^24 tokens")]
+        let scale = 1.0 / scored.max(1) as f32;
+        let phases = &mut self.phases;
+        let mut enter = |phase| phases.enter(phase, emit).map_err(candle_core::Error::wrap);
+        let (mut total_nats, mut tokens) = (0.0, 0);
+        for batch in batches {
+            total_nats += self.model.accumulate(batch, scale, &mut self.gradients, &mut enter)?;
+            tokens += batch.tokens as u64;
+        }
+        Ok((total_nats, tokens))
+    }
+
+    fn micro_batches(&self, examples: &[usize]) -> Vec<Batch> {
+        let micro = self.spec.hyperparams.batch.micro_batch_size.max(1);
+        let batch = |indices: &[usize]| {
+            let examples: Vec<&Example> = indices.iter().map(|index| &self.dataset.train[*index]).collect();
+            collate(&examples)
+        };
+        examples.chunks(micro).map(batch).collect()
+    }
+
+    fn learning_rate(&self, step: usize) -> f64 {
+        let train = &self.spec.train;
+        let peak = self.spec.hyperparams.learning_rate;
+        learning_rate(step, train.total_steps, train.warmup_fraction, train.schedule, peak)
+    }
+
+    /// Mean loss of `examples` of the validation split in nats per scored token.
+    pub(super) fn evaluate(
+        &mut self,
+        examples: &[Example],
+        emit: &mut dyn FnMut(Event),
+    ) -> Result<f64, TrainError> {
+        let started = Instant::now();
+        self.phases.enter(Phase::Evaluate, emit)?;
+        let evaluation = evaluate(&self.model, examples, self.spec.train.eval_micro_batch_size)?;
+        self.device.synchronize()?;
+        self.phases.enter(Phase::Load, emit)?;
+        let loss_nats = evaluation.loss_nats();
+        if !loss_nats.is_finite() {
+            return Err(TrainError::Diverged { step: self.progress.step });
+        }
+        let seconds = started.elapsed().as_secs_f64();
+        emit(Event::Eval(EvalEvent {
+            step: self.progress.step,
+            loss_nats,
+            tokens: evaluation.tokens,
+            seconds,
+        }));
+        Ok(loss_nats)
+    }
+
+    /// Writes a checkpoint into `folder`.
+    pub(super) fn save(&mut self, folder: &Path, emit: &mut dyn FnMut(Event)) -> Result<(), TrainError> {
+        self.phases.enter(Phase::Checkpoint, emit)?;
+        checkpoint::write(folder, &self.model, &self.optimizer, self.progress, self.spec)?;
+        self.phases.enter(Phase::Load, emit)?;
+        emit(Event::Checkpoint { path: folder.to_owned(), step: self.progress.step });
+        Ok(())
+    }
+}

@@ -1,0 +1,68 @@
+//! One rung of a trial, or the full run: steps, evaluations, checkpoints.
+
+use std::path::Path;
+
+use super::TrainError;
+use super::session::Session;
+use crate::data::{Example, StepPlan};
+use crate::device::Device;
+use crate::model;
+use crate::trial::{Event, TrialSpec};
+
+/// The arguments of [`crate::trial::Task::Train`].
+#[derive(Clone, Copy, Debug)]
+pub struct TrainTask<'a> {
+    /// Optimizer step after which to stop.
+    pub stop_at_step: usize,
+    /// Steps between evaluations.
+    pub evaluate_every: usize,
+    /// Folder of the checkpoint to resume from and to write.
+    pub checkpoint: &'a Path,
+    /// Folder for the weights of the best evaluation.
+    pub best: Option<&'a Path>,
+}
+
+/// Trains to a step, resuming from the task's checkpoint where there is one.
+///
+/// # Errors
+/// Files that can't be read, a device that fails or is full, a loss that is no longer finite.
+pub fn train(
+    spec: &TrialSpec,
+    task: TrainTask<'_>,
+    device: &dyn Device,
+    emit: &mut dyn FnMut(Event),
+) -> Result<(), TrainError> {
+    let mut session = Session::open(spec, device, Some(task.checkpoint), emit)?;
+    let validation = validation(&session);
+    let lengths: Vec<usize> = session.dataset.train.iter().map(|example| example.input_ids.len()).collect();
+    let plan = StepPlan::new(&lengths, spec.hyperparams.batch.effective_batch_size(), spec.train.seed);
+    while session.progress.step < task.stop_at_step {
+        session.step(&plan.examples(session.progress.step), emit)?;
+        let step = session.progress.step;
+        if step.is_multiple_of(task.evaluate_every.max(1)) || step == task.stop_at_step {
+            let loss_nats = session.evaluate(&validation, emit)?;
+            if let Some(folder) = task.best {
+                keep_if_best(&mut session, loss_nats, folder)?;
+            }
+            // After the best weights, so that a restart never believes in a best it has not.
+            session.save(task.checkpoint, emit)?;
+        }
+    }
+    Ok(())
+}
+
+fn keep_if_best(session: &mut Session, loss_nats: f64, folder: &Path) -> Result<(), TrainError> {
+    if session.progress.best_loss_nats.is_some_and(|best| best <= loss_nats) {
+        return Ok(());
+    }
+    session.progress.best_loss_nats = Some(loss_nats);
+    let base = &session.spec.model;
+    let dtype = model::stored_dtype(base)?;
+    model::write_folder(folder, session.model.config(), session.model.weights(), dtype, base)?;
+    Ok(())
+}
+
+/// The same examples in every evaluation of a study.
+fn validation(session: &Session) -> Vec<Example> {
+    session.dataset.validation.iter().take(session.spec.train.validation_examples).cloned().collect()
+}

@@ -1,0 +1,151 @@
+//! The child's side of the trial protocol: one specification in, events out.
+//!
+//! The child never touches the database; it says everything on standard output, one JSON object a
+//! line, and ends with exactly one last word. A refusal of memory on the CPU is said by the
+//! allocator itself, because nothing may be allocated any more.
+
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use crate::arch;
+use crate::data;
+use crate::device::{self, Device};
+use crate::model::{self, Decoder, ModelError};
+use crate::quantize::{self, GgufModel};
+use crate::space::Precision;
+use crate::train::{self, TrainError, TrainTask};
+use crate::trial::{EvalEvent, Event, FailureClass, Task, TrialSpec};
+
+/// Reads a [`TrialSpec`] from `input`, does it, and writes [`Event`]s to `output`.
+///
+/// # Errors
+/// Only when `output` can't be written: everything else is a last word.
+pub fn run(input: impl Read, output: &mut dyn Write) -> io::Result<()> {
+    die_with_parent();
+    let mut broken = None;
+    let mut emit = |event: Event| {
+        if broken.is_none() {
+            broken = write_line(output, &event).err();
+        }
+    };
+    let last_word = obey(input, &mut emit);
+    emit(last_word);
+    broken.map_or(Ok(()), Err)
+}
+
+/// A driver that is killed must leave no child behind that holds the device.
+fn die_with_parent() {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{Signal, set_parent_process_death_signal};
+        // Where the kernel refuses, a closed standard output ends the child at its next event.
+        let _ = set_parent_process_death_signal(Some(Signal::KILL));
+    }
+}
+
+fn write_line(output: &mut dyn Write, event: &Event) -> io::Result<()> {
+    let mut line = serde_json::to_vec(event)?;
+    line.push(b'\n');
+    output.write_all(&line)?;
+    output.flush()
+}
+
+fn obey(input: impl Read, emit: &mut dyn FnMut(Event)) -> Event {
+    let spec: TrialSpec = match serde_json::from_reader(input) {
+        Ok(spec) => spec,
+        Err(error) => return failed(FailureClass::Internal, &format!("not a trial specification: {error}")),
+    };
+    let device = match device::open(&spec.device) {
+        Ok(device) => device,
+        Err(error) => return failed(FailureClass::Device, &error),
+    };
+    device::allocator::arm_last_word();
+    let done = match &spec.task {
+        Task::Evaluate => evaluate(&spec, &*device, emit),
+        Task::Probe { steps, scratch } => train::probe(&spec, &*device, *steps, scratch, emit),
+        Task::Train { stop_at_step, evaluate_every, checkpoint, best } => {
+            let task = TrainTask {
+                stop_at_step: *stop_at_step,
+                evaluate_every: *evaluate_every,
+                checkpoint,
+                best: best.as_deref(),
+            };
+            train::train(&spec, task, &*device, emit)
+        }
+    };
+    done.map_or_else(|error| last_word(&error, &*device), |()| Event::Finished)
+}
+
+/// Loss of a model folder or a GGUF file on the test split.
+fn evaluate(spec: &TrialSpec, device: &dyn Device, emit: &mut dyn FnMut(Event)) -> Result<(), TrainError> {
+    let started = std::time::Instant::now();
+    let dataset = data::cache::read(&spec.dataset)?;
+    let model = load_model(&spec.model, spec.hyperparams.precision, device)?;
+    let evaluation = train::evaluate(&model, &dataset.test, spec.train.eval_micro_batch_size)?;
+    device.synchronize()?;
+    emit(Event::Eval(EvalEvent {
+        step: 0,
+        loss_nats: evaluation.loss_nats(),
+        tokens: evaluation.tokens,
+        seconds: started.elapsed().as_secs_f64(),
+    }));
+    Ok(())
+}
+
+/// Loads a model folder, or a GGUF file by its ending, to be evaluated.
+///
+/// # Errors
+/// The files are missing, damaged or of an architecture we do not have.
+pub fn load_model(path: &Path, precision: Precision, device: &dyn Device) -> Result<Decoder, TrainError> {
+    if path.extension().is_some_and(|extension| extension == "gguf") {
+        return load_gguf(path, precision, device);
+    }
+    let config = model::read_config(path)?;
+    let weights = model::read_weights(path, &config)?;
+    Ok(Decoder::new(config, weights, precision, device.candle())?)
+}
+
+fn load_gguf(file: &Path, precision: Precision, device: &dyn Device) -> Result<Decoder, TrainError> {
+    let GgufModel { config, mut tensors } =
+        quantize::read(file).map_err(|error| TrainError::Gguf(error.to_string()))?;
+    let missing = |name: &str| TrainError::Gguf(format!("{}: tensor `{name}` is missing", file.display()));
+    let weights = arch::parameters(&config)
+        .iter()
+        .map(|spec| tensors.remove(&spec.name).ok_or_else(|| missing(&spec.name)))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(Decoder::new(config, weights, precision, device.candle())?)
+}
+
+fn failed(class: FailureClass, message: &dyn std::fmt::Display) -> Event {
+    Event::Failed { class, message: message.to_string() }
+}
+
+fn last_word(error: &TrainError, device: &dyn Device) -> Event {
+    match error {
+        TrainError::Diverged { step } => Event::Diverged { step: *step },
+        TrainError::Model(ModelError::Tensor(tensor)) if device::is_out_of_memory(tensor) => {
+            Event::OutOfMemory { requested: None, live: device.live().unwrap_or_default(), cap: device.cap() }
+        }
+        TrainError::Model(ModelError::Tensor(_)) | TrainError::Device(_) => {
+            failed(FailureClass::Device, error)
+        }
+        TrainError::Model(ModelError::Gradient { .. }) => failed(FailureClass::Internal, error),
+        TrainError::Model(_) | TrainError::Gguf(_) => failed(FailureClass::Model, error),
+        TrainError::Data(_) => failed(FailureClass::Data, error),
+        TrainError::Checkpoint { .. } => failed(FailureClass::Checkpoint, error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_specification_still_gets_a_last_word() {
+        let mut output = Vec::new();
+        run(&b"{\"device\":"[..], &mut output).unwrap();
+        let line = String::from_utf8(output).unwrap();
+        let event: Event = serde_json::from_str(line.trim()).unwrap();
+        assert!(matches!(event, Event::Failed { class: FailureClass::Internal, .. }), "{line}");
+    }
+}
