@@ -43,6 +43,7 @@ fn code_of_study(error: &StudyError) -> u8 {
         | StudyError::Model(_)
         | StudyError::NewModel(_)
         | StudyError::Device(_)
+        | StudyError::Changed { .. }
         | StudyError::Store(StoreError::StudyChanged { .. }) => USAGE,
         _ => UNEXPECTED,
     }

@@ -35,6 +35,7 @@ pub use error::{DataError, Place};
 pub use example::Example;
 pub use prepare::{prepare, tokenize};
 pub use rows::{Row, read_rows};
+pub use source::files as source_files;
 pub use split::{Split, split};
 pub use step_plan::StepPlan;
 pub use tokenizer::Tokenizer;

@@ -14,11 +14,18 @@ pub(super) struct Document {
 
 /// Reads the file of a table, or the file or folder of plain text.
 pub(super) fn read(settings: &DataSettings) -> Result<Vec<Document>, DataError> {
-    let files = match settings.format {
-        DataFormat::Text if settings.source.is_dir() => text_files(&settings.source)?,
-        _ => vec![settings.source.clone()],
-    };
-    files.into_iter().map(read_document).collect()
+    files(settings)?.into_iter().map(read_document).collect()
+}
+
+/// The files a data set is read from, in their order.
+///
+/// # Errors
+/// A folder that can't be listed, or without plain text.
+pub fn files(settings: &DataSettings) -> Result<Vec<PathBuf>, DataError> {
+    match settings.format {
+        DataFormat::Text if settings.source.is_dir() => text_files(&settings.source),
+        _ => Ok(vec![settings.source.clone()]),
+    }
 }
 
 /// The `*.txt` files directly in a folder, by name: the same order on every file system.

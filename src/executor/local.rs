@@ -16,6 +16,11 @@ use crate::trial::{Event, Outcome, TrialSpec};
 /// How often the wish to stop is looked at while a child is silent.
 const POLL: Duration = Duration::from_millis(100);
 
+/// Signals by which people and service managers ask a program to end: HUP, INT, TERM.
+const REQUESTS: [i32; 3] = [1, 2, 15];
+/// How long after such a death of its child the driver may take to hear of the request itself.
+const HEARSAY: Duration = Duration::from_secs(1);
+
 /// Re-executes a program as `PROGRAM worker` for each specification.
 pub struct Local {
     program: PathBuf,
@@ -85,12 +90,28 @@ impl Executor for Local {
             Heard::Interrupt => Err(ExecutorError::Interrupted),
             Heard::LastWord(outcome) => Ok(outcome),
             Heard::Silence => Ok(Outcome::TimedOut { seconds: self.silence.as_secs() }),
+            Heard::EndOfOutput if self.was_asked_to_end(status) => Err(ExecutorError::Interrupted),
             Heard::EndOfOutput => Ok(crashed(status, stderr_tail)),
         }
     }
 }
 
 impl Local {
+    /// Whether the child died of a signal that was meant for the driver, too.
+    ///
+    /// A service manager ends all processes of a study at once, and Ctrl-C reaches a child that has
+    /// not yet left the driver's group. The driver may hear of it later than the child has died.
+    fn was_asked_to_end(&self, status: ExitStatus) -> bool {
+        if !signal_of(status).is_some_and(|signal| REQUESTS.contains(&signal)) {
+            return false;
+        }
+        let died = Instant::now();
+        while !self.stop.load(Ordering::Relaxed) && died.elapsed() < HEARSAY {
+            thread::sleep(POLL / 10);
+        }
+        self.stop.load(Ordering::Relaxed)
+    }
+
     /// The exit status of a child that closed its output, unless it goes on silently.
     fn wait_a_while(&self, child: &mut Child) -> Result<Option<ExitStatus>, ExecutorError> {
         let closed = Instant::now();
@@ -154,11 +175,14 @@ fn read_events(child: &mut Child) -> Receiver<Event> {
 }
 
 fn crashed(status: ExitStatus, stderr_tail: String) -> Outcome {
+    Outcome::Crashed { signal: signal_of(status), exit_code: status.code(), stderr_tail }
+}
+
+fn signal_of(status: ExitStatus) -> Option<i32> {
     #[cfg(unix)]
-    let signal = std::os::unix::process::ExitStatusExt::signal(&status);
+    return std::os::unix::process::ExitStatusExt::signal(&status);
     #[cfg(not(unix))]
-    let signal = None;
-    Outcome::Crashed { signal, exit_code: status.code(), stderr_tail }
+    return None;
 }
 
 fn kill_group(child: &Child) {
@@ -230,6 +254,24 @@ mod tests {
         let expected =
             Outcome::OutOfMemory { requested: Some(Bytes(5)), live: Bytes(9), cap: Some(Bytes(10)) };
         assert_eq!(outcome, expected);
+    }
+
+    #[test]
+    fn a_child_that_died_of_a_request_to_all_is_no_crash() {
+        let run = |stop: bool| {
+            let arguments = vec!["-c".to_owned(), "sleep 0.3; kill -INT $$".to_owned()];
+            let asked = Arc::new(AtomicBool::new(false));
+            let mut local = Local::new("sh".into(), arguments, Duration::from_secs(9), Arc::clone(&asked));
+            let later = thread::spawn(move || {
+                thread::sleep(Duration::from_millis(600));
+                asked.store(stop, Ordering::Relaxed);
+            });
+            let ended = local.run(&spec(), &mut |_| {});
+            later.join().unwrap();
+            ended
+        };
+        assert!(matches!(run(true), Err(ExecutorError::Interrupted)));
+        assert!(matches!(run(false), Ok(Outcome::Crashed { signal: Some(2), .. })));
     }
 
     #[test]

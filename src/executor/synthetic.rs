@@ -1,10 +1,18 @@
 //! An exact fake: memory, speed and loss follow written formulas, and nothing is trained.
 //!
-//! The whole program above the executor is tested on it in milliseconds.
+//! It keeps the contract of a real child: it resumes from its checkpoint, says again what the
+//! driver may not have heard, and leaves the model folder it was asked for. The whole program
+//! above the executor is tested on it in milliseconds.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::{fs, io};
+
+use serde::{Deserialize, Serialize};
 
 use super::{Executor, ExecutorError};
 use crate::space::Precision;
-use crate::trial::{EvalEvent, Event, Outcome, Phase, StepEvent, Task, TrialSpec};
+use crate::trial::{EvalEvent, Event, FailureClass, Outcome, Phase, StepEvent, Task, TrialSpec};
 use crate::units::Bytes;
 
 /// A device and a model as formulas.
@@ -18,11 +26,27 @@ pub struct Synthetic {
     pub best_learning_rate: f64,
     /// Learning rate from which on training diverges.
     pub diverges_at: f64,
-    /// How many specifications were run.
-    pub runs: usize,
-    /// Interrupts instead of running once so many were run.
+    /// Runs, by number from 0, that end so whatever the formulas say, halfway where they train.
+    pub script: BTreeMap<usize, Outcome>,
+    /// Every specification that was run to its end.
+    pub specs: Vec<TrialSpec>,
+    /// Interrupts the run after so many, halfway where it trains; its evaluations do not arrive,
+    /// as when a driver is killed while they are on their way.
     pub interrupt_after: Option<usize>,
 }
+
+/// The checkpoint of a run that has no weights.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+struct Checkpoint {
+    /// Step at which the rung began.
+    begin: usize,
+    /// Step at which the rung stops.
+    stop: usize,
+    /// Steps done.
+    step: usize,
+}
+
+const CHECKPOINT: &str = "synthetic.json";
 
 impl Synthetic {
     /// Bytes a micro-batch holds at its peak.
@@ -45,47 +69,122 @@ impl Synthetic {
         2.0 + 0.1 * distance * distance + 2.0 * (-3.0 * progress).exp()
     }
 
-    fn train(&self, spec: &TrialSpec, stop_at_step: usize, on_event: &mut dyn FnMut(&Event)) -> Outcome {
-        let learning_rate = spec.hyperparams.learning_rate;
-        if learning_rate >= self.diverges_at {
-            return Outcome::Diverged { step: 1 };
+    /// Runs as the formulas say; a run that `is_cut` trains only half of what it was to.
+    fn obey(
+        &self,
+        spec: &TrialSpec,
+        is_cut: bool,
+        on_event: &mut dyn FnMut(&Event),
+    ) -> Result<Outcome, io::Error> {
+        let peak = self.peak(spec.hyperparams.precision, spec.hyperparams.batch.micro_batch_size);
+        if let Some(cap) = spec.device.cap().filter(|cap| peak > *cap) {
+            return Ok(Outcome::OutOfMemory { requested: None, live: cap, cap: Some(cap) });
         }
-        let loss_nats = self.loss(learning_rate, stop_at_step, spec.train.total_steps);
-        let step = step_event(stop_at_step, loss_nats, learning_rate, spec);
-        on_event(&Event::Step(step));
-        on_event(&Event::Eval(EvalEvent { step: stop_at_step, loss_nats, tokens: 100, seconds: 0.1 }));
-        Outcome::Finished
+        let checkpoint = resume(spec)?;
+        on_event(&started(checkpoint.step));
+        on_event(&Event::Memory { phase: Phase::Backward, peak_bytes: peak, live_bytes: self.fixed });
+        match &spec.task {
+            Task::Probe { steps, .. } => on_event(&Event::Step(step_event(*steps, 4.0, spec))),
+            Task::Evaluate => on_event(&Event::Eval(eval_event(0, 3.0))),
+            Task::Train { .. } => return self.train(spec, checkpoint, is_cut, on_event),
+        }
+        Ok(Outcome::Finished)
     }
+
+    /// Says one step and one evaluation each time it would evaluate.
+    fn train(
+        &self,
+        spec: &TrialSpec,
+        mut checkpoint: Checkpoint,
+        is_cut: bool,
+        on_event: &mut dyn FnMut(&Event),
+    ) -> Result<Outcome, io::Error> {
+        let Task::Train { evaluate_every, checkpoint: folder, best, .. } = &spec.task else {
+            return Ok(Outcome::Finished);
+        };
+        if spec.hyperparams.learning_rate >= self.diverges_at {
+            return Ok(Outcome::Diverged { step: checkpoint.step + 1 });
+        }
+        let end = if is_cut { usize::midpoint(checkpoint.step, checkpoint.stop) } else { checkpoint.stop };
+        for step in checkpoint.begin + 1..=end {
+            if step.is_multiple_of(*evaluate_every) || step == checkpoint.stop {
+                let loss = self.loss(spec.hyperparams.learning_rate, step, spec.train.total_steps);
+                on_event(&Event::Step(step_event(step, loss, spec)));
+                on_event(&Event::Eval(eval_event(step, loss)));
+            }
+        }
+        checkpoint.step = end;
+        fs::create_dir_all(folder)?;
+        fs::write(folder.join(CHECKPOINT), serde_json::to_vec(&checkpoint)?)?;
+        best.as_ref().map_or(Ok(()), |best| copy_folder(&spec.model, best))?;
+        Ok(Outcome::Finished)
+    }
+}
+
+/// Where a run begins: at its checkpoint, if it trains and has one.
+fn resume(spec: &TrialSpec) -> Result<Checkpoint, io::Error> {
+    let Task::Train { stop_at_step: stop, checkpoint: folder, .. } = &spec.task else {
+        return Ok(Checkpoint::default());
+    };
+    let saved = match fs::read(folder.join(CHECKPOINT)) {
+        Ok(json) => serde_json::from_slice(&json)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Checkpoint::default(),
+        Err(error) => return Err(error),
+    };
+    let begin = if saved.stop == *stop { saved.begin } else { saved.step };
+    Ok(Checkpoint { begin, stop: *stop, step: saved.step })
+}
+
+fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        fs::copy(entry.path(), to.join(entry.file_name()))?;
+    }
+    Ok(())
+}
+
+fn started(resumed_at_step: usize) -> Event {
+    Event::Started {
+        device: "synthetic".to_owned(),
+        dtype: "f32".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        resumed_at_step,
+        parameters: 1,
+    }
+}
+
+const fn eval_event(step: usize, loss_nats: f64) -> EvalEvent {
+    EvalEvent { step, loss_nats, tokens: 100, seconds: 0.1 }
 }
 
 /// Twice the micro-batch is faster, up to eight.
 #[expect(clippy::cast_precision_loss, reason = "small numbers")]
-fn step_event(step: usize, loss_nats: f64, learning_rate: f64, spec: &TrialSpec) -> StepEvent {
+fn step_event(step: usize, loss_nats: f64, spec: &TrialSpec) -> StepEvent {
     let seconds = 1.0 / spec.hyperparams.batch.micro_batch_size.min(8) as f64;
+    let learning_rate = spec.hyperparams.learning_rate;
     StepEvent { step, loss_nats, learning_rate, grad_norm: 1.0, tokens: 1000, seconds }
 }
 
 impl Executor for Synthetic {
     fn run(&mut self, spec: &TrialSpec, on_event: &mut dyn FnMut(&Event)) -> Result<Outcome, ExecutorError> {
-        if self.interrupt_after.is_some_and(|limit| self.runs >= limit) {
+        let number = self.specs.len();
+        let is_interrupted = self.interrupt_after.is_some_and(|limit| number >= limit);
+        let scripted = self.script.get(&number).cloned();
+        if is_interrupted {
+            let mut hear = |event: &Event| {
+                if !matches!(event, Event::Eval(_)) {
+                    on_event(event);
+                }
+            };
+            // How it would have ended is never heard either.
+            let _ = self.obey(spec, true, &mut hear);
             return Err(ExecutorError::Interrupted);
         }
-        self.runs += 1;
-        let peak = self.peak(spec.hyperparams.precision, spec.hyperparams.batch.micro_batch_size);
-        if let Some(cap) = spec.device.cap().filter(|cap| peak > *cap) {
-            return Ok(Outcome::OutOfMemory { requested: None, live: cap, cap: Some(cap) });
-        }
-        on_event(&Event::Memory { phase: Phase::Backward, peak_bytes: peak, live_bytes: self.fixed });
-        Ok(match &spec.task {
-            Task::Probe { steps, .. } => {
-                on_event(&Event::Step(step_event(*steps, 4.0, 0.0, spec)));
-                Outcome::Finished
-            }
-            Task::Train { stop_at_step, .. } => self.train(spec, *stop_at_step, on_event),
-            Task::Evaluate => {
-                on_event(&Event::Eval(EvalEvent { step: 0, loss_nats: 3.0, tokens: 100, seconds: 0.1 }));
-                Outcome::Finished
-            }
-        })
+        let outcome = self.obey(spec, scripted.is_some(), on_event);
+        self.specs.push(spec.clone());
+        let failed =
+            |error: io::Error| Outcome::Failed { class: FailureClass::Internal, message: error.to_string() };
+        Ok(scripted.unwrap_or_else(|| outcome.unwrap_or_else(failed)))
     }
 }

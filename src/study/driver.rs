@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::layout::Layout;
-use super::{StudyError, StudyEvent};
+use super::{StudyError, StudyEvent, leftovers};
 use crate::device;
 use crate::executor::Executor;
 use crate::fingerprint::Fingerprint;
@@ -44,11 +44,9 @@ impl<'a> Driver<'a> {
     ) -> Result<Self, StudyError> {
         let layout = Layout::new(&study.output);
         let lock = Lock::acquire(layout.root())?;
+        leftovers::remove(&layout);
         let mut store = Store::open(&layout.database())?;
-        let definition = serde_json::to_string(study).unwrap_or_default();
-        let mut fingerprint = Fingerprint::default();
-        fingerprint.part(definition.as_bytes());
-        store.begin(&fingerprint.hex(), &definition)?;
+        store.begin(&identity(study), &definition(study))?;
         let device = capped_device(study, &mut store)?;
         let seconds_before = known_wall_seconds(&store)?;
         Ok(Self {
@@ -91,6 +89,26 @@ impl<'a> Driver<'a> {
         let seconds = self.wall_seconds();
         Ok(self.store.set_fact(WALL_SECONDS, &seconds)?)
     }
+}
+
+fn definition(study: &Study) -> String {
+    serde_json::to_string(study).unwrap_or_default()
+}
+
+/// What must not change between two commands of a study.
+///
+/// Where files lie is no part of it: the same study file can be typed as `a.toml` and `./a.toml`,
+/// and a study can be moved. What they hold is compared in the first stage.
+fn identity(study: &Study) -> String {
+    let mut placeless = study.clone();
+    placeless.output = PathBuf::new();
+    placeless.data.source = PathBuf::new();
+    if let ModelSettings::Folder(folder) = &mut placeless.model {
+        folder.clear();
+    }
+    let mut fingerprint = Fingerprint::default();
+    fingerprint.part(definition(&placeless).as_bytes());
+    fingerprint.hex()
 }
 
 /// A CPU without a cap gets the memory that is free when the study begins: a probe must never

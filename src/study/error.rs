@@ -10,7 +10,7 @@ use crate::model::ModelError;
 use crate::quantize::{ParseGgufTypeError, QuantizeError};
 use crate::report::ReportError;
 use crate::store::StoreError;
-use crate::trial::Outcome;
+use crate::trial::{Outcome, TrialId};
 use crate::units::Bytes;
 
 /// Ends a study's loop. What a single trial can suffer is an [`Outcome`] instead.
@@ -71,6 +71,26 @@ pub enum StudyError {
         what: String,
         /// How it ended.
         outcome: Outcome,
+    },
+    /// A run that has ended has left no model.
+    #[error(
+        "{} is gone, though the run of trial {trial} that made it has ended\n  hint: put it back, or remove the study's output folder to begin anew", folder.display()
+    )]
+    ModelGone {
+        /// Where it was.
+        folder: PathBuf,
+        /// The winner.
+        trial: TrialId,
+    },
+    /// The data or the base model is not what the study began with.
+    #[error(
+        "{} has changed since the study began, so old and new results can't be compared\n  hint: choose another `[study] name`, or remove the output folder {}", file.display(), output.display()
+    )]
+    Changed {
+        /// The data file, or the model's folder.
+        file: PathBuf,
+        /// Where the results lie.
+        output: PathBuf,
     },
     /// A file of the study could not be written.
     #[error("{}: {source}", file.display())]

@@ -41,10 +41,22 @@ impl Layout {
         self.root.join("base")
     }
 
+    /// The checkpoints of all trials.
+    #[must_use]
+    pub fn trials(&self) -> PathBuf {
+        self.root.join("trials")
+    }
+
     /// The checkpoint of a trial.
     #[must_use]
     pub fn checkpoint(&self, trial: TrialId) -> PathBuf {
-        self.root.join("trials").join(trial.to_string())
+        self.trials().join(trial.to_string())
+    }
+
+    /// The model of a trial that was a full run.
+    #[must_use]
+    pub fn trial_model(&self, trial: TrialId) -> PathBuf {
+        self.checkpoint(trial).join("model")
     }
 
     /// A folder for files that only a measurement needs.
@@ -59,9 +71,15 @@ impl Layout {
         self.root.join("model")
     }
 
+    /// The quantized files.
+    #[must_use]
+    pub fn gguf_folder(&self) -> PathBuf {
+        self.root.join("gguf")
+    }
+
     /// A quantized file.
     #[must_use]
     pub fn gguf(&self, study: &str, gguf_type: &str) -> PathBuf {
-        self.root.join("gguf").join(format!("{study}-{gguf_type}.gguf"))
+        self.gguf_folder().join(format!("{study}-{gguf_type}.gguf"))
     }
 }

@@ -10,11 +10,15 @@ mod error;
 mod event;
 mod fit;
 mod layout;
+mod leftovers;
+mod origin;
 mod prepare;
 mod quantize;
 mod report;
 mod runs;
 mod summary;
+#[cfg(test)]
+mod tests;
 mod train;
 mod tune;
 

@@ -6,10 +6,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::driver::Driver;
+use super::origin::{model_digest, source_digest};
 use super::{Stage, StudyError, StudyEvent};
 use crate::arch::{self, ModelConfig};
 use crate::data::{self, CleaningReport, Tokenizer};
-use crate::fingerprint::Fingerprint;
 use crate::model::{self, Decoder};
 use crate::space::{ModelSettings, NewModel, Precision};
 
@@ -25,6 +25,8 @@ pub(super) struct DataFacts {
     pub splits: [usize; 3],
     /// Digest of source, settings and tokenizer.
     pub digest: String,
+    /// Digest of the source alone.
+    pub source_digest: String,
 }
 
 /// What the study remembers of its base model.
@@ -38,7 +40,7 @@ pub(super) struct ModelFacts {
     pub layers: usize,
     /// Width.
     pub hidden_size: usize,
-    /// Digest of configuration and weights.
+    /// Digest of configuration, weights and tokenizer.
     pub digest: String,
 }
 
@@ -62,7 +64,9 @@ impl Driver<'_> {
     }
 
     fn model_facts(&mut self, folder: &Path, config: &ModelConfig) -> Result<ModelFacts, StudyError> {
-        if let Some(known) = self.store.fact(MODEL)? {
+        let digest = model_digest(folder)?;
+        if let Some(known) = self.store.fact::<ModelFacts>(MODEL)? {
+            self.unchanged(&known.digest, &digest, folder)?;
             return Ok(known);
         }
         // Reading every weight once finds a damaged file now, not in the first trial.
@@ -73,17 +77,20 @@ impl Driver<'_> {
             vocab_size: config.vocab_size,
             layers: config.num_hidden_layers,
             hidden_size: config.hidden_size,
-            digest: model_digest(folder)?,
+            digest,
         };
         self.store.set_fact(MODEL, &facts)?;
         Ok(facts)
     }
 
     fn data_facts(&mut self, folder: &Path, config: &ModelConfig) -> Result<DataFacts, StudyError> {
-        if let Some(known) = self.store.fact(DATA)?
-            && self.layout.dataset().exists()
-        {
-            return Ok(known);
+        let source = &self.study.data.source;
+        let source_digest = source_digest(&self.study.data)?;
+        if let Some(known) = self.store.fact::<DataFacts>(DATA)? {
+            self.unchanged(&known.source_digest, &source_digest, source)?;
+            if self.layout.dataset().exists() {
+                return Ok(known);
+            }
         }
         let tokenizer = Tokenizer::from_folder(folder)?;
         tokenizer.check_against(config)?;
@@ -93,9 +100,17 @@ impl Driver<'_> {
             splits: [dataset.train.len(), dataset.validation.len(), dataset.test.len()],
             report: dataset.report,
             digest: dataset.digest,
+            source_digest,
         };
         self.store.set_fact(DATA, &facts)?;
         Ok(facts)
+    }
+
+    fn unchanged(&self, known: &str, now: &str, file: &Path) -> Result<(), StudyError> {
+        if known == now {
+            return Ok(());
+        }
+        Err(StudyError::Changed { file: file.to_owned(), output: self.layout.root().to_owned() })
     }
 
     /// Random weights and a tokenizer trained on the study's own text.
@@ -129,20 +144,4 @@ pub(super) fn known_facts(
     store: &crate::store::Store,
 ) -> Result<(Option<DataFacts>, Option<ModelFacts>), StudyError> {
     Ok((store.fact(DATA)?, store.fact(MODEL)?))
-}
-
-fn model_digest(folder: &Path) -> Result<String, StudyError> {
-    let mut names: Vec<_> = fs::read_dir(folder)
-        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
-        .map_err(|source| StudyError::Io { file: folder.to_owned(), source })?;
-    names.retain(|name: &std::path::PathBuf| {
-        name.extension().is_some_and(|extension| extension == "safetensors")
-            || name.file_name().is_some_and(|name| name == model::CONFIG_FILE)
-    });
-    names.sort();
-    let mut fingerprint = Fingerprint::default();
-    for name in names {
-        fingerprint.file(&name).map_err(|source| StudyError::Io { file: name, source })?;
-    }
-    Ok(fingerprint.hex())
 }

@@ -53,6 +53,7 @@ impl Driver<'_> {
         if facts.trial != trial {
             facts = FinishFacts { trial, base: facts.base, ..FinishFacts::default() };
         }
+        facts.quantized.retain(|file| file.path.exists());
         if facts.losses().is_some() && facts.quantized.len() == self.study.quantize.types.len() {
             return Ok(());
         }
@@ -80,6 +81,8 @@ impl Driver<'_> {
     fn quantize_one(&mut self, name: &str, model: &Path) -> Result<QuantizedFile, StudyError> {
         let gguf_type: GgufType = name.parse()?;
         let path = self.layout.gguf(&self.study.name, name);
+        let folder = self.layout.gguf_folder();
+        fs::create_dir_all(&folder).map_err(|source| StudyError::Io { file: folder, source })?;
         let written = export(model, gguf_type, &path)?;
         self.emit(StudyEvent::Quantized { path: &path, bytes: written.bytes, warnings: &written.warnings });
         let test_loss_nats = self.test_loss(name, &path)?;

@@ -27,6 +27,7 @@ impl Driver<'_> {
         self.save_wall_seconds()?;
         let report = build(self.study, &self.store, self.device, &self.layout)?;
         let page = report::write(&report, self.layout.root())?;
+        self.save_wall_seconds()?;
         self.emit(StudyEvent::ReportWritten(&page));
         Ok(page)
     }
@@ -119,7 +120,7 @@ fn model_summary(study: &Study, facts: Option<ModelFacts>) -> ModelSummary {
 }
 
 fn data_summary(study: &Study, facts: Option<DataFacts>) -> DataSummary {
-    let DataFacts { report, splits: [train, validation, test], digest } = facts.unwrap_or_default();
+    let DataFacts { report, splits: [train, validation, test], digest, .. } = facts.unwrap_or_default();
     DataSummary {
         source: shown(&study.data.source),
         digest,

@@ -1,11 +1,14 @@
 //! Running one child and remembering what it says.
 
+use std::path::PathBuf;
+
 use super::driver::Driver;
 use super::{StudyError, StudyEvent};
 use crate::executor::ExecutorError;
+use crate::search::rung_steps;
 use crate::space::{BatchPlan, DeviceSpec, Hyperparams};
 use crate::store::StoreError;
-use crate::trial::{Event, Measurement, Outcome, Task, TrainSpec, TrialId, TrialSpec};
+use crate::trial::{Event, Measurement, Outcome, Task, TrainSpec, Trial, TrialId, TrialSpec};
 
 impl Driver<'_> {
     /// Optimizer steps of the full run with `plan`.
@@ -59,15 +62,25 @@ impl Driver<'_> {
     }
 
     /// Runs a rung of a trial; every event is in the database before the next is read.
+    ///
+    /// The rung stays open until [`Self::end_rung`]: run again, it goes on from its checkpoint.
     pub(super) fn run_rung(
         &mut self,
-        trial: TrialId,
+        trial: &Trial,
         rung: u32,
-        hyperparams: &Hyperparams,
-        stop_at_step: usize,
-        spec: &TrialSpec,
-    ) -> Result<(Outcome, Measurement), StudyError> {
-        let total_steps = spec.train.total_steps;
+        best: Option<PathBuf>,
+    ) -> Result<Outcome, StudyError> {
+        let hyperparams = &trial.hyperparams;
+        let trial = trial.id;
+        let total_steps = self.total_steps(hyperparams.batch)?;
+        let stop_at_step = rung_steps(total_steps, rung, &self.study.search);
+        let task = Task::Train {
+            stop_at_step,
+            evaluate_every: total_steps.div_ceil(self.study.train.evaluations).max(1),
+            checkpoint: self.layout.checkpoint(trial),
+            best,
+        };
+        let spec = self.spec(self.device, *hyperparams, task)?;
         self.store.start_rung(trial, rung, stop_at_step)?;
         self.emit(StudyEvent::RungStarted { trial, rung, hyperparams, stop_at_step, total_steps });
         let (executor, store, listener) = self.parts();
@@ -78,14 +91,21 @@ impl Driver<'_> {
             }
             listener(StudyEvent::Child(event));
         };
-        let outcome = executor.run(spec, &mut remember)?;
-        if let Some(error) = broken {
-            return Err(error.into());
-        }
+        let outcome = executor.run(&spec, &mut remember)?;
+        broken.map_or(Ok(outcome), |error| Err(error.into()))
+    }
+
+    /// Makes the end of a rung history.
+    pub(super) fn end_rung(
+        &mut self,
+        trial: TrialId,
+        rung: u32,
+        outcome: &Outcome,
+    ) -> Result<(), StudyError> {
         let measurement = self.store.partial(trial, rung)?;
-        self.store.finish_rung(trial, rung, &outcome)?;
+        self.store.finish_rung(trial, rung, outcome)?;
         self.save_wall_seconds()?;
-        self.emit(StudyEvent::RungEnded { trial, rung, outcome: &outcome, measurement: &measurement });
-        Ok((outcome, measurement))
+        self.emit(StudyEvent::RungEnded { trial, rung, outcome, measurement: &measurement });
+        Ok(())
     }
 }

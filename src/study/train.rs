@@ -1,47 +1,59 @@
 //! Stage 4: the best configuration over the full horizon.
 
+use std::fs;
+use std::path::Path;
+
 use super::driver::Driver;
 use super::{Stage, StudyError, StudyEvent};
 use crate::model::{CONFIG_FILE, WEIGHTS_FILE};
-use crate::search::rung_steps;
 use crate::space::{BatchDomain, Hyperparams};
-use crate::trial::{Outcome, Task, Trial, TrialId};
+use crate::trial::{Outcome, Trial, TrialId};
 
 impl Driver<'_> {
     /// The full fine-tune of the study's best trial, going on from its checkpoint.
     ///
+    /// A winner that diverges or runs out of memory on the way leaves its place to the next best.
     /// In a space of one point with an explicit batch there is nothing to search, so that point is
     /// trained without `fit` and `tune`.
     ///
     /// # Errors
-    /// There is no best trial, or the run did not finish.
+    /// There is no best trial, or the run broke off; the same command then goes on with it.
     pub fn train(&mut self) -> Result<TrialId, StudyError> {
-        let trial = self.winner()?;
         let rung = self.study.search.rungs - 1;
-        let done = trial.loss_at(rung).is_some();
-        if done && self.has_model() {
-            return Ok(trial.id);
-        }
-        self.emit(StudyEvent::Stage(Stage::Train));
-        let total = self.total_steps(trial.hyperparams.batch)?;
-        let stop_at_step = rung_steps(total, rung, &self.study.search);
-        let task = Task::Train {
-            stop_at_step,
-            evaluate_every: self.evaluate_every(total),
-            checkpoint: self.layout.checkpoint(trial.id),
-            best: Some(self.layout.model()),
-        };
-        let spec = self.spec(self.device, trial.hyperparams, task)?;
-        let (outcome, _) = self.run_rung(trial.id, rung, &trial.hyperparams, stop_at_step, &spec)?;
-        match outcome {
-            Outcome::Finished => Ok(trial.id),
-            outcome => Err(StudyError::Run { what: format!("the full run of trial {}", trial.id), outcome }),
+        let mut announced = false;
+        loop {
+            let trial = self.winner()?;
+            if trial.loss_at(rung).is_some() {
+                self.keep_model(trial.id)?;
+                return Ok(trial.id);
+            }
+            if !announced {
+                self.emit(StudyEvent::Stage(Stage::Train));
+                announced = true;
+            }
+            match self.run_rung(&trial, rung, Some(self.layout.model()))? {
+                outcome @ (Outcome::Finished | Outcome::OutOfMemory { .. } | Outcome::Diverged { .. }) => {
+                    self.end_rung(trial.id, rung, &outcome)?;
+                }
+                // No observation about the configuration: the rung stays open to go on later.
+                outcome => {
+                    let what = format!("the full run of trial {}", trial.id);
+                    return Err(StudyError::Run { what, outcome });
+                }
+            }
         }
     }
 
-    fn has_model(&self) -> bool {
-        let folder = self.layout.model();
-        folder.join(CONFIG_FILE).exists() && folder.join(WEIGHTS_FILE).exists()
+    /// Where the trials were full runs, each has kept a model of its own.
+    fn keep_model(&self, trial: TrialId) -> Result<(), StudyError> {
+        let (model, own) = (self.layout.model(), self.layout.trial_model(trial));
+        match (has_model(&model), has_model(&own)) {
+            (true, _) => Ok(()),
+            (false, true) => {
+                fs::rename(&own, &model).map_err(|source| StudyError::Io { file: model, source })
+            }
+            (false, false) => Err(StudyError::ModelGone { folder: model, trial }),
+        }
     }
 
     fn winner(&mut self) -> Result<Trial, StudyError> {
@@ -61,7 +73,7 @@ impl Driver<'_> {
     }
 
     /// The point of a space in which nothing varies and the batch is explicit.
-    pub(super) fn only_point(&self) -> Option<Hyperparams> {
+    fn only_point(&self) -> Option<Hyperparams> {
         let space = &self.study.space;
         match &space.batch {
             BatchDomain::Explicit(plans) if space.is_single_point() => Some(Hyperparams {
@@ -72,4 +84,8 @@ impl Driver<'_> {
             _ => None,
         }
     }
+}
+
+fn has_model(folder: &Path) -> bool {
+    folder.join(CONFIG_FILE).exists() && folder.join(WEIGHTS_FILE).exists()
 }

@@ -3,9 +3,9 @@
 use super::driver::Driver;
 use super::error::describe;
 use super::{Stage, StudyError, StudyEvent};
-use crate::search::{Action, FrontierPoint, feasible_plan, next_action, rung_steps, suggest};
-use crate::space::Hyperparams;
-use crate::trial::{History, Outcome, ProbeRecord, Task, TrialId};
+use crate::search::{Action, FrontierPoint, feasible_plan, next_action, suggest};
+use crate::space::{Hyperparams, SearchSettings};
+use crate::trial::{History, Outcome, ProbeRecord, Trial, TrialId};
 
 /// So many failures of the program or its set-up, and no success, end a study.
 const ALIKE: usize = 3;
@@ -23,7 +23,9 @@ impl Driver<'_> {
         let mut announced = false;
         loop {
             let history = self.store.history()?;
-            let action = next_action(&history, &self.study.search);
+            let is_short = history.trials.len() < self.study.search.trials;
+            let point = is_short.then(|| self.next_hyperparams(&history, &frontier, &probes)).flatten();
+            let action = next_action(&history, &self.settings(&history, point.is_some()));
             if action == Action::Finish {
                 return Ok(());
             }
@@ -32,24 +34,26 @@ impl Driver<'_> {
                 announced = true;
             }
             match action {
-                Action::Suggest => self.add_trial(&history, &frontier, &probes)?,
-                Action::Run { trial, rung } => self.run_trial(&history, trial, rung)?,
+                Action::Suggest => self.add_trial(&history, point)?,
+                Action::Run { trial, rung } => self.run_trial(&history.trials[trial as usize], rung)?,
                 Action::Finish => {}
             }
         }
     }
 
-    fn add_trial(
-        &mut self,
-        history: &History,
-        frontier: &[FrontierPoint],
-        probes: &[ProbeRecord],
-    ) -> Result<(), StudyError> {
-        let hyperparams =
-            self.next_hyperparams(history, frontier, probes).ok_or_else(|| StudyError::NothingFits {
-                reason: "no listed micro-batch is feasible".to_owned(),
-                cap: self.device.cap(),
-            })?;
+    /// A space of few points may hold fewer trials than were asked for.
+    fn settings(&self, history: &History, is_more: bool) -> SearchSettings {
+        let settings = self.study.search;
+        let known = history.trials.len();
+        let trials = if is_more || known == 0 { settings.trials } else { settings.trials.min(known) };
+        SearchSettings { trials, ..settings }
+    }
+
+    fn add_trial(&mut self, history: &History, point: Option<Hyperparams>) -> Result<(), StudyError> {
+        let hyperparams = point.ok_or_else(|| StudyError::NothingFits {
+            reason: "no listed micro-batch is feasible".to_owned(),
+            cap: self.device.cap(),
+        })?;
         let id = TrialId::try_from(history.trials.len()).unwrap_or(TrialId::MAX);
         Ok(self.store.add_trial(id, &hyperparams)?)
     }
@@ -71,24 +75,12 @@ impl Driver<'_> {
         })
     }
 
-    fn run_trial(&mut self, history: &History, trial: TrialId, rung: u32) -> Result<(), StudyError> {
-        let hyperparams = history.trials[trial as usize].hyperparams;
-        let total = self.total_steps(hyperparams.batch)?;
-        let stop_at_step = rung_steps(total, rung, &self.study.search);
-        let task = Task::Train {
-            stop_at_step,
-            evaluate_every: self.evaluate_every(total),
-            checkpoint: self.layout.checkpoint(trial),
-            best: None,
-        };
-        let spec = self.spec(self.device, hyperparams, task)?;
-        self.run_rung(trial, rung, &hyperparams, stop_at_step, &spec)?;
+    fn run_trial(&mut self, trial: &Trial, rung: u32) -> Result<(), StudyError> {
+        // With a single rung the trials are full runs, and any of them may be the winner.
+        let is_full = rung + 1 == self.study.search.rungs;
+        let outcome = self.run_rung(trial, rung, is_full.then(|| self.layout.trial_model(trial.id)))?;
+        self.end_rung(trial.id, rung, &outcome)?;
         self.stop_if_all_fail()
-    }
-
-    /// Steps between evaluations; the same in every rung, so that rungs are prefixes.
-    pub(super) fn evaluate_every(&self, total_steps: usize) -> usize {
-        total_steps.div_ceil(self.study.train.evaluations).max(1)
     }
 
     fn stop_if_all_fail(&self) -> Result<(), StudyError> {

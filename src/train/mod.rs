@@ -11,6 +11,8 @@ mod phases;
 mod probe;
 mod schedule;
 mod session;
+#[cfg(test)]
+mod tests;
 mod trainer;
 
 pub use error::TrainError;

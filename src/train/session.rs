@@ -23,6 +23,7 @@ pub(super) struct Session<'a> {
     optimizer: AdamW,
     gradients: Gradients,
     phases: Phases<'a>,
+    run: String,
 }
 
 impl<'a> Session<'a> {
@@ -38,8 +39,9 @@ impl<'a> Session<'a> {
         let config = model::read_config(&spec.model)?;
         let specs = arch::parameters(&config);
         let (precision, decay) = (spec.hyperparams.precision, spec.train.weight_decay);
+        let run = checkpoint::run_identity(spec, &dataset, &config);
         let saved = match resume_from {
-            Some(folder) => checkpoint::read(folder, &specs, device.candle(), spec)?,
+            Some(folder) => checkpoint::read(folder, &specs, device.candle(), &run)?,
             None => None,
         };
         let (model, optimizer, progress) = if let Some(saved) = saved {
@@ -49,7 +51,7 @@ impl<'a> Session<'a> {
             let weights = model::read_weights(&spec.model, &config)?;
             let model = Decoder::new(config, weights, precision, device.candle())?;
             let optimizer = AdamW::new(&model, decay)?;
-            (model, optimizer, Progress { step: 0, best_loss_nats: None })
+            (model, optimizer, Progress::default())
         };
         let gradients = Gradients::zeros(&model)?;
         emit(Event::Started {
@@ -59,7 +61,7 @@ impl<'a> Session<'a> {
             resumed_at_step: progress.step,
             parameters: arch::parameter_count(model.config()),
         });
-        Ok(Self { spec, dataset, model, progress, device, optimizer, gradients, phases })
+        Ok(Self { spec, dataset, model, progress, device, optimizer, gradients, phases, run })
     }
 
     /// One optimizer step over `examples`, cut into micro-batches in the given order.
@@ -153,7 +155,7 @@ impl<'a> Session<'a> {
     /// Writes a checkpoint into `folder`.
     pub(super) fn save(&mut self, folder: &Path, emit: &mut dyn FnMut(Event)) -> Result<(), TrainError> {
         self.phases.enter(Phase::Checkpoint, emit)?;
-        checkpoint::write(folder, &self.model, &self.optimizer, self.progress, self.spec)?;
+        checkpoint::write(folder, &self.model, &self.optimizer, &self.progress, &self.run)?;
         self.phases.enter(Phase::Load, emit)?;
         emit(Event::Checkpoint { path: folder.to_owned(), step: self.progress.step });
         Ok(())

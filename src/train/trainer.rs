@@ -1,5 +1,6 @@
 //! One rung of a trial, or the full run: steps, evaluations, checkpoints.
 
+use std::cell::RefCell;
 use std::path::Path;
 
 use super::TrainError;
@@ -33,6 +34,14 @@ pub fn train(
     emit: &mut dyn FnMut(Event),
 ) -> Result<(), TrainError> {
     let mut session = Session::open(spec, device, Some(task.checkpoint), emit)?;
+    let said = RefCell::new(said_before(&mut session, task.stop_at_step));
+    said.borrow().iter().for_each(|event| emit(event.clone()));
+    let emit = &mut |event: Event| {
+        if matches!(event, Event::Step(_) | Event::Eval(_) | Event::Memory { .. }) {
+            said.borrow_mut().push(event.clone());
+        }
+        emit(event);
+    };
     let validation = validation(&session);
     let lengths: Vec<usize> = session.dataset.train.iter().map(|example| example.input_ids.len()).collect();
     let plan = StepPlan::new(&lengths, spec.hyperparams.batch.effective_batch_size(), spec.train.seed);
@@ -45,10 +54,20 @@ pub fn train(
                 keep_if_best(&mut session, loss_nats, folder)?;
             }
             // After the best weights, so that a restart never believes in a best it has not.
+            session.progress.said.clone_from(&said.borrow());
             session.save(task.checkpoint, emit)?;
         }
     }
     Ok(())
+}
+
+/// What a child on the way to the same stop has said up to the checkpoint; nothing in a new rung.
+fn said_before(session: &mut Session, stop_at_step: usize) -> Vec<Event> {
+    let progress = &mut session.progress;
+    let said = std::mem::take(&mut progress.said);
+    let is_same_rung = progress.stop_at_step == stop_at_step;
+    progress.stop_at_step = stop_at_step;
+    if is_same_rung { said } else { Vec::new() }
 }
 
 fn keep_if_best(session: &mut Session, loss_nats: f64, folder: &Path) -> Result<(), TrainError> {

@@ -77,17 +77,17 @@ impl Trial {
 
 impl History {
     /// The best trial: the lowest loss on the highest rung any trial has finished.
+    ///
+    /// A trial that failed on a later rung is not it: its full run would fail as well.
     #[must_use]
     pub fn best(&self) -> Option<(&Trial, f64)> {
-        let top = self
-            .trials
-            .iter()
+        let sound = || self.trials.iter().filter(|trial| !trial.has_failed());
+        let top = sound()
             .flat_map(|trial| &trial.rungs)
             .filter(|record| record.outcome == Outcome::Finished)
             .map(|record| record.rung)
             .max()?;
-        self.trials
-            .iter()
+        sound()
             .filter_map(|trial| Some((trial, trial.loss_at(top)?)))
             .min_by(|a, b| a.1.total_cmp(&b.1).then(a.0.id.cmp(&b.0.id)))
     }

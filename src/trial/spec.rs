@@ -57,6 +57,11 @@ pub enum Task {
         scratch: PathBuf,
     },
     /// Train from the start, or from the checkpoint if there is one, up to a step.
+    ///
+    /// A checkpoint can be ahead of what the driver has recorded: both may have been killed while
+    /// events were on their way. So a child that goes on towards the same `stop_at_step` says
+    /// again, after `started`, every step and evaluation on the way to it that the checkpoint
+    /// holds.
     Train {
         /// Stop after this optimizer step; a prefix of `total_steps`.
         stop_at_step: usize,

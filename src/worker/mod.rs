@@ -16,21 +16,26 @@ use crate::space::Precision;
 use crate::train::{self, TrainError, TrainTask};
 use crate::trial::{EvalEvent, Event, FailureClass, Task, TrialSpec};
 
+/// Exit code of a child whose driver is gone.
+const UNHEARD: i32 = 1;
+
 /// Reads a [`TrialSpec`] from `input`, does it, and writes [`Event`]s to `output`.
 ///
+/// The process ends at the first event that can't be written.
+///
 /// # Errors
-/// Only when `output` can't be written: everything else is a last word.
+/// Only when the last word can't be written: everything else is a last word.
 pub fn run(input: impl Read, output: &mut dyn Write) -> io::Result<()> {
     die_with_parent();
-    let mut broken = None;
     let mut emit = |event: Event| {
-        if broken.is_none() {
-            broken = write_line(output, &event).err();
+        if write_line(output, &event).is_err() {
+            // Nobody listens: to go on would hold the device, and write checkpoints, beside the
+            // child of the next driver. Deep inside a run there is no way back from here.
+            std::process::exit(UNHEARD);
         }
     };
     let last_word = obey(input, &mut emit);
-    emit(last_word);
-    broken.map_or(Ok(()), Err)
+    write_line(output, &last_word)
 }
 
 /// A driver that is killed must leave no child behind that holds the device.
@@ -38,7 +43,8 @@ fn die_with_parent() {
     #[cfg(target_os = "linux")]
     {
         use rustix::process::{Signal, set_parent_process_death_signal};
-        // Where the kernel refuses, a closed standard output ends the child at its next event.
+        // Where the kernel refuses, or the driver died before this line, the child ends at its
+        // next event.
         let _ = set_parent_process_death_signal(Some(Signal::KILL));
     }
 }

@@ -1,0 +1,65 @@
+//! What a killed process left half written: hidden files as large as a checkpoint, of use to none.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::Layout;
+
+/// How the names of files begin that are renamed when they are whole.
+const UNFINISHED: [&str; 2] = [".writing-", ".tmp"];
+
+/// Removes half-written files; only who holds the study's lock may, as nobody else then writes.
+///
+/// What can't be read or removed stays: it costs space, and whoever needs the place says so.
+pub(super) fn remove(layout: &Layout) {
+    for folder in folders(layout) {
+        entries(&folder).into_iter().filter(|path| is_unfinished(path)).for_each(|path| {
+            let _ = fs::remove_file(path);
+        });
+    }
+    let _ = fs::remove_dir_all(layout.scratch());
+}
+
+fn folders(layout: &Layout) -> Vec<PathBuf> {
+    let trials = entries(&layout.trials()).into_iter().filter(|path| path.is_dir());
+    let own = [layout.root().to_owned(), layout.new_base(), layout.model(), layout.gguf_folder()];
+    own.into_iter().chain(trials.flat_map(|trial| [trial.join("model"), trial])).collect()
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
+fn is_unfinished(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    path.is_file() && UNFINISHED.iter().any(|prefix| name.starts_with(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_half_written_files_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = Layout::new(folder.path());
+        for name in [
+            ".tmpAb12",
+            ".lock",
+            "study.db",
+            "trials/0/.writing-x",
+            "trials/0/state.safetensors",
+            "scratch/a",
+        ] {
+            let file = folder.path().join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, "x").unwrap();
+        }
+        remove(&layout);
+        let mut left = entries(folder.path());
+        left.extend(entries(&layout.checkpoint(0)));
+        left.sort();
+        let expected = [".lock", "study.db", "trials", "trials/0/state.safetensors"];
+        assert_eq!(left, expected.map(|name| folder.path().join(name)));
+    }
+}

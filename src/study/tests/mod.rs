@@ -1,0 +1,141 @@
+//! The whole driver on the exact fake: every stage, every decision, no training.
+
+mod failures;
+mod origin;
+mod resume;
+mod search;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{Driver, Stage, StudyError, StudyEvent, Summary};
+use crate::executor::Synthetic;
+use crate::space::Study;
+use crate::trial::{History, Outcome, Task, TrialSpec};
+use crate::units::Bytes;
+
+/// Rows of the fixture's table, of which four fifths are trained on.
+const ROWS: usize = 60;
+/// Largest f32 micro-batch of [`device`] under the study's cap, less the margin of probes.
+const LARGEST: usize = 16;
+
+/// A folder with a table; the study makes its own base model.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    /// In memory where the system has such a place: nothing here tests the disk, and thousands of
+    /// syncs to it take many seconds.
+    fn new() -> Self {
+        let memory = Path::new("/dev/shm");
+        let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+        let folder = folder.unwrap();
+        let mut text = "prompt,completion\n".to_owned();
+        for n in 0..ROWS {
+            writeln!(text, "word {n},it means {}", n * 7).unwrap();
+        }
+        fs::write(folder.path().join("rows.csv"), text).unwrap();
+        Self(folder)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// The study of this folder, after `change`.
+    fn study(&self, change: impl FnOnce(&mut Study)) -> Study {
+        let text = "
+            [study]\ndevice = 'cpu:100MiB'\nseed = 3
+            [model.new]\nvocab_size = 270\nhidden_size = 8\nintermediate_size = 16
+            num_hidden_layers = 1\nnum_attention_heads = 2
+            [data]\nsource = 'rows.csv'\nmax_length = 64
+            [space]\neffective_batch_size = 8
+            learning_rate = { low = 1e-4, high = 1e-2, log = true }
+            [search]\ntrials = 9\nrungs = 3\nreduction_factor = 3
+            [train]\nepochs = 3\nevaluations = 4
+            [quantize]\ntypes = 'f32'";
+        let mut study = Study::from_toml(text, &self.path("study.toml")).unwrap();
+        study.output = self.path("results");
+        change(&mut study);
+        study
+    }
+}
+
+/// 10 MiB and 5 MiB an example, of which 16 fit under the study's cap of 100 MiB.
+fn device() -> Synthetic {
+    Synthetic {
+        fixed: Bytes::mib(10),
+        per_example: Bytes::mib(5),
+        best_learning_rate: 1e-3,
+        diverges_at: 5e-3,
+        script: BTreeMap::new(),
+        specs: Vec::new(),
+        interrupt_after: None,
+    }
+}
+
+/// What a drive to the end found.
+#[derive(Debug)]
+struct Told {
+    stages: Vec<Stage>,
+    log: Vec<String>,
+    history: History,
+    summary: Summary,
+}
+
+/// Drives a study as `diapason run` does.
+fn drive(study: &Study, device: &mut Synthetic) -> Result<Told, StudyError> {
+    let (mut stages, mut log) = (Vec::new(), Vec::new());
+    let mut listener = |event: StudyEvent<'_>| {
+        if let StudyEvent::Stage(stage) = event {
+            stages.push(stage);
+        }
+        log.push(name(&event));
+    };
+    let mut driver = Driver::open(study, device, &mut listener)?;
+    driver.prepare()?;
+    driver.tune()?;
+    let trial = driver.train()?;
+    driver.quantize(trial)?;
+    driver.report()?;
+    let (history, summary) = (driver.store.history()?, driver.summary()?);
+    drop(driver);
+    Ok(Told { stages, log, history, summary })
+}
+
+/// An event without its measurements.
+fn name(event: &StudyEvent<'_>) -> String {
+    match event {
+        StudyEvent::Stage(stage) => format!("{stage:?}"),
+        StudyEvent::RungStarted { trial, rung, .. } => format!("start {trial}.{rung}"),
+        StudyEvent::RungEnded { trial, rung, .. } => format!("end {trial}.{rung}"),
+        StudyEvent::ProbeStarted { micro_batch_size, .. } => format!("probe {micro_batch_size}"),
+        StudyEvent::ProbeEnded(probe) => format!("probed {}", probe.micro_batch_size),
+        StudyEvent::Evaluated { name, .. } => format!("evaluated {name}"),
+        StudyEvent::Child(_) => "child".to_owned(),
+        other => {
+            let text = format!("{other:?}");
+            text.split([' ', '(']).next().unwrap().to_owned()
+        }
+    }
+}
+
+/// Number of the first run that trains, after all probes.
+fn first_trial(change: impl FnOnce(&mut Study)) -> usize {
+    let (folder, mut device) = (Folder::new(), device());
+    drive(&folder.study(change), &mut device).unwrap();
+    device.specs.iter().position(|spec| trains(spec).is_some()).unwrap()
+}
+
+/// Checkpoint and stop of a specification that trains.
+fn trains(spec: &TrialSpec) -> Option<(&Path, usize)> {
+    match &spec.task {
+        Task::Train { stop_at_step, checkpoint, .. } => Some((checkpoint, *stop_at_step)),
+        _ => None,
+    }
+}
+
+fn crash() -> Outcome {
+    Outcome::Crashed { signal: Some(9), exit_code: None, stderr_tail: "oh no".to_owned() }
+}

@@ -1,0 +1,124 @@
+//! A run that was cut and goes on is the run that was not.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::DType;
+
+use super::{TrainTask, train};
+use crate::arch::ModelConfig;
+use crate::data::{CleaningReport, Dataset, Example, cache};
+use crate::device;
+use crate::model::{Decoder, write_folder};
+use crate::space::{BatchPlan, DeviceSpec, Hyperparams, Precision, Schedule};
+use crate::trial::{Event, Task, TrainSpec, TrialSpec};
+
+const EVALUATE_EVERY: usize = 2;
+
+/// A tiny model and 24 examples.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let json = r#"{"model_type":"llama","vocab_size":19,"hidden_size":16,"intermediate_size":24,
+            "num_hidden_layers":1,"num_attention_heads":4}"#;
+        let config = ModelConfig::from_json(json).unwrap();
+        let device = candle_core::Device::Cpu;
+        let model = Decoder::random(config.clone(), 5, Precision::F32, &device).unwrap();
+        write_folder(folder.path(), &config, model.weights(), DType::F32, folder.path()).unwrap();
+        let example = |n: u32| Example {
+            input_ids: (0..4 + n % 5).map(|i| (i * 7 + n) % 19).collect(),
+            prompt_tokens: 2,
+        };
+        let split = |from: u32, to: u32| (from..to).map(example).collect::<Vec<_>>();
+        let (train, validation, test) = (split(0, 24), split(24, 28), split(28, 32));
+        let report = CleaningReport::default();
+        let dataset = Dataset { train, validation, test, report, digest: "d".to_owned() };
+        cache::write(&dataset, &folder.path().join("data.safetensors")).unwrap();
+        Self(folder)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn spec(&self) -> TrialSpec {
+        let batch = BatchPlan { micro_batch_size: 2, gradient_accumulation_steps: 2 };
+        TrialSpec {
+            device: DeviceSpec::Cpu { cap: None },
+            model: self.0.path().to_owned(),
+            dataset: self.path("data.safetensors"),
+            hyperparams: Hyperparams { precision: Precision::F32, batch, learning_rate: 1e-2 },
+            train: TrainSpec {
+                seed: 1,
+                total_steps: 12,
+                schedule: Schedule::Cosine,
+                warmup_fraction: 0.1,
+                weight_decay: 0.1,
+                max_grad_norm: 1.0,
+                validation_examples: 4,
+                eval_micro_batch_size: 2,
+            },
+            task: Task::Evaluate,
+        }
+    }
+
+    /// Trains to `stop_at_step` in the checkpoint `name`; all events but those about memory.
+    fn train(&self, name: &str, stop_at_step: usize) -> Vec<Event> {
+        let spec = self.spec();
+        let device = device::open(&spec.device).unwrap();
+        let (checkpoint, mut events) = (self.path(name), Vec::new());
+        let checkpoint: &Path = &checkpoint;
+        let task = TrainTask { stop_at_step, evaluate_every: EVALUATE_EVERY, checkpoint, best: None };
+        train(&spec, task, &*device, &mut |event| events.push(event)).unwrap();
+        events.retain(|event| !matches!(event, Event::Memory { .. }));
+        events
+    }
+}
+
+/// Steps and evaluations with their losses.
+fn losses(events: &[Event]) -> Vec<(char, usize, u64)> {
+    let loss = |event: &Event| match event {
+        Event::Step(step) => Some(('s', step.step, step.loss_nats.to_bits())),
+        Event::Eval(eval) => Some(('e', eval.step, eval.loss_nats.to_bits())),
+        _ => None,
+    };
+    events.iter().filter_map(loss).collect()
+}
+
+#[test]
+fn rungs_one_after_the_other_are_the_full_run_to_the_last_bit() {
+    let folder = Folder::new();
+    let whole = folder.train("whole", 12);
+    let parts: Vec<Event> = [4, 8, 12].into_iter().flat_map(|stop| folder.train("parts", stop)).collect();
+    assert_eq!(losses(&parts), losses(&whole));
+}
+
+#[test]
+fn a_child_that_goes_on_says_again_what_the_driver_may_not_have_heard() {
+    let folder = Folder::new();
+    folder.train("trial", 4);
+    let rung = folder.train("trial", 8);
+    // The driver was killed before it recorded anything of the rung, or its end.
+    let again = folder.train("trial", 8);
+    let Event::Started { resumed_at_step, .. } = &again[0] else { panic!("{again:?}") };
+    assert_eq!(*resumed_at_step, 8);
+    assert_eq!(losses(&again), losses(&rung));
+    assert_eq!(losses(&folder.train("trial", 12))[0].1, 9, "a new rung says nothing of the old ones");
+}
+
+#[test]
+fn a_checkpoint_may_be_moved_but_not_taken_for_another_run() {
+    let folder = Folder::new();
+    folder.train("trial", 4);
+    let mut spec = folder.spec();
+    let moved = folder.path("./data.safetensors");
+    let device = device::open(&spec.device).unwrap();
+    let checkpoint: &Path = &folder.path("trial");
+    let task = TrainTask { stop_at_step: 6, evaluate_every: EVALUATE_EVERY, checkpoint, best: None };
+    spec.dataset = moved;
+    train(&spec, task, &*device, &mut |_| ()).unwrap();
+    spec.hyperparams.learning_rate = 2e-2;
+    let error = train(&spec, task, &*device, &mut |_| ()).unwrap_err().to_string();
+    assert!(error.contains("run with other settings") && error.contains("hint:"), "{error}");
+}
