@@ -63,9 +63,3 @@ pub enum ModelError {
 
 /// Results of this module.
 pub(super) type Result<T> = std::result::Result<T, ModelError>;
-
-impl From<io::Error> for ModelError {
-    fn from(source: io::Error) -> Self {
-        Self::Io { file: PathBuf::new(), source }
-    }
-}
