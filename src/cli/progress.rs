@@ -112,7 +112,7 @@ impl Progress {
             Event::Started { resumed_at_step, .. } => self.bar.set_position(*resumed_at_step as u64),
             Event::Step(step) => {
                 self.bar.set_position(step.step as u64);
-                if !self.terminal && self.last_line.elapsed() > LINE_EVERY {
+                if !self.terminal && self.horizon > 0 && self.last_line.elapsed() > LINE_EVERY {
                     let horizon = self.horizon;
                     self.line(&format!("    step {}/{horizon}  train loss {:.4}", step.step, step.loss_nats));
                 }

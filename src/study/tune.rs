@@ -20,10 +20,11 @@ impl Driver<'_> {
     pub fn tune(&mut self) -> Result<(), StudyError> {
         let frontier = self.fit()?;
         let probes = self.store.probes()?;
+        let mut settings = self.study.search;
         let mut announced = false;
         loop {
             let history = self.store.history()?;
-            let action = next_action(&history, &self.study.search);
+            let action = next_action(&history, &settings);
             if action == Action::Finish {
                 return Ok(());
             }
@@ -32,26 +33,31 @@ impl Driver<'_> {
                 announced = true;
             }
             match action {
-                Action::Suggest => self.add_trial(&history, &frontier, &probes)?,
                 Action::Run { trial, rung } => self.run_trial(&history, trial, rung)?,
-                Action::Finish => {}
+                Action::Suggest if self.add_trial(&history, &frontier, &probes)? => {}
+                // A small space can have fewer points than the trials asked for.
+                Action::Suggest | Action::Finish => settings.trials = history.trials.len(),
             }
         }
     }
 
+    /// Adds a trial if the space still has a point that fits and has not been tried.
     fn add_trial(
         &mut self,
         history: &History,
         frontier: &[FrontierPoint],
         probes: &[ProbeRecord],
-    ) -> Result<(), StudyError> {
-        let hyperparams =
-            self.next_hyperparams(history, frontier, probes).ok_or_else(|| StudyError::NothingFits {
-                reason: "no listed micro-batch is feasible".to_owned(),
-                cap: self.device.cap(),
-            })?;
+    ) -> Result<bool, StudyError> {
+        let Some(hyperparams) = self.next_hyperparams(history, frontier, probes) else {
+            if history.trials.is_empty() {
+                let reason = "no listed micro-batch is feasible".to_owned();
+                return Err(StudyError::NothingFits { reason, cap: self.device.cap() });
+            }
+            return Ok(false);
+        };
         let id = TrialId::try_from(history.trials.len()).unwrap_or(TrialId::MAX);
-        Ok(self.store.add_trial(id, &hyperparams)?)
+        self.store.add_trial(id, &hyperparams)?;
+        Ok(true)
     }
 
     /// The first suggestion that fits and has not been tried.
