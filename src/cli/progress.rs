@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::tables;
 use crate::study::{Stage, StudyEvent};
 use crate::trial::{Event, Measurement, Outcome, ProbeRecord};
+use crate::units::grouped;
 
 /// Where there is no terminal a long rung still shows a line now and then.
 const LINE_EVERY: Duration = Duration::from_secs(20);
@@ -37,11 +38,7 @@ impl Progress {
         match event {
             StudyEvent::Stage(stage) => self.line(&format!("\n{}", title(stage))),
             StudyEvent::ModelReady { parameters, folder } => {
-                self.line(&format!(
-                    "  model  {} · {} parameters",
-                    folder.display(),
-                    tables::grouped(parameters)
-                ));
+                self.line(&format!("  model  {} · {} parameters", folder.display(), grouped(parameters)));
             }
             StudyEvent::DataReady { report, splits: [train, validation, test] } => {
                 self.line(&format!("  data   {report}"));

@@ -29,12 +29,13 @@ impl Driver<'_> {
             self.fit_precision(precision)?;
         }
         let probes = self.store.probes()?;
+        let limit = self.largest_worth_trying()?;
         let frontier: Vec<FrontierPoint> = self
             .study
             .space
             .precision
             .iter()
-            .filter_map(|precision| frontier_point(*precision, &of(&probes, *precision)))
+            .filter_map(|precision| frontier_point(*precision, &of(&probes, *precision), limit))
             .collect();
         if frontier.is_empty() {
             let reason = probes.last().map(|probe| describe(&probe.outcome)).unwrap_or_default();
@@ -46,9 +47,14 @@ impl Driver<'_> {
         Ok(frontier)
     }
 
+    /// More examples than the training split has can't be in one micro-batch.
+    fn largest_worth_trying(&self) -> Result<usize, StudyError> {
+        Ok(self.study.search.max_micro_batch_size.min(self.known_data()?.splits[0]))
+    }
+
     fn fit_precision(&mut self, precision: Precision) -> Result<(), StudyError> {
         let device = self.probe_device();
-        let limit = self.study.search.max_micro_batch_size.min(self.known_data()?.splits[0]);
+        let limit = self.largest_worth_trying()?;
         loop {
             let probes = self.store.probes()?;
             let NextProbe::Probe(size) = next_probe(&of(&probes, precision), device.cap(), limit) else {
