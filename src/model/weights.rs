@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use candle_core::safetensors::MmapedSafetensors;
 use candle_core::{DType, Device, Tensor};
-use safetensors::{Dtype, View};
+use safetensors::{Dtype, SafeTensorError, View};
 
 use super::error::{ModelError, Result};
 use crate::arch::{self, ModelConfig, ParameterSpec};
@@ -25,8 +26,13 @@ const INDEX_FILE: &str = "model.safetensors.index.json";
 /// The file is missing or describes no model we can train.
 pub fn read_config(folder: &Path) -> Result<ModelConfig> {
     let file = folder.join(CONFIG_FILE);
-    let text = fs::read_to_string(&file)
-        .map_err(|_| ModelError::Missing { folder: folder.to_owned(), file: CONFIG_FILE })?;
+    let text = fs::read_to_string(&file).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound if folder.exists() => {
+            ModelError::Missing { folder: folder.to_owned(), file: CONFIG_FILE }
+        }
+        io::ErrorKind::NotFound => ModelError::NoFolder { folder: folder.to_owned() },
+        _ => ModelError::Io { file: file.clone(), source },
+    })?;
     ModelConfig::from_json(&text).map_err(|source| ModelError::Config { file, source })
 }
 
@@ -36,7 +42,7 @@ pub fn read_config(folder: &Path) -> Result<ModelConfig> {
 /// A file is missing or damaged, or a weight is missing or has another shape.
 pub fn read_weights(folder: &Path, config: &ModelConfig) -> Result<Vec<Tensor>> {
     let maps = open_maps(folder)?;
-    arch::parameters(config).iter().map(|spec| read_weight(&maps, spec)).collect()
+    arch::parameters(config).iter().map(|spec| read_weight(folder, &maps, spec)).collect()
 }
 
 /// Number format in which a folder keeps its weights.
@@ -64,8 +70,12 @@ fn open_maps(folder: &Path) -> Result<Vec<MmapedSafetensors>> {
     weight_files(folder)?.iter().map(open).collect()
 }
 
-fn read_weight(maps: &[MmapedSafetensors], spec: &ParameterSpec) -> Result<Tensor> {
-    let mismatch = |problem: String| ModelError::Mismatch { name: spec.name.clone(), problem };
+fn read_weight(folder: &Path, maps: &[MmapedSafetensors], spec: &ParameterSpec) -> Result<Tensor> {
+    let mismatch = |problem: String| ModelError::Mismatch {
+        folder: folder.to_owned(),
+        name: spec.name.clone(),
+        problem,
+    };
     let map = maps
         .iter()
         .find(|map| map.get(&spec.name).is_ok())
@@ -98,7 +108,12 @@ fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }
 
+/// candle's error without the path, which ours names, and without a backtrace.
 fn first_line(error: &candle_core::Error) -> String {
+    use candle_core::Error::{WithBacktrace, WithPath};
+    if let WithPath { inner, .. } | WithBacktrace { inner, .. } = error {
+        return first_line(inner);
+    }
     error.to_string().lines().next().unwrap_or("unreadable").to_owned()
 }
 
@@ -115,9 +130,12 @@ pub fn write_tensors(
     let metadata = metadata.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
     let views = tensors.iter().map(|(name, tensor)| (*name, Converted { tensor, dtype }));
     write_whole(file, |path| {
-        safetensors::serialize_to_file(views, Some(metadata), path)
-            .map_err(|error| ModelError::Weights { file: file.to_owned(), message: error.to_string() })
+        safetensors::serialize_to_file(views, Some(metadata), path).map_err(|error| match error {
+            SafeTensorError::IoError(error) => error,
+            error => io::Error::other(error),
+        })
     })
+    .map_err(ModelError::io(file))
 }
 
 /// Writes a model folder that Transformers reads; tokenizer files are copied from `tokenizer_from`.
@@ -131,20 +149,17 @@ pub fn write_folder(
     dtype: DType,
     tokenizer_from: &Path,
 ) -> Result<()> {
-    let io = |file: &Path| {
-        let file = file.to_owned();
-        move |source| ModelError::Io { file, source }
-    };
-    fs::create_dir_all(folder).map_err(io(folder))?;
+    fs::create_dir_all(folder).map_err(ModelError::io(folder))?;
     for name in
         ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json"]
     {
         let from = tokenizer_from.join(name);
         if from.is_file() && from != folder.join(name) {
-            fs::copy(&from, folder.join(name)).map_err(io(&from))?;
+            fs::copy(&from, folder.join(name)).map_err(ModelError::io(&from))?;
         }
     }
-    write_whole(&folder.join(CONFIG_FILE), |path| fs::write(path, config.to_json()).map_err(io(path)))?;
+    let file = folder.join(CONFIG_FILE);
+    write_whole(&file, |path| fs::write(path, config.to_json())).map_err(ModelError::io(&file))?;
     let specs = arch::parameters(config);
     let named: Vec<(&str, &Tensor)> = specs.iter().map(|spec| spec.name.as_str()).zip(weights).collect();
     // Transformers refuses a file that does not say which framework wrote it.
@@ -219,7 +234,8 @@ mod tests {
         let file = folder.path().join(WEIGHTS_FILE);
         fs::write(&file, b"\xff\xff\xff\xff\xff\xff\xff\x7fnot a header").unwrap();
         let error = read_weights(folder.path(), &config()).unwrap_err().to_string();
-        assert!(error.contains("model.safetensors") && error.contains("hint"), "{error}");
+        assert_eq!(error.matches("model.safetensors").count(), 1, "{error}");
+        assert!(error.contains("hint"), "{error}");
     }
 
     #[test]
@@ -231,10 +247,25 @@ mod tests {
             error.contains("gate_proj") && error.contains("[24, 16]") && error.contains("[32, 16]"),
             "{error}"
         );
+        assert!(error.contains(&folder.path().display().to_string()), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_named() {
+        let (folder, weights) = written();
+        let file = folder.path().join("taken");
+        fs::create_dir(&file).unwrap();
+        let named = [("weight", &weights[0])];
+        let error = write_tensors(&file, &named, DType::F32, &[]).unwrap_err().to_string();
+        assert!(error.contains("taken: "), "{error}");
+        let error = write_tensors(&file.join("new/deep"), &named, DType::F32, &[]);
+        assert!(error.is_ok());
     }
 
     #[test]
     fn a_folder_without_weights_says_what_belongs_there() {
+        let missing = read_config(Path::new("no/such")).unwrap_err().to_string();
+        assert!(missing.contains("no/such does not exist"), "{missing}");
         let folder = tempfile::tempdir().unwrap();
         assert!(read_config(folder.path()).unwrap_err().to_string().contains("config.json"));
         assert!(

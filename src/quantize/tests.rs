@@ -178,9 +178,17 @@ fn weights_that_do_not_fit_the_configuration_are_named() {
         let error = export(model.path(), GgufType::F16, &model.path().join("out.gguf")).unwrap_err();
         assert!(error.to_string().contains(right), "{error}");
     }
-    fs::write(model.path().join("config.json"), config().to_json()).unwrap();
-    let lost = model.path().join("no such folder").join("out.gguf");
-    assert!(matches!(export(model.path(), GgufType::F16, &lost), Err(QuantizeError::Io { .. })));
+}
+
+#[test]
+fn the_folder_of_the_file_is_made_and_named_where_it_cannot_be() {
+    let model = folder(&config());
+    let new = model.path().join("new folder").join("out.gguf");
+    assert_eq!(export(model.path(), GgufType::F16, &new).unwrap().path, new);
+    assert!(new.is_file());
+    let below_a_file = new.join("out.gguf");
+    let error = export(model.path(), GgufType::F16, &below_a_file).unwrap_err();
+    assert!(matches!(&error, QuantizeError::Io { path, .. } if *path == new), "{error}");
 }
 
 #[test]

@@ -9,9 +9,10 @@ use crate::trial::{Outcome, ProbeRecord, Task};
 use crate::units::Bytes;
 
 const FRONTIER: &str = "frontier";
-/// Probes are run under a cap that is lower by this much, so that what passed still passes when
-/// threads happen to hold their scratch memory at the same moment.
-const MARGIN: Bytes = Bytes::mib(8);
+/// How much lower than the study's cap that of a probe is.
+///
+/// What passed must still pass when threads happen to hold their scratch memory at the same moment.
+pub const PROBE_MARGIN: Bytes = Bytes::mib(8);
 /// Optimizer steps of a probe: one to warm up, one with all state in place that is timed.
 const PROBE_STEPS: usize = 2;
 
@@ -86,7 +87,7 @@ impl Driver<'_> {
     }
 
     fn probe_device(&self) -> DeviceSpec {
-        let below = |cap: Bytes| cap.saturating_sub(MARGIN);
+        let below = |cap: Bytes| cap.saturating_sub(PROBE_MARGIN);
         match self.device {
             DeviceSpec::Cpu { cap } => DeviceSpec::Cpu { cap: cap.map(below) },
             DeviceSpec::Cuda { index, cap } => DeviceSpec::Cuda { index, cap: cap.map(below) },
