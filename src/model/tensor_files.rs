@@ -26,6 +26,8 @@ const LENGTH_BYTES: u64 = 8;
 /// The tensors of one or more safetensors files.
 #[derive(Debug, Default)]
 pub struct TensorFiles {
+    /// The folder or file they were opened by, for messages.
+    origin: PathBuf,
     places: HashMap<String, Place>,
     metadata: HashMap<String, String>,
 }
@@ -52,7 +54,7 @@ impl TensorFiles {
     /// # Errors
     /// The file is missing, cut off or no safetensors file.
     pub fn open(file: &Path) -> Result<Self> {
-        let mut files = Self::default();
+        let mut files = Self { origin: file.to_owned(), ..Self::default() };
         files.add(file)?;
         Ok(files)
     }
@@ -62,7 +64,7 @@ impl TensorFiles {
     /// # Errors
     /// A file is missing, cut off or not what its name says.
     pub fn of_model(folder: &Path) -> Result<Self> {
-        let mut files = Self::default();
+        let mut files = Self { origin: folder.to_owned(), ..Self::default() };
         for file in weight_files(folder)? {
             files.add(&file)?;
         }
@@ -100,7 +102,7 @@ impl TensorFiles {
         if found == right {
             return Ok(());
         }
-        Err(mismatch(name, format!("has shape {found:?}, the configuration says {right:?}")))
+        Err(self.mismatch(name, format!("has shape {found:?}, the configuration says {right:?}")))
     }
 
     /// One tensor as f32 on `device`.
@@ -118,7 +120,11 @@ impl TensorFiles {
     }
 
     fn place(&self, name: &str) -> Result<&Place> {
-        self.places.get(name).ok_or_else(|| mismatch(name, "is missing".to_owned()))
+        self.places.get(name).ok_or_else(|| self.mismatch(name, "is missing".to_owned()))
+    }
+
+    fn mismatch(&self, name: &str, problem: String) -> ModelError {
+        ModelError::Mismatch { folder: self.origin.clone(), name: name.to_owned(), problem }
     }
 
     fn add(&mut self, file: &Path) -> Result<()> {
@@ -147,10 +153,6 @@ impl Place {
         file.read_exact(&mut bytes)?;
         Ok(bytes)
     }
-}
-
-fn mismatch(name: &str, problem: String) -> ModelError {
-    ModelError::Mismatch { name: name.to_owned(), problem }
 }
 
 fn damaged(file: &Path, message: &dyn fmt::Display) -> ModelError {

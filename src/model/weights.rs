@@ -29,8 +29,13 @@ const GENERATION_FILE: &str = "generation_config.json";
 /// The file is missing or describes no model we can train.
 pub fn read_config(folder: &Path) -> Result<ModelConfig> {
     let file = folder.join(CONFIG_FILE);
-    let text = fs::read_to_string(&file)
-        .map_err(|_| ModelError::Missing { folder: folder.to_owned(), file: CONFIG_FILE })?;
+    let text = fs::read_to_string(&file).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound if folder.exists() => {
+            ModelError::Missing { folder: folder.to_owned(), file: CONFIG_FILE }
+        }
+        io::ErrorKind::NotFound => ModelError::NoFolder { folder: folder.to_owned() },
+        _ => ModelError::Io { file: file.clone(), source },
+    })?;
     ModelConfig::from_json(&text).map_err(|source| ModelError::Config { file, source })
 }
 
@@ -223,10 +228,25 @@ mod tests {
             error.contains("gate_proj") && error.contains("[24, 16]") && error.contains("[32, 16]"),
             "{error}"
         );
+        assert!(error.contains(&folder.path().display().to_string()), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_named() {
+        let (folder, weights) = written();
+        let file = folder.path().join("taken");
+        fs::create_dir(&file).unwrap();
+        let named = [("weight", &weights[0])];
+        let error = write_tensors(&file, &named, DType::F32, &[]).unwrap_err().to_string();
+        assert!(error.contains("taken: "), "{error}");
+        let error = write_tensors(&file.join("new/deep"), &named, DType::F32, &[]);
+        assert!(error.is_ok());
     }
 
     #[test]
     fn a_folder_without_weights_says_what_belongs_there() {
+        let missing = read_config(Path::new("no/such")).unwrap_err().to_string();
+        assert!(missing.contains("no/such does not exist"), "{missing}");
         let folder = tempfile::tempdir().unwrap();
         assert!(read_config(folder.path()).unwrap_err().to_string().contains("config.json"));
         assert!(

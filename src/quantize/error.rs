@@ -11,7 +11,7 @@ use crate::units::Bytes;
 #[derive(Debug, thiserror::Error)]
 pub enum QuantizeError {
     /// The system refused to read or write.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}{}", path.display(), missing_hint(source))]
     Io {
         /// File or folder.
         path: PathBuf,
@@ -138,6 +138,15 @@ pub enum QuantizeError {
         /// The reason.
         source: candle_core::Error,
     },
+}
+
+fn missing_hint(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::NotFound => {
+            "\n  hint: a model folder holds config.json, tokenizer.json and model.safetensors"
+        }
+        _ => "",
+    }
 }
 
 impl QuantizeError {

@@ -46,8 +46,9 @@ struct Planned {
 
 /// Writes the model in `model_folder` as one GGUF file.
 ///
-/// Tensors are read, quantized and written one at a time. The file appears under its name when it
-/// is whole and on disk; on an error an older file of that name is untouched.
+/// Tensors are read, quantized and written one at a time. The folder of `out` is made if need be.
+/// The file appears under its name when it is whole and on disk; on an error an older file of that
+/// name is untouched.
 ///
 /// # Errors
 /// A folder that is no whole model of the Llama architecture with a byte-level BPE tokenizer,
@@ -81,6 +82,14 @@ pub fn export(model_folder: &Path, gguf_type: GgufType, out: &Path) -> Result<Gg
         fallbacks: plan.iter().filter(|planned| planned.choice.is_fallback()).count(),
         warnings,
     })
+}
+
+/// Whether a GGUF can be made of the tokenizer in `model_folder`, before hours are spent on it.
+///
+/// # Errors
+/// Missing or broken files, or a tokenizer that is no byte-level BPE.
+pub fn check_tokenizer(model_folder: &Path, config: &ModelConfig) -> Result<(), QuantizeError> {
+    tokenizer::read(model_folder, config).map(drop)
 }
 
 /// The folder's own name, also where it was given as `.`.

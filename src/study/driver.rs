@@ -35,20 +35,22 @@ impl<'a> Driver<'a> {
     /// Opens the study's folder and memory, or goes on with them.
     ///
     /// # Errors
-    /// Another driver holds the folder, the study file has changed since the study began, or the
-    /// database can't be used.
+    /// Another driver holds the folder, the study file has changed since the study began, the
+    /// database can't be used, or this build has no such device.
     pub fn open(
         study: &'a Study,
         executor: &'a mut dyn Executor,
         listener: &'a mut Listener<'a>,
     ) -> Result<Self, StudyError> {
+        device::check_built(&study.device)?;
         let layout = Layout::new(&study.output);
         let lock = Lock::acquire(layout.root())?;
         let mut store = Store::open(&layout.database())?;
-        let definition = serde_json::to_string(study).unwrap_or_default();
-        let mut fingerprint = Fingerprint::default();
-        fingerprint.part(definition.as_bytes());
-        store.begin(&fingerprint.hex(), &definition)?;
+        if store.identity()?.is_some() {
+            begin(study, &store)?;
+        } else {
+            store.forget_facts()?;
+        }
         let device = capped_device(study, &mut store)?;
         let seconds_before = known_wall_seconds(&store)?;
         Ok(Self {
@@ -62,6 +64,13 @@ impl<'a> Driver<'a> {
             seconds_before,
             _lock: lock,
         })
+    }
+
+    /// Fixes the study file: model and data have been found sound, and all results rest on them.
+    ///
+    /// Until then the file may be corrected without another name or an empty folder.
+    pub(super) fn begin(&self) -> Result<(), StudyError> {
+        begin(self.study, &self.store)
     }
 
     pub(super) fn emit(&mut self, event: StudyEvent<'_>) {
@@ -93,18 +102,28 @@ impl<'a> Driver<'a> {
     }
 }
 
+fn begin(study: &Study, store: &Store) -> Result<(), StudyError> {
+    let definition = serde_json::to_string(study).unwrap_or_default();
+    let mut fingerprint = Fingerprint::default();
+    fingerprint.part(definition.as_bytes());
+    Ok(store.begin(&fingerprint.hex(), &definition)?)
+}
+
 /// A CPU without a cap gets the memory that is free when the study begins: a probe must never
 /// drive the machine out of memory. It is remembered, so that a resumed study meets the same cap.
 fn capped_device(study: &Study, store: &mut Store) -> Result<DeviceSpec, StudyError> {
-    if study.device != (DeviceSpec::Cpu { cap: None }) {
-        return Ok(study.device);
-    }
-    if let Some(known) = store.fact(CAPPED_DEVICE)? {
+    let known = known_device(study, store)?;
+    if known != (DeviceSpec::Cpu { cap: None }) {
         return Ok(known);
     }
     let device = DeviceSpec::Cpu { cap: device::open(&DeviceSpec::Cpu { cap: None })?.free() };
     store.set_fact(CAPPED_DEVICE, &device)?;
     Ok(device)
+}
+
+/// The device with the cap a study remembers.
+pub(super) fn known_device(study: &Study, store: &Store) -> Result<DeviceSpec, StudyError> {
+    Ok(store.fact(CAPPED_DEVICE)?.unwrap_or(study.device))
 }
 
 /// Seconds the study had been driven when they were last saved.

@@ -9,9 +9,10 @@ use crate::trial::{Outcome, ProbeRecord, Task};
 use crate::units::Bytes;
 
 const FRONTIER: &str = "frontier";
-/// Probes are run under a cap that is lower by this much, so that what passed still passes when
-/// threads happen to hold their scratch memory at the same moment.
-const MARGIN: Bytes = Bytes::mib(8);
+/// How much lower than the study's cap that of a probe is.
+///
+/// What passed must still pass when threads happen to hold their scratch memory at the same moment.
+pub const PROBE_MARGIN: Bytes = Bytes::mib(8);
 /// A probe times at least so many examples after its first step, which only warms up.
 const TIMED_EXAMPLES: usize = 32;
 
@@ -93,7 +94,7 @@ impl Driver<'_> {
     }
 
     fn probe_device(&self) -> DeviceSpec {
-        let below = |cap: Bytes| cap.saturating_sub(MARGIN);
+        let below = |cap: Bytes| cap.saturating_sub(PROBE_MARGIN);
         match self.device {
             DeviceSpec::Cpu { cap } => DeviceSpec::Cpu { cap: cap.map(below) },
             DeviceSpec::Cuda { index, cap } => DeviceSpec::Cuda { index, cap: cap.map(below) },

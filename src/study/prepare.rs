@@ -11,6 +11,7 @@ use crate::arch::{self, ModelConfig};
 use crate::data::{self, CleaningReport, Tokenizer};
 use crate::fingerprint::Fingerprint;
 use crate::model;
+use crate::quantize;
 use crate::space::{ModelSettings, NewModel};
 
 const DATA: &str = "data";
@@ -58,6 +59,10 @@ impl Driver<'_> {
         self.emit(StudyEvent::ModelReady { parameters: facts.parameters, folder: &folder });
         let facts = self.data_facts(&folder, &config)?;
         self.emit(StudyEvent::DataReady { report: &facts.report, splits: facts.splits });
+        if !self.study.quantize.types.is_empty() {
+            quantize::check_tokenizer(&folder, &config).map_err(StudyError::NoGguf)?;
+        }
+        self.begin()?;
         self.save_wall_seconds()
     }
 
@@ -100,7 +105,8 @@ impl Driver<'_> {
 
     /// Random weights and a tokenizer trained on the study's own text.
     fn make_base(&self, new: &NewModel, folder: &Path) -> Result<(), StudyError> {
-        if folder.join(model::WEIGHTS_FILE).exists() {
+        // Without the fact the folder may be of an earlier study file, corrected before it began.
+        if self.store.fact::<ModelFacts>(MODEL)?.is_some() && folder.join(model::WEIGHTS_FILE).exists() {
             return Ok(());
         }
         let (rows, _) = data::clean(data::read_rows(&self.study.data)?);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::driver::Driver;
+use super::driver::{Driver, known_device};
 use super::fit::known_frontier;
 use super::prepare::{DataFacts, ModelFacts, known_facts};
 use super::quantize::{FinishFacts, known_finish};
@@ -28,6 +28,8 @@ impl Driver<'_> {
         self.save_wall_seconds()?;
         let report = build(self.study, &self.store, self.device, &self.layout)?;
         let page = report::write(&report, self.layout.root())?;
+        // Once more, so that the time of a later command starts behind the one told at the end.
+        self.save_wall_seconds()?;
         self.emit(StudyEvent::ReportWritten(&page));
         Ok(page)
     }
@@ -40,7 +42,7 @@ impl Driver<'_> {
 pub fn read_report(study: &Study) -> Result<PathBuf, StudyError> {
     let layout = Layout::new(&study.output);
     let store = Store::open_read_only(&layout.database())?;
-    let report = build(study, &store, study.device, &layout)?;
+    let report = build(study, &store, known_device(study, &store)?, &layout)?;
     Ok(report::write(&report, layout.root())?)
 }
 

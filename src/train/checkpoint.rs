@@ -81,7 +81,7 @@ pub(super) fn read(
 fn damaged(file: &Path, error: ModelError) -> TrainError {
     let problem = match error {
         ModelError::Weights { message, .. } => message,
-        ModelError::Mismatch { name, problem } => format!("`{name}` {problem}"),
+        ModelError::Mismatch { name, problem, .. } => format!("`{name}` {problem}"),
         other => return other.into(),
     };
     TrainError::Checkpoint { file: file.to_owned(), problem }
