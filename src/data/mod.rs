@@ -37,4 +37,4 @@ pub use prepare::{prepare, tokenize};
 pub use rows::{Row, read_rows};
 pub use split::{Split, split};
 pub use step_plan::StepPlan;
-pub use tokenizer::Tokenizer;
+pub use tokenizer::{TOKENIZER_FILES, Tokenizer};

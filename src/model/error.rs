@@ -1,7 +1,7 @@
 //! What can be wrong with a model's files or its passes.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::arch::ConfigError;
 
@@ -39,10 +39,10 @@ pub enum ModelError {
         message: String,
     },
     /// A weight is missing or has another shape than the configuration says.
-    #[error("{}: weight `{name}` {problem}\n  hint: config.json and model.safetensors are not of the same model", folder.display())]
+    #[error("{}: weight `{name}` {problem}\n  hint: config.json and model.safetensors are not of the same model", file.display())]
     Mismatch {
-        /// The model's folder.
-        folder: PathBuf,
+        /// The weight file, or the model's folder where no file has it.
+        file: PathBuf,
         /// Name of the tensor.
         name: String,
         /// What is wrong with it.
@@ -71,10 +71,3 @@ pub enum ModelError {
 
 /// Results of this module.
 pub(super) type Result<T> = std::result::Result<T, ModelError>;
-
-impl ModelError {
-    /// For `map_err`: an I/O error at `file`.
-    pub(super) fn io(file: &Path) -> impl Fn(io::Error) -> Self + '_ {
-        |source| Self::Io { file: file.to_owned(), source }
-    }
-}

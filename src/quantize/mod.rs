@@ -16,7 +16,6 @@ mod recipe;
 mod tokenizer;
 mod tokenizer_settings;
 mod vocabulary;
-mod weights;
 mod writer;
 
 #[cfg(test)]

@@ -178,17 +178,17 @@ fn weights_that_do_not_fit_the_configuration_are_named() {
         let error = export(model.path(), GgufType::F16, &model.path().join("out.gguf")).unwrap_err();
         assert!(error.to_string().contains(right), "{error}");
     }
+    fs::write(model.path().join("config.json"), config().to_json()).unwrap();
 }
 
 #[test]
-fn the_folder_of_the_file_is_made_and_named_where_it_cannot_be() {
+fn the_folder_of_the_file_is_made_and_one_that_cannot_be_is_named() {
     let model = folder(&config());
-    let new = model.path().join("new folder").join("out.gguf");
-    assert_eq!(export(model.path(), GgufType::F16, &new).unwrap().path, new);
-    assert!(new.is_file());
-    let below_a_file = new.join("out.gguf");
+    let deep = model.path().join("gguf").join("out.gguf");
+    assert_eq!(export(model.path(), GgufType::F16, &deep).unwrap().path, deep);
+    let below_a_file = model.path().join("config.json").join("out.gguf");
     let error = export(model.path(), GgufType::F16, &below_a_file).unwrap_err();
-    assert!(matches!(&error, QuantizeError::Io { path, .. } if *path == new), "{error}");
+    assert!(matches!(&error, QuantizeError::Io { path, .. } if *path == below_a_file), "{error}");
 }
 
 #[test]

@@ -13,8 +13,8 @@ const FRONTIER: &str = "frontier";
 ///
 /// What passed must still pass when threads happen to hold their scratch memory at the same moment.
 pub const PROBE_MARGIN: Bytes = Bytes::mib(8);
-/// Optimizer steps of a probe: one to warm up, one with all state in place that is timed.
-const PROBE_STEPS: usize = 2;
+/// A probe times at least so many examples after its first step, which only warms up.
+const TIMED_EXAMPLES: usize = 32;
 
 impl Driver<'_> {
     /// Finds the largest micro-batch of each precision, and where throughput saturates.
@@ -71,7 +71,8 @@ impl Driver<'_> {
     ) -> Result<ProbeRecord, StudyError> {
         let batch = BatchPlan { micro_batch_size: size, gradient_accumulation_steps: 1 };
         let hyperparams = Hyperparams { precision, batch, learning_rate: self.study.space.learning_rate.low };
-        let task = Task::Probe { steps: PROBE_STEPS, scratch: self.layout.scratch() };
+        let steps = 1 + TIMED_EXAMPLES.div_ceil(size);
+        let task = Task::Probe { steps, scratch: self.layout.scratch() };
         let spec = self.spec(device, hyperparams, task)?;
         let (outcome, measurement) = self.measure(&spec)?;
         match outcome {

@@ -10,9 +10,9 @@ use super::{Stage, StudyError, StudyEvent};
 use crate::arch::{self, ModelConfig};
 use crate::data::{self, CleaningReport, Tokenizer};
 use crate::fingerprint::Fingerprint;
-use crate::model::{self, Decoder};
+use crate::model;
 use crate::quantize;
-use crate::space::{ModelSettings, NewModel, Precision};
+use crate::space::{ModelSettings, NewModel};
 
 const DATA: &str = "data";
 const MODEL: &str = "model";
@@ -116,12 +116,8 @@ impl Driver<'_> {
         let vocabulary = NewModel { vocab_size: tokenizer.vocab_size(), ..*new };
         // Room for contexts longer than those it is trained on costs nothing: positions are rotary.
         let config = ModelConfig::new(&vocabulary, 4 * self.study.data.max_length, end_token)?;
-        fs::create_dir_all(folder).map_err(|source| StudyError::Io { file: folder.to_owned(), source })?;
         tokenizer.save(folder)?;
-        let device = candle_core::Device::Cpu;
-        let base = Decoder::random(config.clone(), self.study.seed, Precision::F32, &device)
-            .map_err(model::ModelError::from)?;
-        Ok(model::write_folder(folder, &config, base.weights(), candle_core::DType::BF16, folder)?)
+        Ok(model::write_random(folder, &config, self.study.seed)?)
     }
 
     /// Facts of the data set.

@@ -236,6 +236,14 @@ fn a_plot_of_an_earlier_report_does_not_outlive_its_data() {
 }
 
 #[test]
+fn a_place_that_cannot_be_written_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("plots"), "a file in the way").unwrap();
+    let error = write(&study(), folder.path()).unwrap_err().to_string();
+    assert!(error.contains("cannot write") && error.contains("plots") && error.contains("hint"), "{error}");
+}
+
+#[test]
 fn the_same_study_gives_the_same_bytes() {
     let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let read = |folder: &Path| fs::read_to_string(write(&study(), folder).unwrap()).unwrap();
