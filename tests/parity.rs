@@ -8,7 +8,7 @@ use candle_nn::VarBuilder;
 use candle_transformers::models::llama::{Cache, Llama, LlamaConfig};
 use diapason::arch::{ModelConfig, ParameterSpec};
 use diapason::data::Batch;
-use diapason::model::{self, CONFIG_FILE, Decoder, WEIGHTS_FILE};
+use diapason::model::{self, CONFIG_FILE, Decoder, TensorFiles, WEIGHTS_FILE};
 use diapason::space::Precision;
 
 const TOKENS: [u32; 12] = [1, 30, 5, 60, 2, 2, 47, 63, 0, 11, 9, 33];
@@ -93,7 +93,7 @@ fn the_logits_of_every_position_are_those_of_candle_transformers() {
 #[test]
 fn a_model_written_as_bf16_is_read_back_as_the_rounded_weights() {
     let (folder, weights) = written(false, DType::BF16);
-    assert_eq!(model::TensorFiles::of_model(folder.path()).unwrap().dtype(), DType::BF16);
+    assert_eq!(TensorFiles::of_model(folder.path()).unwrap().dtype(), DType::BF16);
     let read = model::read_weights(folder.path(), &config(false)).unwrap();
     let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let mut changed = 0;

@@ -39,10 +39,10 @@ pub enum ModelError {
         message: String,
     },
     /// A weight is missing or has another shape than the configuration says.
-    #[error("{}: weight `{name}` {problem}\n  hint: config.json and model.safetensors are not of the same model", folder.display())]
+    #[error("{}: weight `{name}` {problem}\n  hint: config.json and model.safetensors are not of the same model", file.display())]
     Mismatch {
-        /// The model's folder, or the file.
-        folder: PathBuf,
+        /// The weight file, or the model's folder where no file has it.
+        file: PathBuf,
         /// Name of the tensor.
         name: String,
         /// What is wrong with it.

@@ -26,8 +26,8 @@ const LENGTH_BYTES: u64 = 8;
 /// The tensors of one or more safetensors files.
 #[derive(Debug, Default)]
 pub struct TensorFiles {
-    /// The folder or file they were opened by, for messages.
-    origin: PathBuf,
+    /// The file or the model's folder, for messages.
+    source: PathBuf,
     places: HashMap<String, Place>,
     metadata: HashMap<String, String>,
 }
@@ -54,7 +54,7 @@ impl TensorFiles {
     /// # Errors
     /// The file is missing, cut off or no safetensors file.
     pub fn open(file: &Path) -> Result<Self> {
-        let mut files = Self { origin: file.to_owned(), ..Self::default() };
+        let mut files = Self { source: file.to_owned(), ..Self::default() };
         files.add(file)?;
         Ok(files)
     }
@@ -64,7 +64,7 @@ impl TensorFiles {
     /// # Errors
     /// A file is missing, cut off or not what its name says.
     pub fn of_model(folder: &Path) -> Result<Self> {
-        let mut files = Self { origin: folder.to_owned(), ..Self::default() };
+        let mut files = Self { source: folder.to_owned(), ..Self::default() };
         for file in weight_files(folder)? {
             files.add(&file)?;
         }
@@ -98,11 +98,11 @@ impl TensorFiles {
     /// # Errors
     /// It is missing or has another shape.
     pub fn check(&self, name: &str, right: &[usize]) -> Result<()> {
-        let found = &self.place(name)?.shape;
+        let Place { file, shape: found, .. } = self.place(name)?;
         if found == right {
             return Ok(());
         }
-        Err(self.mismatch(name, format!("has shape {found:?}, the configuration says {right:?}")))
+        Err(mismatch(file, name, format!("has shape {found:?}, the configuration says {right:?}")))
     }
 
     /// One tensor as f32 on `device`.
@@ -120,11 +120,7 @@ impl TensorFiles {
     }
 
     fn place(&self, name: &str) -> Result<&Place> {
-        self.places.get(name).ok_or_else(|| self.mismatch(name, "is missing".to_owned()))
-    }
-
-    fn mismatch(&self, name: &str, problem: String) -> ModelError {
-        ModelError::Mismatch { folder: self.origin.clone(), name: name.to_owned(), problem }
+        self.places.get(name).ok_or_else(|| mismatch(&self.source, name, "is missing".to_owned()))
     }
 
     fn add(&mut self, file: &Path) -> Result<()> {
@@ -153,6 +149,10 @@ impl Place {
         file.read_exact(&mut bytes)?;
         Ok(bytes)
     }
+}
+
+fn mismatch(file: &Path, name: &str, problem: String) -> ModelError {
+    ModelError::Mismatch { file: file.to_owned(), name: name.to_owned(), problem }
 }
 
 fn damaged(file: &Path, message: &dyn fmt::Display) -> ModelError {
@@ -235,6 +235,18 @@ mod tests {
         let files = TensorFiles::of_model(folder.path()).unwrap();
         check_values(&files, &tensors);
         assert_eq!(files.dtype(), DType::BF16);
+    }
+
+    #[test]
+    fn a_tensor_that_does_not_fit_is_named_with_its_file() {
+        let (folder, _) = folder();
+        let files = TensorFiles::of_model(folder.path()).unwrap();
+        files.check("small", &[1, 2]).unwrap();
+        let error = files.check("small", &[2, 1]).unwrap_err().to_string();
+        let file = folder.path().join(WEIGHTS_FILE);
+        assert!(error.contains(&*file.to_string_lossy()) && error.contains("[1, 2]"), "{error}");
+        let error = files.check("absent", &[1]).unwrap_err().to_string();
+        assert!(error.contains(&*folder.path().to_string_lossy()) && error.contains("missing"), "{error}");
     }
 
     #[test]

@@ -232,18 +232,6 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_written_is_named() {
-        let (folder, weights) = written();
-        let file = folder.path().join("taken");
-        fs::create_dir(&file).unwrap();
-        let named = [("weight", &weights[0])];
-        let error = write_tensors(&file, &named, DType::F32, &[]).unwrap_err().to_string();
-        assert!(error.contains("taken: "), "{error}");
-        let error = write_tensors(&file.join("new/deep"), &named, DType::F32, &[]);
-        assert!(error.is_ok());
-    }
-
-    #[test]
     fn a_folder_without_weights_says_what_belongs_there() {
         let missing = read_config(Path::new("no/such")).unwrap_err().to_string();
         assert!(missing.contains("no/such does not exist"), "{missing}");

@@ -77,7 +77,12 @@ fn a_safetensors_file_that_is_cut_short_is_named() {
 #[test]
 fn a_weight_of_another_shape_is_named_with_both_shapes() {
     let study = with_config("\"intermediate_size\": 32", "\"intermediate_size\": 64");
-    refused(&study, &["run"], 2, &["base: ", "model.layers.0.mlp.gate_proj.weight", "[32, 32]", "[64, 32]"]);
+    refused(
+        &study,
+        &["run"],
+        2,
+        &["base/model.safetensors: ", "model.layers.0.mlp.gate_proj.weight", "[32, 32]", "[64, 32]"],
+    );
     let study = with_config("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3");
     refused(&study, &["run"], 2, &["base", "model.layers.2.input_layernorm.weight", "missing"]);
 }
