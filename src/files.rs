@@ -1,57 +1,157 @@
 //! Files that are either whole or not there.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io;
 use std::path::Path;
 
-/// Lets `write` make a file beside `target`, syncs it to disk, then renames it into place.
+use tempfile::TempPath;
+
+/// How the names of files begin that are being written, or were when their writer was killed.
+pub const UNFINISHED: &str = ".writing-";
+
+/// Lets `write` fill a file beside `target`, syncs it to disk, then renames it into place.
 ///
 /// A reader, or a restart after a power cut, sees the old file or the new one, never a part. The
-/// folder is made if it is missing; nothing is left behind when `write` fails.
+/// folder is made if it is missing; nothing is left behind when `write` fails. `write` may also
+/// replace the file it is given the path of.
 ///
 /// # Errors
-/// Whatever `write` returns, or the failure of a file operation.
-pub fn write_whole<E: From<io::Error>>(
+/// Whatever `write` returns, or what `failed` makes of a file operation that failed.
+pub fn write_whole<E>(
     target: &Path,
+    failed: impl FnOnce(io::Error) -> E,
     write: impl FnOnce(&Path) -> Result<(), E>,
 ) -> Result<(), E> {
-    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    let temporary = tempfile::Builder::new().prefix(".writing-").tempfile_in(folder)?.into_temp_path();
-    write(&temporary)?;
-    File::open(&temporary)?.sync_all()?;
-    readable_by_all(&temporary)?;
-    temporary.persist(target).map_err(|error| error.error)?;
-    // The rename itself must survive a power cut.
-    File::open(folder)?.sync_all()?;
-    Ok(())
+    let begun = match Begun::beside(target) {
+        Ok(begun) => begun,
+        Err(error) => return Err(failed(error)),
+    };
+    write(&begun.path)?;
+    begun.finish(target).map_err(failed)
 }
 
-/// Temporary files are private; results are as public as the umask of most users makes files.
-fn readable_by_all(file: &Path) -> io::Result<()> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        fs::set_permissions(file, fs::Permissions::from_mode(0o644))?;
+/// Replaces the file at `target` by one that holds `bytes`, as [`write_whole`] does.
+///
+/// # Errors
+/// A file operation that failed.
+pub fn write_bytes(target: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_whole(target, |error| error, |path| fs::write(path, bytes))
+}
+
+/// A file that is being written; it is removed unless it is finished.
+struct Begun {
+    path: TempPath,
+    permissions: Permissions,
+}
+
+impl Begun {
+    /// In the folder of `target`, because a rename cannot cross file systems.
+    fn beside(target: &Path) -> io::Result<Self> {
+        let folder = folder_of(target);
+        fs::create_dir_all(folder)?;
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(UNFINISHED);
+        // Temporary files are for their owner alone; this one becomes an ordinary file, as public
+        // as the user's umask makes it.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let file = builder.tempfile_in(folder)?;
+        let permissions = file.as_file().metadata()?.permissions();
+        Ok(Self { path: file.into_temp_path(), permissions })
     }
-    Ok(())
+
+    fn finish(self, target: &Path) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()?;
+        // A writer that replaced the file may have made a private one.
+        fs::set_permissions(&self.path, self.permissions)?;
+        self.path.persist(target).map_err(|error| error.error)?;
+        // The new name itself survives a power cut only when the folder is on disk.
+        #[cfg(unix)]
+        File::open(folder_of(target))?.sync_all()?;
+        Ok(())
+    }
+}
+
+/// The folder of a file; a bare name lies in the working folder.
+fn folder_of(file: &Path) -> &Path {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// What lies beside a file, itself included.
+    fn files_beside(target: &Path) -> usize {
+        fs::read_dir(folder_of(target)).unwrap().count()
+    }
+
+    #[test]
+    fn a_write_makes_its_folder_replaces_the_file_and_leaves_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("deep/target");
+        write_bytes(&target, b"old and longer").unwrap();
+        write_bytes(&target, b"new").unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"new");
+        assert_eq!(files_beside(&target), 1);
+    }
+
     #[test]
     fn a_failed_write_leaves_the_old_file_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
-        let target = folder.path().join("deep/target");
-        write_whole(&target, |path| fs::write(path, "old")).unwrap();
-        let failed = write_whole(&target, |path| {
+        let target = folder.path().join("target");
+        write_bytes(&target, b"old").unwrap();
+        let half = |path: &Path| {
             fs::write(path, "half")?;
             Err(io::Error::other("stop"))
-        });
-        assert!(failed.is_err());
-        assert_eq!(fs::read_to_string(&target).unwrap(), "old");
-        assert_eq!(fs::read_dir(target.parent().unwrap()).unwrap().count(), 1);
+        };
+        assert_eq!(write_whole(&target, |error| error, half).unwrap_err().to_string(), "stop");
+        assert_eq!(fs::read(&target).unwrap(), b"old");
+        assert_eq!(files_beside(&target), 1);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_put_into_place_is_an_error_and_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("target");
+        fs::create_dir(&target).unwrap();
+        let failed = write_whole(
+            &target,
+            |error| format!("told: {error}"),
+            |path| fs::write(path, "new").map_err(|error| error.to_string()),
+        );
+        assert!(failed.unwrap_err().starts_with("told: "));
+        assert_eq!(files_beside(&target), 1);
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert!(write_bytes(&file.join("target"), b"new").is_err());
+    }
+
+    #[test]
+    fn a_file_on_another_file_system_than_the_temporary_folder_is_written() {
+        // A rename cannot cross file systems; where there is no second one this shows nothing.
+        let memory = Path::new("/dev/shm");
+        let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        let folder = tempfile::tempdir_in(parent).unwrap();
+        write_bytes(&folder.path().join("target"), b"new").unwrap();
+    }
+
+    #[test]
+    fn a_written_file_is_as_public_as_any_other_even_if_its_writer_replaced_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (plain, target) = (folder.path().join("plain"), folder.path().join("target"));
+        fs::write(&plain, "").unwrap();
+        let replace = |path: &Path| {
+            let private = tempfile::NamedTempFile::new_in(folder.path())?;
+            private.persist(path).map(drop).map_err(|error| error.error)
+        };
+        write_whole(&target, |error| error, replace).unwrap();
+        let permissions = |file: &Path| fs::metadata(file).unwrap().permissions();
+        assert_eq!(permissions(&target), permissions(&plain));
+    }
+
+    #[test]
+    fn a_bare_name_lies_in_the_working_folder() {
+        assert_eq!(folder_of(Path::new("target")), Path::new("."));
     }
 }

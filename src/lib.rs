@@ -7,7 +7,7 @@
 //! # The map
 //!
 //! Data flows space → search → trial → store → report. A module imports only modules listed
-//! above it; `tests/architecture.rs` holds the exact table and each outside crate's one door.
+//! above it; `tests/architecture.rs` holds the exact table and the doors of each outside crate.
 //!
 //! | module | its question |
 //! |---|---|

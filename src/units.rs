@@ -34,6 +34,14 @@ impl Bytes {
         self.0 as f64 / f64::from(1u32 << 20)
     }
 
+    /// The size in the largest unit of which it is a whole number: nothing is rounded away.
+    #[must_use]
+    pub fn exact(self) -> String {
+        let whole = |(_, size): &(&str, u64)| self.0 > 0 && self.0.is_multiple_of(*size);
+        let (unit, size) = UNITS.into_iter().find(whole).unwrap_or(("B", 1));
+        format!("{}{unit}", self.0 / size)
+    }
+
     /// `self - other`, or zero where `other` is larger.
     #[must_use]
     pub const fn saturating_sub(self, other: Self) -> Self {
@@ -83,6 +91,20 @@ impl FromStr for Bytes {
     }
 }
 
+/// A number with its thousands apart: 3,148,032.
+#[must_use]
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,6 +119,21 @@ mod tests {
         ] {
             assert_eq!(text.parse(), Ok(Bytes(bytes)));
             assert_eq!(Bytes(bytes).to_string(), printed);
+        }
+    }
+
+    #[test]
+    fn an_exact_size_parses_back_to_the_byte() {
+        for (bytes, text) in [(1 << 30, "1GiB"), (3 << 20, "3MiB"), ((1 << 20) + 1, "1048577B"), (0, "0B")] {
+            assert_eq!(Bytes(bytes).exact(), text);
+            assert_eq!(text.parse(), Ok(Bytes(bytes)));
+        }
+    }
+
+    #[test]
+    fn thousands_are_set_apart() {
+        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (3_148_032, "3,148,032")] {
+            assert_eq!(grouped(number), text);
         }
     }
 

@@ -165,7 +165,6 @@ fn a_capped_processor_refuses_past_its_cap() {
     alone("a_capped_processor_refuses_past_its_cap", || {
         let device = device::open(&"cpu:64MiB".parse().unwrap()).unwrap();
         assert_eq!(device.cap(), Some(Bytes::mib(64)));
-        assert!(device.describe().ends_with("cap 64.0 MiB"), "{}", device.describe());
         assert!(Vec::<u8>::new().try_reserve_exact(65 * MIB).is_err());
         device.reset_peak().unwrap();
         let live = device.live().unwrap();

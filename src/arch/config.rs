@@ -41,7 +41,7 @@ pub struct ModelConfig {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// Not the JSON of a model's configuration.
-    #[error("not a model configuration: {0}")]
+    #[error("not a model configuration: {0}\n  hint: Transformers' `save_pretrained` writes the right one")]
     Syntax(String),
     /// Another architecture.
     #[error(

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -73,9 +74,10 @@ pub(super) struct EvalOptions {
     /// Folder with the tokenizer; the model folder by default
     #[arg(long, value_name = "DIR")]
     pub(super) tokenizer: Option<PathBuf>,
-    /// Longest example in tokens; longer rows are left out, plain text is cut
-    #[arg(long, value_name = "N", default_value_t = 512)]
-    pub(super) max_length: usize,
+    /// Longest example in tokens; longer rows are left out, plain text is cut [default: 512, or the
+    /// model's context where that is shorter]
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(2..=1 << 20))]
+    pub(super) max_length: Option<usize>,
     /// Print one JSON object on standard output
     #[arg(long)]
     pub(super) json: bool,

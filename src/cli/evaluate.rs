@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
 
 use super::args::EvalOptions;
+use super::usage::UsageError;
 use super::{print, print_json};
 use crate::data::{self, Tokenizer};
 use crate::device;
@@ -16,6 +17,8 @@ use crate::worker::load_model;
 
 /// Examples at once: a throughput choice that any machine has the memory for.
 const MICRO_BATCH: usize = 8;
+/// Longest example where the user names none and the model's context allows it.
+const MAX_LENGTH: usize = 512;
 
 /// What `eval` prints.
 #[derive(Debug, Serialize)]
@@ -30,14 +33,7 @@ pub(super) struct Evaluated {
 
 /// Prints the loss of a model on a data file.
 pub(super) fn run(options: &EvalOptions) -> Result<ExitCode> {
-    let folder = match &options.tokenizer {
-        Some(folder) => folder.as_path(),
-        None if options.model.is_dir() => options.model.as_path(),
-        None => anyhow::bail!(
-            "a GGUF file is evaluated with the tokenizer of its model folder\n  hint: give it with --tokenizer DIR"
-        ),
-    };
-    let result = loss(&options.model, folder, &options.data, options.max_length)?;
+    let result = loss(&options.model, tokenizer_folder(options)?, &options.data, options.max_length)?;
     if options.json {
         print_json(&result)?;
     } else {
@@ -47,10 +43,34 @@ pub(super) fn run(options: &EvalOptions) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn tokenizer_folder(options: &EvalOptions) -> Result<&Path, UsageError> {
+    let model = options.model.as_path();
+    let wrong = |problem, hint| Err(UsageError::new(model, problem, hint));
+    let is_gguf = model.extension().is_some_and(|extension| extension == "gguf");
+    match &options.tokenizer {
+        _ if !model.exists() => wrong("there is no such model", "give a model folder or a GGUF file"),
+        _ if !model.is_dir() && !is_gguf => {
+            wrong("neither a folder nor a GGUF file", "the name of a GGUF file ends in .gguf")
+        }
+        Some(folder) => Ok(folder),
+        None if is_gguf => wrong(
+            "a GGUF file is evaluated with the tokenizer of its model folder",
+            "name that folder with --tokenizer DIR",
+        ),
+        None => Ok(model),
+    }
+}
+
 /// Loss of `model` on every row of `file` that fits.
-pub(super) fn loss(model: &Path, tokenizer: &Path, file: &Path, max_length: usize) -> Result<Evaluated> {
+pub(super) fn loss(
+    model: &Path,
+    tokenizer: &Path,
+    file: &Path,
+    max_length: Option<usize>,
+) -> Result<Evaluated> {
     let device = device::open(&DeviceSpec::Cpu { cap: None })?;
-    let decoder = load_model(model, Precision::F32, &*device).with_context(|| model.display().to_string())?;
+    let decoder = load_model(model, Precision::F32, &*device)?;
+    let max_length = max_length.unwrap_or(MAX_LENGTH.min(decoder.config().max_position_embeddings));
     let tokenizer = Tokenizer::from_folder(tokenizer)?;
     tokenizer.check_against(decoder.config())?;
     let settings = settings(file, max_length)?;
@@ -65,7 +85,9 @@ pub(super) fn loss(model: &Path, tokenizer: &Path, file: &Path, max_length: usiz
 fn settings(file: &Path, max_length: usize) -> Result<DataSettings> {
     let source = toml_string(file);
     let text = format!("[model]\nsource = \"\"\n[data]\nsource = {source}\nmax_length = {max_length}\n");
-    Ok(Study::from_toml(&text, Path::new("--data"))?.data)
+    let wrong =
+        |_| UsageError::new(file, "not a data file by its name", "it must end in .csv, .jsonl or .txt");
+    Ok(Study::from_toml(&text, Path::new("--data")).map_err(wrong)?.data)
 }
 
 fn toml_string(path: &Path) -> String {

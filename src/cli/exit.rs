@@ -4,13 +4,16 @@ use std::process::ExitCode;
 
 use anyhow::Error;
 
+use super::usage::UsageError;
 use crate::data::DataError;
+use crate::device::DeviceError;
 use crate::executor::ExecutorError;
 use crate::model::ModelError;
 use crate::quantize::{ParseGgufTypeError, QuantizeError};
 use crate::space::StudyFileError;
 use crate::store::StoreError;
 use crate::study::StudyError;
+use crate::train::TrainError;
 
 const UNEXPECTED: u8 = 1;
 const USAGE: u8 = 2;
@@ -20,17 +23,23 @@ const INTERRUPTED: u8 = 130;
 
 /// The documented code for an error.
 pub(super) fn code_of(error: &Error) -> ExitCode {
-    let inputs = error.is::<StudyFileError>()
+    ExitCode::from(number(error))
+}
+
+fn number(error: &Error) -> u8 {
+    if let Some(error) = error.downcast_ref::<StudyError>() {
+        return code_of_study(error);
+    }
+    if let Some(error) = error.downcast_ref::<TrainError>() {
+        return code_of_training(error);
+    }
+    let inputs = error.is::<UsageError>()
+        || error.is::<StudyFileError>()
         || error.is::<DataError>()
+        || error.is::<DeviceError>()
         || error.is::<QuantizeError>()
-        || error.is::<ParseGgufTypeError>()
-        || error.is::<ModelError>();
-    let code = match error.downcast_ref::<StudyError>() {
-        Some(error) => code_of_study(error),
-        None if inputs => USAGE,
-        None => UNEXPECTED,
-    };
-    ExitCode::from(code)
+        || error.is::<ParseGgufTypeError>();
+    if inputs { USAGE } else { UNEXPECTED }
 }
 
 fn code_of_study(error: &StudyError) -> u8 {
@@ -38,13 +47,57 @@ fn code_of_study(error: &StudyError) -> u8 {
         StudyError::Executor(ExecutorError::Interrupted) => INTERRUPTED,
         StudyError::NothingFits { .. } => NOTHING_FITS,
         StudyError::AllFail { .. } | StudyError::NoBest => STOPPED_EARLY,
-        StudyError::Model(ModelError::Tensor(_)) => UNEXPECTED,
+        StudyError::Model(error) => code_of_model(error),
         StudyError::Data(_)
-        | StudyError::Model(_)
         | StudyError::NewModel(_)
         | StudyError::Device(_)
         | StudyError::Changed { .. }
-        | StudyError::Store(StoreError::StudyChanged { .. }) => USAGE,
+        | StudyError::NoGguf(_)
+        | StudyError::Store(StoreError::StudyChanged { .. } | StoreError::Missing { .. }) => USAGE,
         _ => UNEXPECTED,
+    }
+}
+
+fn code_of_training(error: &TrainError) -> u8 {
+    match error {
+        TrainError::Model(error) => code_of_model(error),
+        TrainError::Data(_) | TrainError::Device(_) | TrainError::Gguf(_) => USAGE,
+        TrainError::Checkpoint { .. } | TrainError::Diverged { .. } => UNEXPECTED,
+    }
+}
+
+fn code_of_model(error: &ModelError) -> u8 {
+    match error {
+        ModelError::Tensor(_) | ModelError::Gradient { .. } => UNEXPECTED,
+        _ => USAGE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(error: impl Into<Error>, code: u8) {
+        let error = error.into();
+        assert_eq!(number(&error), code, "{error}");
+    }
+
+    #[test]
+    fn what_the_user_can_correct_has_the_code_of_usage() {
+        let missing = || StoreError::Missing { file: "study.db".into() };
+        let tokens = || DataError::TokenizerMismatch { what: "a token", id: 9, vocab_size: 5 };
+        check(StudyError::Store(missing()), USAGE);
+        check(StudyError::Data(tokens()), USAGE);
+        check(TrainError::Data(tokens()), USAGE);
+        check(DeviceError::NotBuiltForCuda { index: 0 }, USAGE);
+        check(ParseGgufTypeError { found: "q9".to_owned() }, USAGE);
+    }
+
+    #[test]
+    fn what_a_script_must_tell_apart_has_a_code_of_its_own() {
+        check(StudyError::NothingFits { reason: String::new(), cap: None }, NOTHING_FITS);
+        check(StudyError::NoBest, STOPPED_EARLY);
+        check(StudyError::Executor(ExecutorError::Interrupted), INTERRUPTED);
+        check(std::io::Error::other("the unforeseen"), UNEXPECTED);
     }
 }

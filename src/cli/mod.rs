@@ -11,6 +11,7 @@ mod progress;
 mod quantize;
 mod study;
 mod tables;
+mod usage;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -27,7 +28,8 @@ pub fn main() -> ExitCode {
     match run(arguments.command) {
         Ok(code) => code,
         Err(error) => {
-            let _ = writeln!(io::stderr(), "error: {error:#}");
+            // Without its causes: every error of this crate tells them in its own text.
+            let _ = writeln!(io::stderr(), "error: {error}");
             exit::code_of(&error)
         }
     }
@@ -45,7 +47,9 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Quantize(options) => quantize::run(&options),
         Command::Doctor(options) => doctor::run(&options),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "diapason", &mut io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "diapason", &mut script);
+            io::stdout().write_all(&script)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Worker => {

@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::tables;
 use crate::study::{Stage, StudyEvent};
 use crate::trial::{Event, Measurement, Outcome, ProbeRecord};
+use crate::units::grouped;
 
 /// Where there is no terminal a long rung still shows a line now and then.
 const LINE_EVERY: Duration = Duration::from_secs(20);
@@ -37,11 +38,7 @@ impl Progress {
         match event {
             StudyEvent::Stage(stage) => self.line(&format!("\n{}", title(stage))),
             StudyEvent::ModelReady { parameters, folder } => {
-                self.line(&format!(
-                    "  model  {} · {} parameters",
-                    folder.display(),
-                    tables::grouped(parameters)
-                ));
+                self.line(&format!("  model  {} · {} parameters", folder.display(), grouped(parameters)));
             }
             StudyEvent::DataReady { report, splits: [train, validation, test] } => {
                 self.line(&format!("  data   {report}"));
@@ -112,7 +109,7 @@ impl Progress {
             Event::Started { resumed_at_step, .. } => self.bar.set_position(*resumed_at_step as u64),
             Event::Step(step) => {
                 self.bar.set_position(step.step as u64);
-                if !self.terminal && self.last_line.elapsed() > LINE_EVERY {
+                if !self.terminal && self.horizon > 0 && self.last_line.elapsed() > LINE_EVERY {
                     let horizon = self.horizon;
                     self.line(&format!("    step {}/{horizon}  train loss {:.4}", step.step, step.loss_nats));
                 }

@@ -8,12 +8,10 @@ use serde::Serialize;
 
 use super::args::QuantizeOptions;
 use super::evaluate::loss;
+use super::usage::UsageError;
 use super::{print, print_json};
 use crate::quantize::{GgufType, export};
 use crate::units::Bytes;
-
-/// Longest example when files are evaluated.
-const MAX_LENGTH: usize = 512;
 
 #[derive(Debug, Serialize)]
 struct Written {
@@ -28,6 +26,10 @@ struct Written {
 /// Writes each type asked for.
 pub(super) fn run(options: &QuantizeOptions) -> Result<ExitCode> {
     let types = options.types.iter().map(|name| name.parse()).collect::<Result<Vec<GgufType>, _>>()?;
+    if !options.model.is_dir() {
+        let hint = "it holds config.json, tokenizer.json and model.safetensors";
+        return Err(UsageError::new(&options.model, "there is no such model folder", hint).into());
+    }
     let folder = options.output.as_deref().unwrap_or(&options.model);
     let mut files = Vec::new();
     for gguf_type in types {
@@ -48,7 +50,7 @@ fn write(options: &QuantizeOptions, gguf_type: GgufType, folder: &Path) -> Resul
     let path = folder.join(format!("{name}-{gguf_type}.gguf"));
     let report = export(&options.model, gguf_type, &path)?;
     let loss_nats = match &options.eval {
-        Some(data) => Some(loss(&path, &options.model, data, MAX_LENGTH)?.loss_nats),
+        Some(data) => Some(loss(&path, &options.model, data, None)?.loss_nats),
         None => None,
     };
     Ok(Written {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, anyhow};
 
 use super::args::StudyOptions;
 use super::progress::Progress;
@@ -112,6 +112,6 @@ fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
             std::process::exit(KILLED);
         }
     };
-    ctrlc::set_handler(handler).context("Ctrl-C can't be handled")?;
+    ctrlc::set_handler(handler).map_err(|error| anyhow!("Ctrl-C can't be handled: {error}"))?;
     Ok(stop)
 }

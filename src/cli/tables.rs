@@ -6,19 +6,6 @@ use crate::search::FrontierPoint;
 use crate::space::Hyperparams;
 use crate::study::Summary;
 
-/// A number with its thousands apart: 3,148,032.
-pub(super) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// One configuration on one line.
 pub(super) fn point(hyperparams: &Hyperparams) -> String {
     let batch = hyperparams.batch;
@@ -97,16 +84,4 @@ pub(super) fn summary(summary: &Summary) -> String {
     }
     let _ = write!(text, "  time       {:.0} s", summary.wall_seconds);
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn thousands_are_set_apart() {
-        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (3_148_032, "3,148,032")] {
-            assert_eq!(grouped(number), text);
-        }
-    }
 }

@@ -126,7 +126,7 @@ mod tests {
         assert!(error.contains("`data.completion` names the column `Meening`"), "{error}");
         assert!(error.contains("did you mean `meaning`?"), "{error}");
         let error = resolve(&ColumnMapping::Text("essay".into()), "a,b").unwrap_err().to_string();
-        assert!(error.contains("`essay`") && !error.contains("hint"), "{error}");
+        assert!(error.contains("`essay`") && error.contains("hint: name one of these"), "{error}");
     }
 
     #[test]

@@ -72,8 +72,8 @@ pub enum DataError {
     },
     /// A column that the study names is not in the table.
     #[error(
-        "{}: `data.{key}` names the column `{column}`, which is not there; found: {}{}",
-        file.display(), quoted(found), nearest.as_ref().map(|name| format!("\n  hint: did you mean `{name}`?")).unwrap_or_default()
+        "{}: `data.{key}` names the column `{column}`, which is not there; found: {}\n  hint: {}",
+        file.display(), quoted(found), column_hint(nearest.as_deref())
     )]
     ColumnMissing {
         /// The table.
@@ -182,6 +182,10 @@ impl DataError {
 fn quoted(names: &[String]) -> String {
     let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+fn column_hint(nearest: Option<&str>) -> String {
+    nearest.map_or_else(|| "name one of these".to_owned(), |name| format!("did you mean `{name}`?"))
 }
 
 fn file_hint(reason: &io::Error) -> &'static str {

@@ -38,4 +38,4 @@ pub use rows::{Row, read_rows};
 pub use source::files as source_files;
 pub use split::{Split, split};
 pub use step_plan::StepPlan;
-pub use tokenizer::Tokenizer;
+pub use tokenizer::{TOKENIZER_FILES, Tokenizer};

@@ -28,11 +28,7 @@ pub fn prepare(
     tokenizer: &Tokenizer,
     config: &ModelConfig,
 ) -> Result<Dataset, DataError> {
-    let (max_length, positions) = (settings.max_length, config.max_position_embeddings);
-    if max_length > positions {
-        return Err(DataError::MaxLengthBeyondContext { max_length, positions });
-    }
-    tokenizer.check_against(config)?;
+    check(settings, tokenizer, config)?;
     let frame = Frame::of(config);
     let documents = source::read(settings)?;
     let digest = digest(&documents, settings, seed, tokenizer, frame);
@@ -47,13 +43,14 @@ pub fn prepare(
 /// Reads, cleans and tokenizes a data file as a whole, for an evaluation: nothing is split.
 ///
 /// # Errors
-/// As [`super::read_rows`]; a tokenizer that does not suit the model; no row that fits.
+/// As [`super::read_rows`]; a tokenizer or a `max_length` that does not suit the model; no row
+/// that fits.
 pub fn tokenize(
     settings: &DataSettings,
     tokenizer: &Tokenizer,
     config: &ModelConfig,
 ) -> Result<Vec<Example>, DataError> {
-    tokenizer.check_against(config)?;
+    check(settings, tokenizer, config)?;
     let frame = Frame::of(config);
     let (rows, report) = clean(super::read_rows(settings)?);
     let mut examples = Vec::new();
@@ -69,6 +66,15 @@ pub fn tokenize(
         return Err(DataError::NothingLeft { report, max_length: settings.max_length });
     }
     Ok(examples)
+}
+
+/// Whether the model has an embedding for every token and a position for every place.
+fn check(settings: &DataSettings, tokenizer: &Tokenizer, config: &ModelConfig) -> Result<(), DataError> {
+    let (max_length, positions) = (settings.max_length, config.max_position_embeddings);
+    if max_length > positions {
+        return Err(DataError::MaxLengthBeyondContext { max_length, positions });
+    }
+    tokenizer.check_against(config)
 }
 
 /// What rows become examples by.
@@ -261,6 +267,8 @@ mod tests {
         let error =
             prepare(&settings, 0, &tokenizer, &config(tokenizer.vocab_size(), 63)).unwrap_err().to_string();
         assert!(error.contains("`data.max_length` is 64") && error.contains("63"), "{error}");
+        let short = config(tokenizer.vocab_size(), 63);
+        assert_eq!(tokenize(&settings, &tokenizer, &short).unwrap_err().to_string(), error);
     }
 
     #[test]

@@ -5,13 +5,14 @@ use std::path::Path;
 
 use super::DataError;
 use crate::arch::ModelConfig;
+use crate::files::write_bytes;
 
 const TOKENIZER_FILE: &str = "tokenizer.json";
 const CONFIG_FILE: &str = "tokenizer_config.json";
 
-/// What Transformers reads beside `tokenizer.json`; a chat template must outlive fine-tuning.
-const COMPANIONS: [&str; 4] =
-    [CONFIG_FILE, "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"];
+/// `tokenizer.json` and what Transformers reads beside it; a chat template must outlive fine-tuning.
+pub const TOKENIZER_FILES: [&str; 5] =
+    [TOKENIZER_FILE, CONFIG_FILE, "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"];
 
 /// A tokenizer of the Hugging Face `tokenizers` format.
 #[derive(Clone, Debug)]
@@ -45,7 +46,7 @@ impl Tokenizer {
             wrong(format!("not a tokenizer: {error}"), "it may be cut short; copy or download it again")
         })?;
         let mut files = vec![(TOKENIZER_FILE, bytes)];
-        for name in COMPANIONS {
+        for name in &TOKENIZER_FILES[1..] {
             let file = folder.join(name);
             if file.is_file() {
                 files.push((name, fs::read(&file).map_err(DataError::file("read", &file))?));
@@ -66,10 +67,9 @@ impl Tokenizer {
     /// # Errors
     /// The folder cannot be made or a file cannot be written.
     pub fn save(&self, folder: &Path) -> Result<(), DataError> {
-        fs::create_dir_all(folder).map_err(DataError::file("write", folder))?;
         for (name, bytes) in &self.files {
             let file = folder.join(name);
-            fs::write(&file, bytes).map_err(DataError::file("write", &file))?;
+            write_bytes(&file, bytes).map_err(DataError::file("write", &file))?;
         }
         Ok(())
     }

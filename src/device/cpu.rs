@@ -30,8 +30,7 @@ impl Device for Cpu {
     fn describe(&self) -> String {
         let CpuFacts { model, threads } = cpu_facts();
         let model = model.unwrap_or_else(|| std::env::consts::ARCH.to_owned());
-        let cap = self.cap.map(|cap| format!(", cap {cap}")).unwrap_or_default();
-        format!("cpu: {model}, threads: {threads}{cap}")
+        format!("cpu: {model}, threads: {threads}")
     }
 
     fn candle(&self) -> &candle_core::Device {

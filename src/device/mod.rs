@@ -30,7 +30,7 @@ use crate::units::Bytes;
 /// of this process alone; `cap` is a boundary that is enforced, not a wish. A number the machine
 /// does not tell is `None`, never 0.
 pub trait Device: std::fmt::Debug {
-    /// The device in words, for records and the screen.
+    /// The device in words, for records and the screen; its cap is not among them.
     fn describe(&self) -> String;
 
     /// The device as the tensor library wants it.
@@ -89,6 +89,19 @@ pub fn open(spec: &DeviceSpec) -> Result<Box<dyn Device>, DeviceError> {
     }
 }
 
+/// Whether this build can open such a device at all; no device is touched.
+///
+/// # Errors
+/// A card is asked of a build for processors.
+pub const fn check_built(spec: &DeviceSpec) -> Result<(), DeviceError> {
+    match *spec {
+        DeviceSpec::Cuda { index, .. } if !cfg!(feature = "cuda") => {
+            Err(DeviceError::NotBuiltForCuda { index })
+        }
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,7 +127,9 @@ mod tests {
     #[test]
     #[cfg(not(feature = "cuda"))]
     fn a_card_in_a_build_without_cuda_is_an_error_with_the_build_command() {
-        let error = open(&"cuda:1".parse().unwrap()).unwrap_err().to_string();
+        let card = "cuda:1".parse().unwrap();
+        let error = open(&card).unwrap_err().to_string();
+        assert_eq!(check_built(&card).unwrap_err().to_string(), error);
         assert!(error.starts_with("device cuda:1: "), "{error}");
         assert!(error.contains("cargo build --release --features cuda"), "{error}");
     }

@@ -8,6 +8,12 @@ use crate::arch::ConfigError;
 /// Why a model can't be read, run or written.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
+    /// The folder of the model is not there.
+    #[error("model folder {} does not exist\n  hint: paths in a study file are relative to that file's folder", folder.display())]
+    NoFolder {
+        /// The model's folder.
+        folder: PathBuf,
+    },
     /// A file of the model is not there.
     #[error("{} has no `{file}`\n  hint: `source` must name a folder in the Hugging Face layout: config.json, tokenizer.json, model.safetensors", folder.display())]
     Missing {
@@ -33,8 +39,10 @@ pub enum ModelError {
         message: String,
     },
     /// A weight is missing or has another shape than the configuration says.
-    #[error("weight `{name}` {problem}\n  hint: config.json and model.safetensors are not of the same model")]
+    #[error("{}: weight `{name}` {problem}\n  hint: config.json and model.safetensors are not of the same model", file.display())]
     Mismatch {
+        /// The weight file, or the model's folder where no file has it.
+        file: PathBuf,
         /// Name of the tensor.
         name: String,
         /// What is wrong with it.
@@ -63,9 +71,3 @@ pub enum ModelError {
 
 /// Results of this module.
 pub(super) type Result<T> = std::result::Result<T, ModelError>;
-
-impl From<io::Error> for ModelError {
-    fn from(source: io::Error) -> Self {
-        Self::Io { file: PathBuf::new(), source }
-    }
-}

@@ -9,12 +9,14 @@ mod error;
 mod gradients;
 mod kernels;
 mod ops;
+mod tensor_files;
 mod weights;
 
 pub use decoder::Decoder;
 pub use error::ModelError;
 pub use gradients::Gradients;
 pub(crate) use ops::{mutate, read};
+pub use tensor_files::TensorFiles;
 pub use weights::{
-    CONFIG_FILE, WEIGHTS_FILE, read_config, read_weights, stored_dtype, write_folder, write_tensors,
+    CONFIG_FILE, WEIGHTS_FILE, read_config, read_weights, write_folder, write_random, write_tensors,
 };

@@ -1,23 +1,27 @@
 //! Weights in and out, in the Hugging Face layout.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 
-use candle_core::safetensors::MmapedSafetensors;
 use candle_core::{DType, Device, Tensor};
 use safetensors::{Dtype, View};
 
 use super::error::{ModelError, Result};
+use super::{Decoder, TensorFiles};
 use crate::arch::{self, ModelConfig, ParameterSpec};
-use crate::files::write_whole;
+use crate::data::TOKENIZER_FILES;
+use crate::files::{write_bytes, write_whole};
+use crate::space::Precision;
 
 /// Name of a model's configuration.
 pub const CONFIG_FILE: &str = "config.json";
 /// Name of a model's weights when they are in one file.
 pub const WEIGHTS_FILE: &str = "model.safetensors";
-/// Name of the table of contents of weights in several files.
-const INDEX_FILE: &str = "model.safetensors.index.json";
+/// How to sample from a model, where its authors say so.
+const GENERATION_FILE: &str = "generation_config.json";
 
 /// Reads and checks `config.json` of a model folder.
 ///
@@ -25,8 +29,13 @@ const INDEX_FILE: &str = "model.safetensors.index.json";
 /// The file is missing or describes no model we can train.
 pub fn read_config(folder: &Path) -> Result<ModelConfig> {
     let file = folder.join(CONFIG_FILE);
-    let text = fs::read_to_string(&file)
-        .map_err(|_| ModelError::Missing { folder: folder.to_owned(), file: CONFIG_FILE })?;
+    let text = fs::read_to_string(&file).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound if folder.exists() => {
+            ModelError::Missing { folder: folder.to_owned(), file: CONFIG_FILE }
+        }
+        io::ErrorKind::NotFound => ModelError::NoFolder { folder: folder.to_owned() },
+        _ => ModelError::Io { file: file.clone(), source },
+    })?;
     ModelConfig::from_json(&text).map_err(|source| ModelError::Config { file, source })
 }
 
@@ -35,88 +44,32 @@ pub fn read_config(folder: &Path) -> Result<ModelConfig> {
 /// # Errors
 /// A file is missing or damaged, or a weight is missing or has another shape.
 pub fn read_weights(folder: &Path, config: &ModelConfig) -> Result<Vec<Tensor>> {
-    let maps = open_maps(folder)?;
-    arch::parameters(config).iter().map(|spec| read_weight(&maps, spec)).collect()
-}
-
-/// Number format in which a folder keeps its weights.
-///
-/// # Errors
-/// A file is missing or damaged.
-pub fn stored_dtype(folder: &Path) -> Result<DType> {
-    let maps = open_maps(folder)?;
-    let first = maps.iter().flat_map(MmapedSafetensors::tensors).next();
-    Ok(match first.map(|(_, view)| view.dtype()) {
-        Some(Dtype::BF16) => DType::BF16,
-        Some(Dtype::F16) => DType::F16,
-        _ => DType::F32,
-    })
-}
-
-fn open_maps(folder: &Path) -> Result<Vec<MmapedSafetensors>> {
-    let open = |file: &PathBuf| {
-        // SAFETY: the map is read while the caller runs; another process that shortens the file
-        // meanwhile could end this one with a bus error, as with every reader of mapped weights.
-        #[expect(unsafe_code, reason = "memory-mapping keeps a second copy of the weights off the heap")]
-        let mapped = unsafe { MmapedSafetensors::new(file) };
-        mapped.map_err(|error| ModelError::Weights { file: file.clone(), message: first_line(&error) })
+    let files = TensorFiles::of_model(folder)?;
+    let read = |spec: &ParameterSpec| {
+        files.check(&spec.name, &spec.shape)?;
+        files.load(&spec.name, &Device::Cpu)
     };
-    weight_files(folder)?.iter().map(open).collect()
-}
-
-fn read_weight(maps: &[MmapedSafetensors], spec: &ParameterSpec) -> Result<Tensor> {
-    let mismatch = |problem: String| ModelError::Mismatch { name: spec.name.clone(), problem };
-    let map = maps
-        .iter()
-        .find(|map| map.get(&spec.name).is_ok())
-        .ok_or_else(|| mismatch("is missing".to_owned()))?;
-    let tensor = map.load(&spec.name, &Device::Cpu)?;
-    if tensor.dims() != spec.shape {
-        return Err(mismatch(format!(
-            "has shape {:?}, the configuration says {:?}",
-            tensor.dims(),
-            spec.shape
-        )));
-    }
-    Ok(tensor.to_dtype(DType::F32)?)
-}
-
-fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let single = folder.join(WEIGHTS_FILE);
-    if single.is_file() {
-        return Ok(vec![single]);
-    }
-    let index = folder.join(INDEX_FILE);
-    let missing = || ModelError::Missing { folder: folder.to_owned(), file: WEIGHTS_FILE };
-    let text = fs::read_to_string(&index).map_err(|_| missing())?;
-    let damaged = |message: String| ModelError::Weights { file: index.clone(), message };
-    let json: serde_json::Value = serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
-    let map = json["weight_map"].as_object().ok_or_else(|| damaged("no `weight_map`".to_owned()))?;
-    let mut names: Vec<&str> = map.values().filter_map(serde_json::Value::as_str).collect();
-    names.sort_unstable();
-    names.dedup();
-    Ok(names.into_iter().map(|name| folder.join(name)).collect())
-}
-
-fn first_line(error: &candle_core::Error) -> String {
-    error.to_string().lines().next().unwrap_or("unreadable").to_owned()
+    arch::parameters(config).iter().map(read).collect()
 }
 
 /// Writes named tensors to a safetensors file, each as `dtype`, whole or not at all.
 ///
 /// # Errors
-/// The file can't be written.
-pub fn write_tensors(
+/// The file can't be written, or a tensor can't be converted.
+pub fn write_tensors<'a>(
     file: &Path,
-    tensors: &[(&str, &Tensor)],
+    tensors: &[(&'a str, &'a Tensor)],
     dtype: DType,
     metadata: &[(&str, String)],
 ) -> Result<()> {
     let metadata = metadata.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
-    let views = tensors.iter().map(|(name, tensor)| (*name, Converted { tensor, dtype }));
-    write_whole(file, |path| {
-        safetensors::serialize_to_file(views, Some(metadata), path)
-            .map_err(|error| ModelError::Weights { file: file.to_owned(), message: error.to_string() })
+    let failure = Cell::new(None);
+    let view =
+        |(name, tensor): &(&'a str, &'a Tensor)| (*name, Converted { tensor, dtype, failure: &failure });
+    write_whole(file, at(file), |path| {
+        safetensors::serialize_to_file(tensors.iter().map(view), Some(metadata), path)
+            .map_err(|error| at(file)(io::Error::other(error)))?;
+        failure.take().map_or(Ok(()), |error| Err(ModelError::Tensor(error)))
     })
 }
 
@@ -131,30 +84,42 @@ pub fn write_folder(
     dtype: DType,
     tokenizer_from: &Path,
 ) -> Result<()> {
-    let io = |file: &Path| {
-        let file = file.to_owned();
-        move |source| ModelError::Io { file, source }
-    };
-    fs::create_dir_all(folder).map_err(io(folder))?;
-    for name in
-        ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json"]
-    {
-        let from = tokenizer_from.join(name);
-        if from.is_file() && from != folder.join(name) {
-            fs::copy(&from, folder.join(name)).map_err(io(&from))?;
+    for name in TOKENIZER_FILES.into_iter().chain([GENERATION_FILE]) {
+        let (from, to) = (tokenizer_from.join(name), folder.join(name));
+        if from.is_file() && from != to {
+            let bytes = fs::read(&from).map_err(at(&from))?;
+            write_bytes(&to, &bytes).map_err(at(&to))?;
         }
     }
-    write_whole(&folder.join(CONFIG_FILE), |path| fs::write(path, config.to_json()).map_err(io(path)))?;
+    let file = folder.join(CONFIG_FILE);
+    write_bytes(&file, config.to_json().as_bytes()).map_err(at(&file))?;
     let specs = arch::parameters(config);
     let named: Vec<(&str, &Tensor)> = specs.iter().map(|spec| spec.name.as_str()).zip(weights).collect();
     // Transformers refuses a file that does not say which framework wrote it.
     write_tensors(&folder.join(WEIGHTS_FILE), &named, dtype, &[("format", "pt".to_owned())])
 }
 
+/// Writes a model folder of fresh random weights, in bf16; tokenizer files that are there stay.
+///
+/// # Errors
+/// A file can't be written.
+pub fn write_random(folder: &Path, config: &ModelConfig, seed: u64) -> Result<()> {
+    let model = Decoder::random(config.clone(), seed, Precision::F32, &Device::Cpu)?;
+    write_folder(folder, config, model.weights(), DType::BF16, folder)
+}
+
+/// For `map_err`: a file operation that failed at `file`.
+fn at(file: &Path) -> impl FnOnce(io::Error) -> ModelError {
+    let file = file.to_owned();
+    move |source| ModelError::Io { file, source }
+}
+
 /// A tensor that is converted when its bytes are asked for, one at a time.
 struct Converted<'a> {
     tensor: &'a Tensor,
     dtype: DType,
+    /// Why a conversion failed: neither the trait nor the writer, which pads what is short, says so.
+    failure: &'a Cell<Option<candle_core::Error>>,
 }
 
 impl View for Converted<'_> {
@@ -171,10 +136,11 @@ impl View for Converted<'_> {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        // The trait has no way to report an error; an empty answer fails the length check of the
-        // writer, which does.
         let bytes = self.tensor.to_dtype(self.dtype).map(|tensor| View::data(&tensor).into_owned());
-        Cow::Owned(bytes.unwrap_or_default())
+        Cow::Owned(bytes.unwrap_or_else(|error| {
+            self.failure.set(Some(error));
+            Vec::new()
+        }))
     }
 
     fn data_len(&self) -> usize {
@@ -185,8 +151,6 @@ impl View for Converted<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Decoder;
-    use crate::space::Precision;
 
     fn config() -> ModelConfig {
         let json = r#"{"model_type":"llama","vocab_size":19,"hidden_size":16,"intermediate_size":24,
@@ -214,12 +178,45 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_header_names_the_file() {
+    fn a_written_folder_keeps_the_tokenizer_and_its_chat_template() {
+        let (folder, weights) = written();
+        fs::write(folder.path().join("chat_template.jinja"), "{{ messages }}").unwrap();
+        fs::write(folder.path().join("tokenizer.json"), "{}").unwrap();
+        let tuned = folder.path().join("deep/tuned");
+        write_folder(&tuned, &config(), &weights, DType::F32, folder.path()).unwrap();
+        assert_eq!(fs::read_to_string(tuned.join("chat_template.jinja")).unwrap(), "{{ messages }}");
+        assert_eq!(fs::read_to_string(tuned.join("tokenizer.json")).unwrap(), "{}");
+    }
+
+    #[test]
+    fn a_random_model_is_the_same_for_the_same_seed_and_kept_in_bf16() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = |name: &str, seed| {
+            write_random(&folder.path().join(name), &config(), seed).unwrap();
+            fs::read(folder.path().join(name).join(WEIGHTS_FILE)).unwrap()
+        };
+        assert_eq!(made("a", 1), made("b", 1));
+        assert_ne!(made("a", 1), made("b", 2));
+        assert_eq!(TensorFiles::of_model(&folder.path().join("a")).unwrap().dtype(), DType::BF16);
+    }
+
+    #[test]
+    fn a_tensor_that_cannot_be_converted_is_an_error_and_leaves_the_old_file() {
         let (folder, _) = written();
         let file = folder.path().join(WEIGHTS_FILE);
-        fs::write(&file, b"\xff\xff\xff\xff\xff\xff\xff\x7fnot a header").unwrap();
-        let error = read_weights(folder.path(), &config()).unwrap_err().to_string();
-        assert!(error.contains("model.safetensors") && error.contains("hint"), "{error}");
+        let before = fs::read(&file).unwrap();
+        let exponents = Tensor::from_raw_buffer(&[0; 4], DType::F8E8M0, &[4], &Device::Cpu).unwrap();
+        let error = write_tensors(&file, &[("exponents", &exponents)], DType::F32, &[]).unwrap_err();
+        assert!(matches!(error, ModelError::Tensor(_)), "{error}");
+        assert_eq!(fs::read(&file).unwrap(), before);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_is_named() {
+        let (folder, weights) = written();
+        let below_a_file = folder.path().join(CONFIG_FILE).join("tuned");
+        let error = write_folder(&below_a_file, &config(), &weights, DType::F32, folder.path()).unwrap_err();
+        assert!(error.to_string().contains("tuned"), "{error}");
     }
 
     #[test]
@@ -231,10 +228,13 @@ mod tests {
             error.contains("gate_proj") && error.contains("[24, 16]") && error.contains("[32, 16]"),
             "{error}"
         );
+        assert!(error.contains(&folder.path().display().to_string()), "{error}");
     }
 
     #[test]
     fn a_folder_without_weights_says_what_belongs_there() {
+        let missing = read_config(Path::new("no/such")).unwrap_err().to_string();
+        assert!(missing.contains("no/such does not exist"), "{missing}");
         let folder = tempfile::tempdir().unwrap();
         assert!(read_config(folder.path()).unwrap_err().to_string().contains("config.json"));
         assert!(

@@ -4,56 +4,49 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::arch::ConfigError;
+use crate::model::ModelError;
 use crate::units::Bytes;
 
 /// Why a model could not be written to, or read from, a GGUF file.
 #[derive(Debug, thiserror::Error)]
 pub enum QuantizeError {
     /// The system refused to read or write.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}{}", path.display(), missing_hint(source))]
     Io {
         /// File or folder.
         path: PathBuf,
         /// The system's reason.
         source: io::Error,
     },
-    /// The model's configuration, in `config.json` or in the GGUF's keys.
+    /// The model folder.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The model's configuration in the GGUF's keys.
     #[error("{}: {source}", path.display())]
     Config {
-        /// File that holds the configuration.
+        /// The GGUF.
         path: PathBuf,
         /// What is wrong with it.
         source: ConfigError,
     },
-    /// A file of weights is not what its name says.
-    #[error(
-        "{}: {message}\n  hint: the folder needs a whole `model.safetensors`, or shards with their index",
-        path.display()
-    )]
-    Weights {
-        /// The file.
-        path: PathBuf,
-        /// What was found.
-        message: String,
-    },
-    /// A tensor that the configuration asks for is absent.
+    /// A tensor that the GGUF's configuration asks for is absent.
     #[error(
         "{}: tensor `{name}` is missing\n  hint: the configuration must describe the weights beside it",
         path.display()
     )]
     MissingTensor {
-        /// Where it was looked for.
+        /// The GGUF.
         path: PathBuf,
         /// Its name there.
         name: String,
     },
-    /// A tensor has another shape than the configuration gives it.
+    /// A tensor has another shape than the GGUF's configuration gives it.
     #[error(
         "{}: tensor `{name}` has shape {found:?}\n  hint: by its configuration it would be {right:?}",
         path.display()
     )]
     Shape {
-        /// Where the tensor is.
+        /// The GGUF.
         path: PathBuf,
         /// Its name there.
         name: String,
@@ -145,6 +138,15 @@ pub enum QuantizeError {
         /// The reason.
         source: candle_core::Error,
     },
+}
+
+fn missing_hint(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::NotFound => {
+            "\n  hint: a model folder holds config.json, tokenizer.json and model.safetensors"
+        }
+        _ => "",
+    }
 }
 
 impl QuantizeError {

@@ -2,21 +2,21 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use candle_core::Tensor;
 use candle_core::quantized::{GgmlDType, QTensor};
+use candle_core::{Device, Tensor};
 use rayon::prelude::*;
-use tempfile::NamedTempFile;
 
 use super::interleave::to_pairs;
 use super::names::{NamedTensor, tensors};
 use super::recipe::{Choice, choose};
-use super::weights::Weights;
 use super::writer::{TensorHeader, header, padding};
 use super::{GgufType, QuantizeError, model_keys, tokenizer};
 use crate::arch::ModelConfig;
+use crate::files::write_whole;
+use crate::model::{self, TensorFiles};
 use crate::units::Bytes;
 
 /// Rows that are quantized as one piece of work: enough that handing it out costs little, few enough
@@ -46,33 +46,33 @@ struct Planned {
 
 /// Writes the model in `model_folder` as one GGUF file.
 ///
-/// Tensors are read, quantized and written one at a time. The file appears under its name when it
-/// is whole and on disk; on an error an older file of that name is untouched.
+/// Tensors are read, quantized and written one at a time. The folder of `out` is made if need be.
+/// The file appears under its name when it is whole and on disk; on an error an older file of that
+/// name is untouched.
 ///
 /// # Errors
 /// A folder that is no whole model of the Llama architecture with a byte-level BPE tokenizer,
 /// weights that are not finite, a place that cannot be written.
 pub fn export(model_folder: &Path, gguf_type: GgufType, out: &Path) -> Result<GgufReport, QuantizeError> {
-    let config = read_config(&model_folder.join("config.json"))?;
+    let config = model::read_config(model_folder)?;
     let tokenizer = tokenizer::read(model_folder, &config)?;
-    let weights = Weights::open(model_folder)?;
+    let weights = TensorFiles::of_model(model_folder)?;
     let plan = plan(&config, gguf_type, &weights)?;
     let mut entries = model_keys::model_entries(&config, gguf_type, &model_name(model_folder));
     entries.extend(tokenizer.entries);
     let headers: Vec<TensorHeader> = plan.iter().map(Planned::header).collect();
-    let bytes = write_whole(out, |file| {
-        file.write_all(&header(&entries, &headers)).map_err(QuantizeError::io(out))?;
-        plan.iter().try_for_each(|planned| {
+    let io = QuantizeError::io(out);
+    write_whole(out, &io, |path| {
+        let mut file = BufWriter::with_capacity(1 << 20, File::create(path).map_err(&io)?);
+        file.write_all(&header(&entries, &headers)).map_err(&io)?;
+        for planned in &plan {
             let pieces = planned.blocks(&weights, &config)?;
-            let length = pieces.iter().map(Vec::len).sum();
-            let pad = padding(length);
-            pieces
-                .iter()
-                .chain([&pad])
-                .try_for_each(|piece| file.write_all(piece))
-                .map_err(QuantizeError::io(out))
-        })
+            let pad = padding(pieces.iter().map(Vec::len).sum());
+            pieces.iter().chain([&pad]).try_for_each(|piece| file.write_all(piece)).map_err(&io)?;
+        }
+        file.flush().map_err(&io)
     })?;
+    let bytes = Bytes(fs::metadata(out).map_err(&io)?.len());
     let mut warnings = tokenizer.warnings;
     warnings.extend(left_out(&weights, &plan, &config));
     Ok(GgufReport {
@@ -84,9 +84,12 @@ pub fn export(model_folder: &Path, gguf_type: GgufType, out: &Path) -> Result<Gg
     })
 }
 
-fn read_config(path: &Path) -> Result<ModelConfig, QuantizeError> {
-    let text = fs::read_to_string(path).map_err(QuantizeError::io(path))?;
-    ModelConfig::from_json(&text).map_err(|source| QuantizeError::Config { path: path.to_owned(), source })
+/// Whether a GGUF can be made of the tokenizer in `model_folder`, before hours are spent on it.
+///
+/// # Errors
+/// Missing or broken files, or a tokenizer that is no byte-level BPE.
+pub fn check_tokenizer(model_folder: &Path, config: &ModelConfig) -> Result<(), QuantizeError> {
+    tokenizer::read(model_folder, config).map(drop)
 }
 
 /// The folder's own name, also where it was given as `.`.
@@ -95,7 +98,11 @@ fn model_name(folder: &Path) -> String {
     whole.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
-fn plan(config: &ModelConfig, gguf_type: GgufType, weights: &Weights) -> Result<Vec<Planned>, QuantizeError> {
+fn plan(
+    config: &ModelConfig,
+    gguf_type: GgufType,
+    weights: &TensorFiles,
+) -> Result<Vec<Planned>, QuantizeError> {
     let planned = |tensor: NamedTensor| {
         weights.check(&tensor.hugging_face, &tensor.shape)?;
         let choice = choose(gguf_type, &tensor, config);
@@ -111,10 +118,10 @@ impl Planned {
     }
 
     /// The bytes of the tensor's blocks, in pieces.
-    fn blocks(&self, weights: &Weights, config: &ModelConfig) -> Result<Vec<Vec<u8>>, QuantizeError> {
+    fn blocks(&self, weights: &TensorFiles, config: &ModelConfig) -> Result<Vec<Vec<u8>>, QuantizeError> {
         let name = &self.tensor.hugging_face;
         let failed = QuantizeError::tensor(name);
-        let mut weight = weights.load(name)?;
+        let mut weight = weights.load(name, &Device::Cpu)?;
         if let Some(heads) = self.tensor.rotary_heads(config) {
             weight = to_pairs(&weight, heads).map_err(&failed)?;
         }
@@ -142,36 +149,6 @@ fn quantize(weight: &Tensor, start: usize, block: GgmlDType) -> candle_core::Res
     Ok(Some(QTensor::quantize(&piece, block)?.data()?.into_owned()))
 }
 
-/// Writes a file that appears under its name when it is whole; gives its length.
-fn write_whole(
-    out: &Path,
-    fill: impl FnOnce(&mut BufWriter<&File>) -> Result<(), QuantizeError>,
-) -> Result<Bytes, QuantizeError> {
-    let folder = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let temporary = temporary_in(folder).map_err(QuantizeError::io(folder))?;
-    let mut writer = BufWriter::with_capacity(1 << 20, temporary.as_file());
-    fill(&mut writer)?;
-    let io = QuantizeError::io(out);
-    writer.flush().map_err(&io)?;
-    drop(writer);
-    temporary.as_file().sync_all().map_err(&io)?;
-    let length = temporary.as_file().metadata().map_err(&io)?.len();
-    temporary.persist(out).map_err(|error| io(error.error))?;
-    // The new name itself is on disk only when the folder is.
-    #[cfg(unix)]
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(&io)?;
-    Ok(Bytes(length))
-}
-
-fn temporary_in(folder: &Path) -> io::Result<NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".writing-").suffix(".gguf");
-    // Temporary files are for their owner alone; this one becomes an ordinary file.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder)
-}
-
 fn by_type(plan: &[Planned]) -> Vec<(String, usize)> {
     let mut counts = BTreeMap::new();
     for planned in plan {
@@ -190,7 +167,7 @@ fn block_name(block: GgmlDType) -> String {
 }
 
 /// Tensors of the folder that are no part of the architecture.
-fn left_out(weights: &Weights, plan: &[Planned], config: &ModelConfig) -> Vec<String> {
+fn left_out(weights: &TensorFiles, plan: &[Planned], config: &ModelConfig) -> Vec<String> {
     let known: HashSet<&str> = plan.iter().map(|planned| planned.tensor.hugging_face.as_str()).collect();
     // Old files store the rotary frequencies, which follow from the configuration, and tied heads
     // may be stored twice.

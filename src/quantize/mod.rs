@@ -16,7 +16,6 @@ mod recipe;
 mod tokenizer;
 mod tokenizer_settings;
 mod vocabulary;
-mod weights;
 mod writer;
 
 #[cfg(test)]
@@ -25,6 +24,6 @@ mod fixture;
 mod tests;
 
 pub use error::QuantizeError;
-pub use export::{GgufReport, export};
+pub use export::{GgufReport, check_tokenizer, export};
 pub use gguf_type::{GgufType, ParseGgufTypeError};
 pub use read::{GgufModel, read};

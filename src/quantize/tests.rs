@@ -179,8 +179,16 @@ fn weights_that_do_not_fit_the_configuration_are_named() {
         assert!(error.to_string().contains(right), "{error}");
     }
     fs::write(model.path().join("config.json"), config().to_json()).unwrap();
-    let lost = model.path().join("no such folder").join("out.gguf");
-    assert!(matches!(export(model.path(), GgufType::F16, &lost), Err(QuantizeError::Io { .. })));
+}
+
+#[test]
+fn the_folder_of_the_file_is_made_and_one_that_cannot_be_is_named() {
+    let model = folder(&config());
+    let deep = model.path().join("gguf").join("out.gguf");
+    assert_eq!(export(model.path(), GgufType::F16, &deep).unwrap().path, deep);
+    let below_a_file = model.path().join("config.json").join("out.gguf");
+    let error = export(model.path(), GgufType::F16, &below_a_file).unwrap_err();
+    assert!(matches!(&error, QuantizeError::Io { path, .. } if *path == below_a_file), "{error}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Why a report could not be written.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 /// Why a report could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -14,7 +15,7 @@ pub enum ReportError {
         /// The file or folder.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// A plot.
     #[error("cannot draw plot `{plot}`: {message}\n  hint: this is a defect; the study itself is unharmed")]
@@ -24,4 +25,12 @@ pub enum ReportError {
         /// What the drawing said.
         message: String,
     },
+}
+
+impl ReportError {
+    /// For `map_err`: the file or folder at `path`.
+    pub(super) fn file(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File { path, source }
+    }
 }

@@ -5,7 +5,6 @@
 //! The only door of plotters and of maud.
 
 mod error;
-mod files;
 mod numbers;
 mod outcomes;
 mod page;
@@ -14,12 +13,16 @@ mod summary;
 #[cfg(test)]
 mod tests;
 
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 pub use error::ReportError;
 pub use summary::{
     DataSummary, FrontierRow, ModelSummary, Provenance, QuantizedRow, Setting, StudyReport, TunedModel,
 };
+
+use crate::files::write_bytes;
 
 /// Name of the page within a study's folder.
 pub const PAGE: &str = "report.html";
@@ -34,15 +37,23 @@ pub const PAGE: &str = "report.html";
 pub fn write(report: &StudyReport, folder: &Path) -> Result<PathBuf, ReportError> {
     let figures = plots::all(report)?;
     let plots_folder = folder.join("plots");
-    files::make_folder(&plots_folder)?;
     for figure in &figures {
         let path = plots_folder.join(format!("{}.svg", figure.about.file));
         match &figure.svg {
-            Some(svg) => files::write_whole(&path, svg)?,
-            None => files::remove(&path)?,
+            Some(svg) => write_bytes(&path, svg.as_bytes()),
+            None => remove(&path),
         }
+        .map_err(ReportError::file(&path))?;
     }
     let path = folder.join(PAGE);
-    files::write_whole(&path, &page::render(report, &figures))?;
+    write_bytes(&path, page::render(report, &figures).as_bytes()).map_err(ReportError::file(&path))?;
     Ok(path)
+}
+
+/// Removes a file, if it is there.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }

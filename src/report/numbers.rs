@@ -1,27 +1,16 @@
 //! How numbers are printed in a report.
 
+use crate::units::grouped;
+
 /// A count as a float, for axes and ratios.
 #[expect(clippy::cast_precision_loss, reason = "counts stay below 2^53")]
 pub(super) const fn float(count: usize) -> f64 {
     count as f64
 }
 
-/// `1234567` as `1,234,567`.
-pub(super) fn thousands(count: u64) -> String {
-    let digits = count.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// A count, grouped by thousands.
 pub(super) fn count(count: usize) -> String {
-    thousands(count as u64)
+    grouped(count as u64)
 }
 
 /// A loss or a difference's size: `3.871`.
@@ -89,7 +78,7 @@ pub(super) fn duration(seconds: f64) -> String {
         (0, 0, 0) => format!("{whole} s"),
         (0, 0, _) => format!("{minutes} min {} s", whole % 60),
         (0, _, _) => format!("{hours} h {} min", minutes % 60),
-        _ => format!("{} d {} h", thousands(days), hours % 24),
+        _ => format!("{} d {} h", grouped(days), hours % 24),
     }
 }
 
@@ -103,9 +92,9 @@ pub(super) fn scaled(value: f64, decimals: usize) -> String {
     }
     let text = format!("{:.decimals$}", value.abs());
     let (whole, rest) = text.split_once('.').map_or((text.as_str(), None), |(w, r)| (w, Some(r)));
-    let grouped = thousands(whole.parse().unwrap_or_default());
+    let whole = grouped(whole.parse().unwrap_or_default());
     let sign = if value < 0.0 && text.contains(|c| matches!(c, '1'..='9')) { "−" } else { "" };
-    rest.map_or_else(|| format!("{sign}{grouped}"), |rest| format!("{sign}{grouped}.{rest}"))
+    rest.map_or_else(|| format!("{sign}{whole}"), |rest| format!("{sign}{whole}.{rest}"))
 }
 
 #[cfg(test)]
@@ -129,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_and_perplexities_show_three_digits_and_group_thousands() {
+    fn rates_and_perplexities_show_three_digits_and_group_grouped() {
         assert_eq!(rate(1234.4), "1,234");
         assert_eq!(rate(56.71), "56.7");
         assert_eq!(perplexity(3.871), "48.0");

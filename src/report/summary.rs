@@ -101,6 +101,8 @@ pub struct FrontierRow {
     pub precision: Precision,
     /// Largest micro-batch that ran.
     pub max_micro_batch_size: usize,
+    /// Whether more might fit: the search ended at the largest size worth trying.
+    pub is_lower_bound: bool,
     /// Smallest micro-batch that saturates throughput.
     pub knee_micro_batch_size: usize,
     /// Peak at the largest micro-batch.

@@ -25,6 +25,18 @@ pub enum NextProbe {
     Done(Option<usize>),
 }
 
+/// How it is known that nothing larger fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Boundary {
+    /// A larger size was run and refused.
+    Refused,
+    /// The next size is over the cap by the lines through the probes.
+    Predicted,
+    /// It is not known: the search ended at the largest size worth trying.
+    Limit,
+}
+
 /// One row of the feasibility frontier.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FrontierPoint {
@@ -32,6 +44,8 @@ pub struct FrontierPoint {
     pub precision: Precision,
     /// Largest micro-batch that was run and passed.
     pub max_micro_batch: usize,
+    /// How it is known that nothing larger fits.
+    pub boundary: Boundary,
     /// Smallest probed micro-batch within 5 % of the best throughput.
     pub knee_micro_batch: usize,
     /// Peak of the largest.
@@ -90,18 +104,25 @@ fn predicted_max(probes: &[&ProbeRecord], budget: Option<Bytes>) -> Option<usize
     above.measurement.peaks.iter().filter_map(crossing).min()
 }
 
-/// The frontier's row for one setting; `None` if nothing fitted.
+/// The frontier's row for one setting that was searched up to `limit`; `None` if nothing fitted.
 #[must_use]
-pub fn frontier_point(precision: Precision, probes: &[&ProbeRecord]) -> Option<FrontierPoint> {
+pub fn frontier_point(precision: Precision, probes: &[&ProbeRecord], limit: usize) -> Option<FrontierPoint> {
     let largest = passed(probes).max_by_key(|probe| probe.micro_batch_size)?;
     let speeds: Vec<(usize, f64)> = passed(probes)
         .filter_map(|probe| Some((probe.micro_batch_size, probe.measurement.tokens_per_second()?)))
         .collect();
     let best = speeds.iter().map(|(_, speed)| *speed).fold(0.0, f64::max);
     let knee = speeds.iter().filter(|(_, speed)| *speed >= KNEE * best).map(|(size, _)| *size).min();
+    let refused = probes.iter().any(|probe| probe.micro_batch_size > largest.micro_batch_size);
+    let boundary = match refused {
+        true => Boundary::Refused,
+        false if largest.micro_batch_size >= limit => Boundary::Limit,
+        false => Boundary::Predicted,
+    };
     Some(FrontierPoint {
         precision,
         max_micro_batch: largest.micro_batch_size,
+        boundary,
         knee_micro_batch: knee.unwrap_or(largest.micro_batch_size),
         peak_bytes: largest.measurement.peak_bytes(),
         tokens_per_second: best,
@@ -193,7 +214,20 @@ mod tests {
             record
         };
         let probes = [timed(1, 2.0), timed(4, 1.02), timed(16, 1.0)];
-        let point = frontier_point(Precision::F32, &probes.iter().collect::<Vec<_>>()).unwrap();
+        let point = frontier_point(Precision::F32, &probes.iter().collect::<Vec<_>>(), 99).unwrap();
         assert_eq!((point.max_micro_batch, point.knee_micro_batch, point.probes), (16, 4, 3));
+    }
+
+    #[test]
+    fn how_the_boundary_is_known_is_told_apart() {
+        let boundary = |sizes: &[usize], limit| {
+            let probes: Vec<ProbeRecord> = sizes.iter().map(|size| probe(*size, 0, 0, 1, 20)).collect();
+            frontier_point(Precision::F32, &probes.iter().collect::<Vec<_>>(), limit)
+                .map(|point| point.boundary)
+        };
+        assert_eq!(boundary(&[1, 16, 21], 99), Some(Boundary::Refused));
+        assert_eq!(boundary(&[1, 16, 20], 99), Some(Boundary::Predicted));
+        assert_eq!(boundary(&[1, 16], 16), Some(Boundary::Limit));
+        assert_eq!(boundary(&[21], 99), None);
     }
 }

@@ -8,7 +8,7 @@ mod halving;
 mod plan;
 mod sobol;
 
-pub use batch_size::{FrontierPoint, NextProbe, frontier_point, next_probe};
+pub use batch_size::{Boundary, FrontierPoint, NextProbe, frontier_point, next_probe};
 pub use halving::{Action, next_action, rung_steps};
 pub use plan::{fastest_plan, feasible_plan};
 pub use sobol::{Suggestion, suggest};

@@ -65,6 +65,7 @@ fn interpolate(curve: &[(usize, f64)], size: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::search::Boundary;
     use crate::trial::{Measurement, Outcome, StepPoint};
     use crate::units::Bytes;
 
@@ -80,6 +81,7 @@ mod tests {
         FrontierPoint {
             precision: Precision::F32,
             max_micro_batch,
+            boundary: Boundary::Predicted,
             knee_micro_batch: 1,
             peak_bytes: Bytes(0),
             tokens_per_second: 0.0,

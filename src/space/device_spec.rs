@@ -73,7 +73,7 @@ impl From<DeviceSpec> for String {
             DeviceSpec::Cpu { cap } => ("cpu".to_owned(), cap),
             DeviceSpec::Cuda { index, cap } => (format!("cuda:{index}"), cap),
         };
-        cap.map_or(name.clone(), |cap| format!("{name}:{}B", cap.0))
+        cap.map_or(name.clone(), |cap| format!("{name}:{}", cap.exact()))
     }
 }
 

@@ -37,6 +37,7 @@ pub struct Study {
 #[serde(rename_all = "snake_case")]
 pub enum ModelSettings {
     /// A folder in the Hugging Face layout.
+    #[serde(rename = "source")]
     Folder(PathBuf),
     /// Random weights and a tokenizer trained on the study's own text.
     New(NewModel),
@@ -73,7 +74,7 @@ pub enum DataFormat {
 
 /// Which columns hold what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum ColumnMapping {
     /// Found by name: prompt/completion, instruction/output, question/answer, term/definition, text …
     Detect,

@@ -6,6 +6,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+/// How the messages of values begin that may be written in two ways.
+const NEITHER: &str = "neither";
+const WHOLE: &str = "expected a whole number of at least 0";
+
 /// What a study file may contain. Unknown keys are errors.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -69,7 +73,7 @@ pub(super) struct DataSection {
 }
 
 #[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "neither a value of the right type nor a list of such values")]
 pub(super) enum OneOrMany<T> {
     One(T),
     Many(Vec<T>),
@@ -85,7 +89,7 @@ pub(super) struct RangeSection {
 }
 
 #[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "neither a number nor a range such as { low = 1e-5, high = 1e-3, log = true }")]
 pub(super) enum FloatSection {
     Fixed(f64),
     Range(RangeSection),
@@ -155,9 +159,9 @@ impl StudyFile {
     pub fn parse(text: &str, file: &Path) -> Result<Self, StudyFileError> {
         toml::from_str(text).map_err(|error| {
             let line = error.span().map(|span| line_of(text, span.start));
-            let message = error.message().trim().to_owned();
-            let hint = nearest_key(&message);
-            StudyFileError { file: file.to_owned(), line, message, hint }
+            let typed = line.and_then(|line| text.lines().nth(line - 1)).unwrap_or_default();
+            let (message, hint) = explain(error.message().trim(), typed.trim());
+            StudyFileError { file: file.to_owned(), line, message, hint: Some(hint) }
         })
     }
 }
@@ -166,15 +170,44 @@ fn line_of(text: &str, offset: usize) -> usize {
     text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
 }
 
-/// From serde's "unknown field `a`, expected one of `b`, `c`": the key nearest to `a`.
-fn nearest_key(message: &str) -> Option<String> {
-    if !message.starts_with("unknown field") {
-        return None;
+/// The parser's message about the line `typed` in a user's words, and what would be right.
+fn explain(message: &str, typed: &str) -> (String, String) {
+    if message.starts_with("unknown field") {
+        return unknown_key(message);
     }
+    if let Some(name) = message.strip_prefix("missing field ") {
+        return (format!("the key {name} is missing"), missing_hint(name).to_owned());
+    }
+    if ["invalid", NEITHER].iter().any(|start| message.starts_with(start)) && typed.contains('=') {
+        let message = message.replace("expected f64", "expected a number");
+        let message = message.replace("expected usize", WHOLE).replace("expected u64", WHOLE);
+        let hint = "numbers stand without quotes, text in double quotes, lists in square brackets";
+        return (format!("`{typed}`: {message}").replace('\n', ", "), hint.to_owned());
+    }
+    (message.replace('\n', ", "), "a study file is TOML; search-spaces/ has examples".to_owned())
+}
+
+fn missing_hint(name: &str) -> &'static str {
+    match name {
+        "`model`" | "`data`" | "`source`" => {
+            "a study needs at least `[model] source = \"FOLDER\"` and `[data] source = \"FILE\"`"
+        }
+        _ => "add it; search-spaces/ has examples",
+    }
+}
+
+/// From serde's "unknown field `a`, expected one of `b`, `c`": the key nearest to `a`, else all.
+fn unknown_key(message: &str) -> (String, String) {
     let mut names = message.split('`').skip(1).step_by(2);
-    let wrong = names.next()?;
-    let (distance, right) = names.map(|name| (strsim::damerau_levenshtein(wrong, name), name)).min()?;
-    (distance <= wrong.len().div_ceil(2)).then(|| format!("did you mean `{right}`?"))
+    let wrong = names.next().unwrap_or_default();
+    let names: Vec<&str> = names.collect();
+    let distance = |name: &&&str| strsim::damerau_levenshtein(wrong, name);
+    let nearest = names.iter().min_by_key(distance).filter(|name| distance(name) <= wrong.len().div_ceil(2));
+    let hint = nearest.map_or_else(
+        || format!("the keys here are `{}`", names.join("`, `")),
+        |name| format!("did you mean `{name}`?"),
+    );
+    (format!("unknown key `{wrong}`"), hint)
 }
 
 #[cfg(test)]
@@ -194,7 +227,31 @@ mod tests {
     }
 
     #[test]
+    fn a_key_unlike_any_other_is_shown_with_those_there_are() {
+        let error = error("[model]\nsource = 'm'\n[data]\nsource = 'd.csv'\n[quantize]\nzebra = 1\n");
+        assert_eq!(error.message, "unknown key `zebra`");
+        assert_eq!(error.hint.as_deref(), Some("the keys here are `types`"));
+    }
+
+    #[test]
     fn a_missing_section_is_named() {
-        assert!(error("[model]\nsource = 'm'\n").message.contains("data"));
+        let error = error("[model]\nsource = 'm'\n");
+        assert!(error.message.contains("`data`") && error.to_string().contains("hint:"), "{error}");
+    }
+
+    #[test]
+    fn a_value_of_another_type_is_shown_with_the_right_one() {
+        let base = "[model]\nsource = 'm'\n[data]\nsource = 'd.csv'\n[space]\n";
+        let wrong = |line: &str| error(&format!("{base}{line}\n"));
+        for line in ["learning_rate = 'high'", "learning_rate = { low = 1.0, top = 2.0 }"] {
+            let error = wrong(line);
+            assert!(error.message.contains("{ low = 1e-5, high = 1e-3"), "{error}");
+            assert!(error.message.contains(line), "{error}");
+            assert_eq!(error.line, Some(6), "{error}");
+        }
+        let error = wrong("effective_batch_size = 'many'");
+        assert!(error.message.contains("list") && !error.message.contains("enum"), "{error}");
+        let error = wrong("micro_batch_size = 'x'\n[train]\nepochs = 'three'");
+        assert!(error.message.contains("list"), "the first mistake is told first: {error}");
     }
 }

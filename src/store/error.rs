@@ -58,14 +58,12 @@ pub enum StoreError {
         known: i64,
     },
     /// The study file differs from the one the results belong to.
-    #[error("the study changed: `{file}` holds results of definition {stored}, this one is {given}\n  hint: choose another `[study] name`, or remove the output folder", file = file.display())]
+    #[error("the study changed after `{file}` was begun: {}\n  hint: change it back, choose another `[study] name` or `output`, or remove the output folder", changes.join("; "), file = file.display())]
     StudyChanged {
         /// The database.
         file: PathBuf,
-        /// Digest the results belong to.
-        stored: String,
-        /// Digest of the study at hand.
-        given: String,
+        /// Each setting that differs, with both values.
+        changes: Vec<String>,
     },
     /// Another driver holds the study.
     #[error("study is already being run by {}\n  hint: wait for it or stop it; its lock is `{path}`", process.map_or("another process".to_owned(), |id| format!("process {id}")), path = path.display())]

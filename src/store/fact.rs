@@ -21,6 +21,14 @@ impl Store {
         })
     }
 
+    /// Removes every fact, as where they belong to a study that never began.
+    ///
+    /// # Errors
+    /// If the database refuses.
+    pub fn forget_facts(&self) -> Result<(), StoreError> {
+        self.write(|connection| Ok(connection.execute("DELETE FROM fact", []).map(drop)?))
+    }
+
     /// Reads a fact, if it was written.
     ///
     /// # Errors

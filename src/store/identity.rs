@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::Store;
+use super::changes::changes;
 use super::error::StoreError;
 
 /// What is studied, as it was when the study began.
@@ -26,8 +27,7 @@ impl Store {
             Some(known) if known.digest == study_digest => Ok(()),
             Some(known) => Err(StoreError::StudyChanged {
                 file: self.file().to_owned(),
-                stored: known.digest,
-                given: study_digest.to_owned(),
+                changes: changes(&known.definition_json, definition_json),
             }
             .into()),
             None => {
@@ -83,12 +83,10 @@ mod tests {
     fn a_changed_study_is_refused_with_the_ways_out() {
         let folder = Folder::new();
         let store = folder.open();
-        store.begin("d1", "{}").unwrap();
-        let error = store.begin("d2", "{}").unwrap_err();
-        assert!(
-            matches!(&error, StoreError::StudyChanged { stored, given, .. } if stored == "d1" && given == "d2")
-        );
-        for words in ["d1", "d2", "`[study] name`", "remove the output folder"] {
+        store.begin("d1", r#"{"seed":1}"#).unwrap();
+        let error = store.begin("d2", r#"{"seed":2}"#).unwrap_err();
+        assert!(matches!(error, StoreError::StudyChanged { .. }), "{error:?}");
+        for words in ["`seed` was 1, is 2", "`[study] name`", "remove the output folder"] {
             assert!(error.to_string().contains(words), "{error}");
         }
         assert_eq!(store.identity().unwrap().unwrap().digest, "d1");

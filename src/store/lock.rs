@@ -22,8 +22,10 @@ impl Lock {
     /// # Errors
     /// [`StoreError::AlreadyRunning`] with the holder's process id; or the folder is not writable.
     pub fn acquire(output_folder: &Path) -> Result<Self, StoreError> {
+        std::fs::create_dir_all(output_folder)
+            .map_err(|source| StoreError::Io { path: output_folder.to_owned(), source })?;
         let path = output_folder.join(".lock");
-        match try_acquire(output_folder, &path) {
+        match try_acquire(&path) {
             Ok(Some(file)) => Ok(Self { file }),
             Ok(None) => Err(StoreError::AlreadyRunning { process: holder(&path), path }),
             Err(source) => Err(StoreError::Io { path, source }),
@@ -40,8 +42,7 @@ impl Drop for Lock {
 }
 
 /// The locked file, or nothing if another holds it.
-fn try_acquire(output_folder: &Path, path: &Path) -> io::Result<Option<File>> {
-    std::fs::create_dir_all(output_folder)?;
+fn try_acquire(path: &Path) -> io::Result<Option<File>> {
     let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
     match file.try_lock() {
         Ok(()) => write_process_id(&mut file).map(|()| Some(file)),

@@ -7,6 +7,7 @@
 
 #[cfg(test)]
 mod append_only;
+mod changes;
 mod columns;
 mod connection;
 mod error;

@@ -35,18 +35,23 @@ impl<'a> Driver<'a> {
     /// Opens the study's folder and memory, or goes on with them.
     ///
     /// # Errors
-    /// Another driver holds the folder, the study file has changed since the study began, or the
-    /// database can't be used.
+    /// Another driver holds the folder, the study file has changed since the study began, the
+    /// database can't be used, or this build has no such device.
     pub fn open(
         study: &'a Study,
         executor: &'a mut dyn Executor,
         listener: &'a mut Listener<'a>,
     ) -> Result<Self, StudyError> {
+        device::check_built(&study.device)?;
         let layout = Layout::new(&study.output);
         let lock = Lock::acquire(layout.root())?;
         leftovers::remove(&layout);
         let mut store = Store::open(&layout.database())?;
-        store.begin(&identity(study), &definition(study))?;
+        if store.identity()?.is_some() {
+            begin(study, &store)?;
+        } else {
+            store.forget_facts()?;
+        }
         let device = capped_device(study, &mut store)?;
         let seconds_before = known_wall_seconds(&store)?;
         Ok(Self {
@@ -60,6 +65,13 @@ impl<'a> Driver<'a> {
             seconds_before,
             _lock: lock,
         })
+    }
+
+    /// Fixes the study file: model and data have been found sound, and all results rest on them.
+    ///
+    /// Until then the file may be corrected without another name or an empty folder.
+    pub(super) fn begin(&self) -> Result<(), StudyError> {
+        begin(self.study, &self.store)
     }
 
     pub(super) fn emit(&mut self, event: StudyEvent<'_>) {
@@ -91,6 +103,12 @@ impl<'a> Driver<'a> {
     }
 }
 
+fn begin(study: &Study, store: &Store) -> Result<(), StudyError> {
+    let mut fingerprint = Fingerprint::default();
+    fingerprint.part(definition(&placeless(study)).as_bytes());
+    Ok(store.begin(&fingerprint.hex(), &definition(study))?)
+}
+
 fn definition(study: &Study) -> String {
     serde_json::to_string(study).unwrap_or_default()
 }
@@ -99,30 +117,31 @@ fn definition(study: &Study) -> String {
 ///
 /// Where files lie is no part of it: the same study file can be typed as `a.toml` and `./a.toml`,
 /// and a study can be moved. What they hold is compared in the first stage.
-fn identity(study: &Study) -> String {
-    let mut placeless = study.clone();
-    placeless.output = PathBuf::new();
-    placeless.data.source = PathBuf::new();
-    if let ModelSettings::Folder(folder) = &mut placeless.model {
+fn placeless(study: &Study) -> Study {
+    let mut study = study.clone();
+    study.output.clear();
+    study.data.source.clear();
+    if let ModelSettings::Folder(folder) = &mut study.model {
         folder.clear();
     }
-    let mut fingerprint = Fingerprint::default();
-    fingerprint.part(definition(&placeless).as_bytes());
-    fingerprint.hex()
+    study
 }
 
 /// A CPU without a cap gets the memory that is free when the study begins: a probe must never
 /// drive the machine out of memory. It is remembered, so that a resumed study meets the same cap.
 fn capped_device(study: &Study, store: &mut Store) -> Result<DeviceSpec, StudyError> {
-    if study.device != (DeviceSpec::Cpu { cap: None }) {
-        return Ok(study.device);
-    }
-    if let Some(known) = store.fact(CAPPED_DEVICE)? {
+    let known = known_device(study, store)?;
+    if known != (DeviceSpec::Cpu { cap: None }) {
         return Ok(known);
     }
     let device = DeviceSpec::Cpu { cap: device::open(&DeviceSpec::Cpu { cap: None })?.free() };
     store.set_fact(CAPPED_DEVICE, &device)?;
     Ok(device)
+}
+
+/// The device with the cap a study remembers.
+pub(super) fn known_device(study: &Study, store: &Store) -> Result<DeviceSpec, StudyError> {
+    Ok(store.fact(CAPPED_DEVICE)?.unwrap_or(study.device))
 }
 
 /// Seconds the study had been driven when they were last saved.

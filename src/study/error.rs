@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::fit::PROBE_MARGIN;
 use crate::arch::ConfigError;
 use crate::data::DataError;
 use crate::device::DeviceError;
@@ -37,6 +38,9 @@ pub enum StudyError {
     /// A quantized file.
     #[error(transparent)]
     Quantize(#[from] QuantizeError),
+    /// A model of which no GGUF can be made, found before anything is trained.
+    #[error("{0}; without GGUF files, `quantize.types = []`, it can be trained")]
+    NoGguf(QuantizeError),
     /// A GGUF type that does not exist.
     #[error(transparent)]
     GgufType(#[from] ParseGgufTypeError),
@@ -44,7 +48,7 @@ pub enum StudyError {
     #[error(transparent)]
     Report(#[from] ReportError),
     /// Not even one example fits.
-    #[error("nothing fits: {}{}\n  hint: raise the cap in `study.device`, or lower `data.max_length`; bf16 in `space.precision` halves the activations", reason, cap.map(|cap| format!(" (cap {cap})")).unwrap_or_default())]
+    #[error("nothing fits: {}{}\n  hint: raise the cap in `study.device`, or lower `data.max_length`; bf16 in `space.precision` halves the activations", reason, cap.map(|cap| format!(" (cap {cap}, of which probes leave {PROBE_MARGIN} free)")).unwrap_or_default())]
     NothingFits {
         /// What the smallest probe met.
         reason: String,

@@ -9,11 +9,12 @@ use crate::trial::{Outcome, ProbeRecord, Task};
 use crate::units::Bytes;
 
 const FRONTIER: &str = "frontier";
-/// Probes are run under a cap that is lower by this much, so that what passed still passes when
-/// threads happen to hold their scratch memory at the same moment.
-const MARGIN: Bytes = Bytes::mib(8);
-/// Optimizer steps of a probe: one to warm up, one with all state in place that is timed.
-const PROBE_STEPS: usize = 2;
+/// How much lower than the study's cap that of a probe is.
+///
+/// What passed must still pass when threads happen to hold their scratch memory at the same moment.
+pub const PROBE_MARGIN: Bytes = Bytes::mib(8);
+/// A probe times at least so many examples after its first step, which only warms up.
+const TIMED_EXAMPLES: usize = 32;
 
 impl Driver<'_> {
     /// Finds the largest micro-batch of each precision, and where throughput saturates.
@@ -29,12 +30,13 @@ impl Driver<'_> {
             self.fit_precision(precision)?;
         }
         let probes = self.store.probes()?;
+        let limit = self.largest_worth_trying()?;
         let frontier: Vec<FrontierPoint> = self
             .study
             .space
             .precision
             .iter()
-            .filter_map(|precision| frontier_point(*precision, &of(&probes, *precision)))
+            .filter_map(|precision| frontier_point(*precision, &of(&probes, *precision), limit))
             .collect();
         if frontier.is_empty() {
             let reason = probes.last().map(|probe| describe(&probe.outcome)).unwrap_or_default();
@@ -46,9 +48,14 @@ impl Driver<'_> {
         Ok(frontier)
     }
 
+    /// More examples than the training split has can't be in one micro-batch.
+    fn largest_worth_trying(&self) -> Result<usize, StudyError> {
+        Ok(self.study.search.max_micro_batch_size.min(self.known_data()?.splits[0]))
+    }
+
     fn fit_precision(&mut self, precision: Precision) -> Result<(), StudyError> {
         let device = self.probe_device();
-        let limit = self.study.search.max_micro_batch_size.min(self.known_data()?.splits[0]);
+        let limit = self.largest_worth_trying()?;
         loop {
             let probes = self.store.probes()?;
             let NextProbe::Probe(size) = next_probe(&of(&probes, precision), device.cap(), limit) else {
@@ -70,7 +77,8 @@ impl Driver<'_> {
     ) -> Result<ProbeRecord, StudyError> {
         let batch = BatchPlan { micro_batch_size: size, gradient_accumulation_steps: 1 };
         let hyperparams = Hyperparams { precision, batch, learning_rate: self.study.space.learning_rate.low };
-        let task = Task::Probe { steps: PROBE_STEPS, scratch: self.layout.scratch() };
+        let steps = 1 + TIMED_EXAMPLES.div_ceil(size);
+        let task = Task::Probe { steps, scratch: self.layout.scratch() };
         let spec = self.spec(device, hyperparams, task)?;
         let (outcome, measurement) = self.measure(&spec)?;
         match outcome {
@@ -86,7 +94,7 @@ impl Driver<'_> {
     }
 
     fn probe_device(&self) -> DeviceSpec {
-        let below = |cap: Bytes| cap.saturating_sub(MARGIN);
+        let below = |cap: Bytes| cap.saturating_sub(PROBE_MARGIN);
         match self.device {
             DeviceSpec::Cpu { cap } => DeviceSpec::Cpu { cap: cap.map(below) },
             DeviceSpec::Cuda { index, cap } => DeviceSpec::Cuda { index, cap: cap.map(below) },

@@ -4,11 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::Layout;
+use crate::files::UNFINISHED;
 
-/// How the names of files begin that are renamed when they are whole.
-const UNFINISHED: [&str; 2] = [".writing-", ".tmp"];
-
-/// Removes half-written files; only who holds the study's lock may, as nobody else then writes.
+/// Removes half-written files; only who holds the study's lock may: the study's own are all dead.
 ///
 /// What can't be read or removed stays: it costs space, and whoever needs the place says so.
 pub(super) fn remove(layout: &Layout) {
@@ -31,8 +29,7 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn is_unfinished(path: &Path) -> bool {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    path.is_file() && UNFINISHED.iter().any(|prefix| name.starts_with(prefix))
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(UNFINISHED)) && path.is_file()
 }
 
 #[cfg(test)]
@@ -44,7 +41,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let layout = Layout::new(folder.path());
         for name in [
-            ".tmpAb12",
+            ".writing-b",
             ".lock",
             "study.db",
             "trials/0/.writing-x",

@@ -25,6 +25,7 @@ mod tune;
 pub use driver::{Driver, Listener};
 pub use error::StudyError;
 pub use event::{Stage, StudyEvent};
+pub use fit::PROBE_MARGIN;
 pub use layout::Layout;
 pub use report::read_report;
 pub use summary::{Best, Counts, QuantizedFile, Summary, TestLosses, read_summary};

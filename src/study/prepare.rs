@@ -1,6 +1,5 @@
 //! Stage 1: the base model and the tokenized data set are there and fit each other.
 
-use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -10,8 +9,9 @@ use super::origin::{model_digest, source_digest};
 use super::{Stage, StudyError, StudyEvent};
 use crate::arch::{self, ModelConfig};
 use crate::data::{self, CleaningReport, Tokenizer};
-use crate::model::{self, Decoder};
-use crate::space::{ModelSettings, NewModel, Precision};
+use crate::model;
+use crate::quantize;
+use crate::space::{ModelSettings, NewModel};
 
 const DATA: &str = "data";
 const MODEL: &str = "model";
@@ -60,6 +60,10 @@ impl Driver<'_> {
         self.emit(StudyEvent::ModelReady { parameters: facts.parameters, folder: &folder });
         let facts = self.data_facts(&folder, &config)?;
         self.emit(StudyEvent::DataReady { report: &facts.report, splits: facts.splits });
+        if !self.study.quantize.types.is_empty() {
+            quantize::check_tokenizer(&folder, &config).map_err(StudyError::NoGguf)?;
+        }
+        self.begin()?;
         self.save_wall_seconds()
     }
 
@@ -115,7 +119,8 @@ impl Driver<'_> {
 
     /// Random weights and a tokenizer trained on the study's own text.
     fn make_base(&self, new: &NewModel, folder: &Path) -> Result<(), StudyError> {
-        if folder.join(model::WEIGHTS_FILE).exists() {
+        // Without the fact the folder may be of an earlier study file, corrected before it began.
+        if self.store.fact::<ModelFacts>(MODEL)?.is_some() && folder.join(model::WEIGHTS_FILE).exists() {
             return Ok(());
         }
         let (rows, _) = data::clean(data::read_rows(&self.study.data)?);
@@ -125,12 +130,8 @@ impl Driver<'_> {
         let vocabulary = NewModel { vocab_size: tokenizer.vocab_size(), ..*new };
         // Room for contexts longer than those it is trained on costs nothing: positions are rotary.
         let config = ModelConfig::new(&vocabulary, 4 * self.study.data.max_length, end_token)?;
-        fs::create_dir_all(folder).map_err(|source| StudyError::Io { file: folder.to_owned(), source })?;
         tokenizer.save(folder)?;
-        let device = candle_core::Device::Cpu;
-        let base = Decoder::random(config.clone(), self.study.seed, Precision::F32, &device)
-            .map_err(model::ModelError::from)?;
-        Ok(model::write_folder(folder, &config, base.weights(), candle_core::DType::BF16, folder)?)
+        Ok(model::write_random(folder, &config, self.study.seed)?)
     }
 
     /// Facts of the data set.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::driver::Driver;
+use super::driver::{Driver, known_device};
 use super::fit::known_frontier;
 use super::prepare::{DataFacts, ModelFacts, known_facts};
 use super::quantize::{FinishFacts, known_finish};
@@ -13,6 +13,7 @@ use super::{Best, Layout, Stage, StudyError, StudyEvent};
 use crate::report::{
     self, DataSummary, FrontierRow, ModelSummary, Provenance, QuantizedRow, Setting, StudyReport, TunedModel,
 };
+use crate::search::Boundary;
 use crate::space::{DeviceSpec, ModelSettings, Study};
 use crate::store::Store;
 use crate::trial::History;
@@ -27,6 +28,7 @@ impl Driver<'_> {
         self.save_wall_seconds()?;
         let report = build(self.study, &self.store, self.device, &self.layout)?;
         let page = report::write(&report, self.layout.root())?;
+        // Once more, so that the time of a later command starts behind the one told at the end.
         self.save_wall_seconds()?;
         self.emit(StudyEvent::ReportWritten(&page));
         Ok(page)
@@ -40,7 +42,7 @@ impl Driver<'_> {
 pub fn read_report(study: &Study) -> Result<PathBuf, StudyError> {
     let layout = Layout::new(&study.output);
     let store = Store::open_read_only(&layout.database())?;
-    let report = build(study, &store, study.device, &layout)?;
+    let report = build(study, &store, known_device(study, &store)?, &layout)?;
     Ok(report::write(&report, layout.root())?)
 }
 
@@ -56,6 +58,7 @@ fn build(
     let frontier = known_frontier(store)?.into_iter().map(|point| FrontierRow {
         precision: point.precision,
         max_micro_batch_size: point.max_micro_batch,
+        is_lower_bound: point.boundary == Boundary::Limit,
         knee_micro_batch_size: point.knee_micro_batch,
         peak_bytes: point.peak_bytes,
         tokens_per_second: point.tokens_per_second,
@@ -166,6 +169,10 @@ fn flatten(key: &str, value: &Value, default: &Value, settings: &mut Vec<Setting
         }
         return;
     }
-    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    settings.push(Setting { key: key.to_owned(), value: text, is_default: value == default });
+    // A line end as a value must be seen, so only plain words go without quotes.
+    let plain = value.as_str().filter(|text| !text.is_empty() && !text.contains(char::is_control));
+    let text = plain.map_or_else(|| value.to_string(), str::to_owned);
+    // What stands beside the tables of a checked study is the table `[study]` of its file.
+    let key = if key.contains('.') { key.to_owned() } else { format!("study.{key}") };
+    settings.push(Setting { key, value: text, is_default: value == default });
 }

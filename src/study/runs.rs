@@ -3,12 +3,16 @@
 use std::path::PathBuf;
 
 use super::driver::Driver;
+use super::fit::known_frontier;
 use super::{StudyError, StudyEvent};
 use crate::executor::ExecutorError;
 use crate::search::rung_steps;
 use crate::space::{BatchPlan, DeviceSpec, Hyperparams};
 use crate::store::StoreError;
 use crate::trial::{Event, Measurement, Outcome, Task, TrainSpec, Trial, TrialId, TrialSpec};
+
+/// Evaluating more examples at once than this is hardly faster on any device.
+const EVAL_MICRO_BATCH: usize = 16;
 
 impl Driver<'_> {
     /// Optimizer steps of the full run with `plan`.
@@ -21,6 +25,15 @@ impl Driver<'_> {
     pub(super) fn total_steps(&self, plan: BatchPlan) -> Result<usize, StudyError> {
         let examples = self.known_data()?.splits[0] as f64 * self.study.train.epochs;
         Ok((examples / plan.effective_batch_size() as f64).ceil().max(1.0) as usize)
+    }
+
+    /// Evaluation keeps no activations, so whatever trains is safe to evaluate at; where the
+    /// frontier allows more, a larger one is faster.
+    fn eval_micro_batch_size(&self, hyperparams: &Hyperparams) -> Result<usize, StudyError> {
+        let frontier = known_frontier(&self.store)?;
+        let fits = frontier.iter().find(|point| point.precision == hyperparams.precision);
+        let most = fits.map_or(0, |point| point.max_micro_batch).min(EVAL_MICRO_BATCH);
+        Ok(hyperparams.batch.micro_batch_size.max(most))
     }
 
     /// The specification all children of the study share.
@@ -44,7 +57,7 @@ impl Driver<'_> {
                 weight_decay: train.weight_decay,
                 max_grad_norm: train.max_grad_norm,
                 validation_examples: self.study.search.validation_examples,
-                eval_micro_batch_size: hyperparams.batch.micro_batch_size,
+                eval_micro_batch_size: self.eval_micro_batch_size(&hyperparams)?,
             },
             task,
         })

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::driver::{Driver, known_wall_seconds};
+use super::driver::{Driver, known_device, known_wall_seconds};
 use super::fit::known_frontier;
 use super::quantize::known_finish;
 use super::{Layout, StudyError};
@@ -23,7 +23,7 @@ pub type Counts = BTreeMap<String, usize>;
 pub struct Summary {
     /// Name of the study.
     pub study: String,
-    /// Device in words.
+    /// Device in words, with the cap of the study.
     pub device: String,
     /// What fits.
     pub frontier: Vec<FrontierPoint>,
@@ -108,9 +108,14 @@ fn read(study: &Study, store: &Store) -> Result<Summary, StudyError> {
     let history = store.history()?;
     let finish = known_finish(store)?;
     let report = study.output.join(crate::report::PAGE);
+    let device = known_device(study, store)?;
+    let in_words = |name: String| match device.cap() {
+        Some(cap) => format!("{name}, cap {cap}"),
+        None => name,
+    };
     Ok(Summary {
         study: study.name.clone(),
-        device: device_in_words(store, &history)?.unwrap_or_else(|| study.device.to_string()),
+        device: device_in_words(store, &history)?.map_or_else(|| device.to_string(), in_words),
         frontier: known_frontier(store)?,
         trials: counts(&history),
         best: Best::of(&history),

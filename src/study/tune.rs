@@ -4,7 +4,7 @@ use super::driver::Driver;
 use super::error::describe;
 use super::{Stage, StudyError, StudyEvent};
 use crate::search::{Action, FrontierPoint, feasible_plan, next_action, suggest};
-use crate::space::{Hyperparams, SearchSettings};
+use crate::space::Hyperparams;
 use crate::trial::{History, Outcome, ProbeRecord, Trial, TrialId};
 
 /// So many failures of the program or its set-up, and no success, end a study.
@@ -20,12 +20,11 @@ impl Driver<'_> {
     pub fn tune(&mut self) -> Result<(), StudyError> {
         let frontier = self.fit()?;
         let probes = self.store.probes()?;
+        let mut settings = self.study.search;
         let mut announced = false;
         loop {
             let history = self.store.history()?;
-            let is_short = history.trials.len() < self.study.search.trials;
-            let point = is_short.then(|| self.next_hyperparams(&history, &frontier, &probes)).flatten();
-            let action = next_action(&history, &self.settings(&history, point.is_some()));
+            let action = next_action(&history, &settings);
             if action == Action::Finish {
                 return Ok(());
             }
@@ -34,28 +33,31 @@ impl Driver<'_> {
                 announced = true;
             }
             match action {
-                Action::Suggest => self.add_trial(&history, point)?,
                 Action::Run { trial, rung } => self.run_trial(&history.trials[trial as usize], rung)?,
-                Action::Finish => {}
+                Action::Suggest if self.add_trial(&history, &frontier, &probes)? => {}
+                // A small space can have fewer points than the trials asked for.
+                Action::Suggest | Action::Finish => settings.trials = history.trials.len(),
             }
         }
     }
 
-    /// A space of few points may hold fewer trials than were asked for.
-    fn settings(&self, history: &History, is_more: bool) -> SearchSettings {
-        let settings = self.study.search;
-        let known = history.trials.len();
-        let trials = if is_more || known == 0 { settings.trials } else { settings.trials.min(known) };
-        SearchSettings { trials, ..settings }
-    }
-
-    fn add_trial(&mut self, history: &History, point: Option<Hyperparams>) -> Result<(), StudyError> {
-        let hyperparams = point.ok_or_else(|| StudyError::NothingFits {
-            reason: "no listed micro-batch is feasible".to_owned(),
-            cap: self.device.cap(),
-        })?;
+    /// Adds a trial if the space still has a point that fits and has not been tried.
+    fn add_trial(
+        &mut self,
+        history: &History,
+        frontier: &[FrontierPoint],
+        probes: &[ProbeRecord],
+    ) -> Result<bool, StudyError> {
+        let Some(hyperparams) = self.next_hyperparams(history, frontier, probes) else {
+            if history.trials.is_empty() {
+                let reason = "no listed micro-batch is feasible".to_owned();
+                return Err(StudyError::NothingFits { reason, cap: self.device.cap() });
+            }
+            return Ok(false);
+        };
         let id = TrialId::try_from(history.trials.len()).unwrap_or(TrialId::MAX);
-        Ok(self.store.add_trial(id, &hyperparams)?)
+        self.store.add_trial(id, &hyperparams)?;
+        Ok(true)
     }
 
     /// The first suggestion that fits and has not been tried.

@@ -4,10 +4,8 @@
 //! the child has said since the rung began is kept too: a driver that was killed may not have
 //! heard it.
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use candle_core::safetensors::MmapedSafetensors;
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +13,7 @@ use super::TrainError;
 use super::optimizer::AdamW;
 use crate::arch::{ModelConfig, ParameterSpec};
 use crate::data::Dataset;
-use crate::model::{Decoder, write_tensors};
+use crate::model::{Decoder, ModelError, TensorFiles, write_tensors};
 use crate::trial::{Event, TrialSpec};
 
 const FILE: &str = "state.safetensors";
@@ -71,16 +69,28 @@ pub(super) fn read(
     if !file.exists() {
         return Ok(None);
     }
-    let problem = |problem: String| TrainError::Checkpoint { file: file.clone(), problem };
-    let progress = read_progress(&file, run).map_err(problem)?;
-    // SAFETY: only this run writes its checkpoints, and it replaces the file by renaming.
-    #[expect(unsafe_code, reason = "memory-mapping keeps a second copy of the state off the heap")]
-    let map = unsafe { MmapedSafetensors::new(&file) }.map_err(|error| problem(error.to_string()))?;
-    let load = |name: String| map.load(&name, device).map_err(|error| problem(error.to_string()));
-    let mut tensors = tensor_names(specs).into_iter().map(load).collect::<Result<Vec<_>, _>>()?;
+    let damaged = |error| damaged(&file, error);
+    let stored = TensorFiles::open(&file).map_err(damaged)?;
+    let progress = read_progress(&stored, run)
+        .map_err(|problem| TrainError::Checkpoint { file: file.clone(), problem })?;
+    let load = |(name, of): (String, &ParameterSpec)| {
+        stored.check(&name, &of.shape).and_then(|()| stored.load(&name, device)).map_err(damaged)
+    };
+    let names = tensor_names(specs).into_iter().zip(specs.iter().cycle());
+    let mut tensors = names.map(load).collect::<Result<Vec<_>, _>>()?;
     let second = tensors.split_off(2 * specs.len());
     let first = tensors.split_off(specs.len());
     Ok(Some(Checkpoint { progress, weights: tensors, first, second }))
+}
+
+/// What is wrong with the file is the checkpoint's problem; a device that is full is not.
+fn damaged(file: &Path, error: ModelError) -> TrainError {
+    let problem = match error {
+        ModelError::Weights { message, .. } => message,
+        ModelError::Mismatch { name, problem, .. } => format!("`{name}` {problem}"),
+        other => return other.into(),
+    };
+    TrainError::Checkpoint { file: file.to_owned(), problem }
 }
 
 fn tensor_names(specs: &[ParameterSpec]) -> Vec<String> {
@@ -101,29 +111,98 @@ pub(super) fn run_identity(spec: &TrialSpec, dataset: &Dataset, config: &ModelCo
     serde_json::json!([data, model, point.precision, effective, point.learning_rate, train]).to_string()
 }
 
-fn read_progress(file: &PathBuf, run: &str) -> Result<Progress, String> {
-    let metadata = read_metadata(file)?;
-    let value = |key: &str| metadata.get(key).ok_or_else(|| format!("it has no `{key}`"));
+fn read_progress(stored: &TensorFiles, run: &str) -> Result<Progress, String> {
+    let value = |key: &str| stored.metadata(key).ok_or_else(|| format!("it has no `{key}`"));
     if value("run")? != run {
         return Err("it belongs to a run with other settings".to_owned());
     }
     serde_json::from_str(value("progress")?).map_err(|error| format!("its `progress` is damaged: {error}"))
 }
 
-/// The string table at the head of a safetensors file, without its tensors.
-fn read_metadata(file: &PathBuf) -> Result<HashMap<String, String>, String> {
-    use std::io::Read;
-    let text = |error: std::io::Error| error.to_string();
-    let mut reader = std::fs::File::open(file).map_err(text)?;
-    let size = reader.metadata().map_err(text)?.len();
-    let mut length = [0; 8];
-    reader.read_exact(&mut length).map_err(text)?;
-    let length = u64::from_le_bytes(length);
-    if length > size {
-        return Err("its header is damaged".to_owned());
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::data::CleaningReport;
+    use crate::space::Precision;
+    use crate::trial::EvalEvent;
+
+    fn spec(learning_rate: f64, micro_batch_size: usize) -> TrialSpec {
+        let json = serde_json::json!({
+            "device": "cpu", "model": "m", "dataset": "d",
+            "hyperparams": {"precision": "f32", "micro_batch_size": micro_batch_size,
+                "gradient_accumulation_steps": 8 / micro_batch_size, "learning_rate": learning_rate},
+            "train": {"seed": 0, "total_steps": 9, "schedule": "linear", "warmup_fraction": 0.0,
+                "weight_decay": 0.0, "max_grad_norm": 1.0, "validation_examples": 1,
+                "eval_micro_batch_size": micro_batch_size},
+            "task": {"kind": "evaluate"},
+        });
+        serde_json::from_value(json).unwrap()
     }
-    let mut header = Vec::new();
-    reader.take(length).read_to_end(&mut header).map_err(text)?;
-    let json: serde_json::Value = serde_json::from_slice(&header).map_err(|error| error.to_string())?;
-    serde_json::from_value(json["__metadata__"].clone()).map_err(|error| error.to_string())
+
+    fn model() -> Decoder {
+        let json = r#"{"model_type":"llama","vocab_size":19,"hidden_size":16,"intermediate_size":24,
+            "num_hidden_layers":1,"num_attention_heads":4}"#;
+        Decoder::random(ModelConfig::from_json(json).unwrap(), 1, Precision::F32, &Device::Cpu).unwrap()
+    }
+
+    fn progress() -> Progress {
+        let eval = EvalEvent { step: 2, loss_nats: 0.1 + 0.2, tokens: 9, seconds: 1.0 / 3.0 };
+        Progress { step: 3, best_loss_nats: Some(0.1 + 0.2), stop_at_step: 9, said: vec![Event::Eval(eval)] }
+    }
+
+    fn identity(spec: &TrialSpec) -> String {
+        let (train, validation, test) = (vec![], vec![], vec![]);
+        let dataset =
+            Dataset { train, validation, test, report: CleaningReport::default(), digest: "d".to_owned() };
+        run_identity(spec, &dataset, model().config())
+    }
+
+    /// A folder with a checkpoint at step 3.
+    fn written() -> tempfile::TempDir {
+        let (folder, model) = (tempfile::tempdir().unwrap(), model());
+        let moments: Vec<Tensor> = model.weights().iter().map(|weight| (weight * 2.0).unwrap()).collect();
+        let optimizer = AdamW::from_moments(moments.clone(), moments, 0.0);
+        write(folder.path(), &model, &optimizer, &progress(), &identity(&spec(1e-3, 4))).unwrap();
+        folder
+    }
+
+    fn read_as(folder: &Path, spec: &TrialSpec) -> Result<Option<Checkpoint>, TrainError> {
+        read(folder, model().specs(), &Device::Cpu, &identity(spec))
+    }
+
+    fn flat(tensors: &[Tensor]) -> Vec<f32> {
+        tensors.iter().flat_map(|tensor| tensor.flatten_all().unwrap().to_vec1().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_checkpoint_is_read_back_exactly_also_by_other_micro_batches() {
+        let folder = written();
+        let found = read_as(folder.path(), &spec(1e-3, 2)).unwrap().unwrap();
+        assert_eq!(found.progress, progress());
+        let weights = flat(model().weights());
+        let doubled: Vec<f32> = weights.iter().map(|weight| weight * 2.0).collect();
+        assert_eq!(flat(&found.weights), weights);
+        assert_eq!((flat(&found.first), flat(&found.second)), (doubled.clone(), doubled));
+    }
+
+    #[test]
+    fn no_file_is_no_checkpoint() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(read_as(folder.path(), &spec(1e-3, 4)).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_checkpoint_of_another_run_or_a_damaged_one_says_so() {
+        let folder = written();
+        let problem = |spec: &TrialSpec| read_as(folder.path(), spec).err().unwrap().to_string();
+        let other = problem(&spec(2e-3, 4));
+        assert!(other.contains("other settings") && other.contains("hint"), "{other}");
+        let file = folder.path().join(FILE);
+        let bytes = fs::read(&file).unwrap();
+        fs::write(&file, &bytes[..bytes.len() - 1]).unwrap();
+        let cut = problem(&spec(1e-3, 4));
+        assert!(cut.starts_with("checkpoint ") && cut.contains("its header needs"), "{cut}");
+    }
 }

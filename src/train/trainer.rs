@@ -7,7 +7,7 @@ use super::TrainError;
 use super::session::Session;
 use crate::data::{Example, StepPlan};
 use crate::device::Device;
-use crate::model;
+use crate::model::{self, TensorFiles};
 use crate::trial::{Event, TrialSpec};
 
 /// The arguments of [`crate::trial::Task::Train`].
@@ -76,7 +76,7 @@ fn keep_if_best(session: &mut Session, loss_nats: f64, folder: &Path) -> Result<
     }
     session.progress.best_loss_nats = Some(loss_nats);
     let base = &session.spec.model;
-    let dtype = model::stored_dtype(base)?;
+    let dtype = TensorFiles::of_model(base)?.dtype();
     model::write_folder(folder, session.model.config(), session.model.weights(), dtype, base)?;
     Ok(())
 }

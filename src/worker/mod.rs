@@ -61,11 +61,12 @@ fn obey(input: impl Read, emit: &mut dyn FnMut(Event)) -> Event {
         Ok(spec) => spec,
         Err(error) => return failed(FailureClass::Internal, &format!("not a trial specification: {error}")),
     };
+    // Before the cap is in force: under a very small one the next allocation is refused.
+    device::allocator::arm_last_word();
     let device = match device::open(&spec.device) {
         Ok(device) => device,
         Err(error) => return failed(FailureClass::Device, &error),
     };
-    device::allocator::arm_last_word();
     let done = match &spec.task {
         Task::Evaluate => evaluate(&spec, &*device, emit),
         Task::Probe { steps, scratch } => train::probe(&spec, &*device, *steps, scratch, emit),

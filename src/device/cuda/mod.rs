@@ -66,8 +66,7 @@ impl Device for Cuda {
     fn describe(&self) -> String {
         let name = self.context.name().unwrap_or_else(|_| "unknown card".to_owned());
         let total = self.total().map(|total| format!(", {total}")).unwrap_or_default();
-        let cap = self.cap.map(|cap| format!(", cap {cap}")).unwrap_or_default();
-        format!("cuda:{}: {name}{total}{cap}", self.index)
+        format!("cuda:{}: {name}{total}", self.index)
     }
 
     fn candle(&self) -> &candle_core::Device {

@@ -163,8 +163,14 @@ fn probabilities(p: &mut [f32], q: &[f32], k: &[f32], heads: Heads) {
 
 /// One head of one sequence as f32 [t, k].
 fn gather<T: Element>(x: &[T], sequence: usize, head: usize, width: usize, heads: Heads) -> Vec<f32> {
-    let rows = x[sequence * heads.t * width..].chunks(width).take(heads.t);
-    rows.flat_map(|row| &row[head * heads.k..][..heads.k]).map(|value| value.widen()).collect()
+    let rows = x[sequence * heads.t * width..].chunks(width);
+    let mut out = vec![0.0; heads.key_unit()];
+    for (out, row) in out.chunks_mut(heads.k).zip(rows) {
+        for (out, value) in out.iter_mut().zip(&row[head * heads.k..][..heads.k]) {
+            *out = value.widen();
+        }
+    }
+    out
 }
 
 /// From [b, heads, t, k] to [b·t, heads·k].

@@ -4,7 +4,14 @@ use super::Element;
 
 /// y[i] = W[ids[i]].
 pub(crate) fn embedding<T: Element>(ids: &[u32], w: &[f32], d: usize) -> Vec<T> {
-    ids.iter().flat_map(|id| &w[*id as usize * d..][..d]).map(|value| T::narrow(*value)).collect()
+    // Allocated once: a vector that grows as it is filled holds up to three times its size.
+    let mut y = vec![T::default(); ids.len() * d];
+    for (id, y) in ids.iter().zip(y.chunks_mut(d)) {
+        for (y, w) in y.iter_mut().zip(&w[*id as usize * d..][..d]) {
+            *y = T::narrow(*w);
+        }
+    }
+    y
 }
 
 /// dW[ids[i]] += dy[i].

@@ -5,6 +5,7 @@ use maud::{Markup, html};
 use super::tables::table;
 use crate::report::numbers;
 use crate::report::{Setting, StudyReport};
+use crate::units::grouped;
 
 /// What became of the rows.
 pub(super) fn data(report: &StudyReport) -> Markup {
@@ -67,7 +68,7 @@ pub(super) fn provenance(report: &StudyReport) -> Markup {
     let cap = provenance.cap.map_or_else(|| "none".to_owned(), |cap| cap.to_string());
     let shape = format!(
         "{} parameters, vocabulary {}, {} layers of width {}",
-        numbers::thousands(model.parameters),
+        grouped(model.parameters),
         numbers::count(model.vocabulary),
         numbers::count(model.layers),
         numbers::count(model.hidden)

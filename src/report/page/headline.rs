@@ -2,7 +2,6 @@
 
 use maud::{Markup, html};
 
-use super::tables;
 use crate::report::numbers;
 use crate::report::summary::reached;
 use crate::report::{StudyReport, TunedModel};
@@ -107,7 +106,7 @@ fn micro_batch(report: &StudyReport) -> Markup {
     let answer = html! {
         @for (index, row) in report.frontier.iter().enumerate() {
             @if index > 0 { " · " }
-            @if !tables::hit_the_limit(report, row) { "≥ " }
+            @if row.is_lower_bound { "≥ " }
             strong { (numbers::count(row.max_micro_batch_size)) } " " small { (row.precision) }
         }
         @if report.frontier.is_empty() { "–" }

@@ -53,8 +53,8 @@ pub(super) fn frontier(report: &StudyReport) -> Markup {
                 }))
                 p.note {
                     "Every size shown was run at the longest examples, with an optimizer step, an evaluation and a checkpoint."
-                    @if report.frontier.iter().any(|row| !hit_the_limit(report, row)) {
-                        " ≥: no larger size ran out of memory; the search ended there."
+                    @if report.frontier.iter().any(|row| row.is_lower_bound) {
+                        " ≥: the search ended there, at the largest size worth trying."
                     }
                 }
             }
@@ -67,7 +67,7 @@ fn frontier_row(report: &StudyReport, row: &FrontierRow) -> Markup {
         tr {
             th scope="row" { (row.precision) }
             td.n {
-                @if !hit_the_limit(report, row) { "≥ " }
+                @if row.is_lower_bound { "≥ " }
                 (numbers::count(row.max_micro_batch_size))
             }
             td.n { (numbers::count(row.knee_micro_batch_size)) }
@@ -98,15 +98,6 @@ fn share_of_cap(report: &StudyReport, row: &FrontierRow) -> String {
         }
         _ => "–".to_owned(),
     }
-}
-
-/// Whether a probe above the largest size that ran was refused memory.
-pub(super) fn hit_the_limit(report: &StudyReport, row: &FrontierRow) -> bool {
-    report.probes.iter().any(|probe| {
-        probe.precision == row.precision
-            && probe.micro_batch_size > row.max_micro_batch_size
-            && matches!(probe.outcome, Outcome::OutOfMemory { .. })
-    })
 }
 
 /// Whether the precision was probed and each probe refused.

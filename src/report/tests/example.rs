@@ -140,6 +140,7 @@ fn frontier() -> Vec<FrontierRow> {
     let row = |precision, max, knee, mib, tokens_per_second, probes| FrontierRow {
         precision,
         max_micro_batch_size: max,
+        is_lower_bound: false,
         knee_micro_batch_size: knee,
         peak_bytes: Bytes::mib(mib),
         tokens_per_second,

@@ -219,11 +219,13 @@ fn a_precision_in_which_nothing_fits_is_said_to_fit_nothing() {
 }
 
 #[test]
-fn a_largest_size_that_met_no_refusal_is_called_a_lower_bound() {
+fn a_largest_size_that_met_no_boundary_is_called_a_lower_bound() {
     let mut report = study();
-    report.probes.retain(|probe| probe.outcome == Outcome::Finished);
+    for row in &mut report.frontier {
+        row.is_lower_bound = true;
+    }
     let html = written("unbounded", &report).html;
-    assert!(html.contains("≥ <strong>37</strong>") && html.contains("no larger size ran out of memory"));
+    assert!(html.contains("≥ <strong>37</strong>") && html.contains("the search ended there"));
     assert!(!written("bounded", &study()).html.contains('≥'));
 }
 
@@ -233,6 +235,14 @@ fn a_plot_of_an_earlier_report_does_not_outlive_its_data() {
     write(&study(), folder.path()).unwrap();
     write(&empty(), folder.path()).unwrap();
     assert!(plots(&folder.path().join("plots")).is_empty());
+}
+
+#[test]
+fn a_place_that_cannot_be_written_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("plots"), "a file in the way").unwrap();
+    let error = write(&study(), folder.path()).unwrap_err().to_string();
+    assert!(error.contains("cannot write") && error.contains("plots") && error.contains("hint"), "{error}");
 }
 
 #[test]

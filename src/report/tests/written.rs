@@ -44,9 +44,11 @@ pub(super) fn written(name: &str, report: &StudyReport) -> Written {
     written
 }
 
+/// Name and text of every plot; where nothing was drawn there may be no folder.
 pub(super) fn plots(folder: &Path) -> Vec<(String, String)> {
     let mut plots: Vec<(String, String)> = fs::read_dir(folder)
-        .unwrap()
+        .into_iter()
+        .flatten()
         .map(|entry| entry.unwrap().path())
         .map(|path| {
             let name = path.file_stem().unwrap().to_str().unwrap().to_owned();

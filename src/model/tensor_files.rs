@@ -1,0 +1,291 @@
+//! Safetensors files, read one tensor at a time: nothing but their headers is held.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+use safetensors::Dtype;
+use safetensors::tensor::Metadata;
+use serde::Deserialize;
+
+use super::error::{ModelError, Result};
+use super::weights::WEIGHTS_FILE;
+
+/// Name of the table of contents of weights in several files.
+const INDEX_FILE: &str = "model.safetensors.index.json";
+
+/// Longest header of a safetensors file, as the `safetensors` crate has it.
+const MAX_HEADER: u64 = 100_000_000;
+
+/// Bytes before the header: its length.
+const LENGTH_BYTES: u64 = 8;
+
+/// The tensors of one or more safetensors files.
+#[derive(Debug, Default)]
+pub struct TensorFiles {
+    /// The file or the model's folder, for messages.
+    source: PathBuf,
+    places: HashMap<String, Place>,
+    metadata: HashMap<String, String>,
+}
+
+/// Where one tensor lies.
+#[derive(Debug)]
+struct Place {
+    file: PathBuf,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    start: u64,
+    bytes: usize,
+}
+
+/// `model.safetensors.index.json`.
+#[derive(Deserialize)]
+struct Index {
+    weight_map: HashMap<String, PathBuf>,
+}
+
+impl TensorFiles {
+    /// The tensors of one file.
+    ///
+    /// # Errors
+    /// The file is missing, cut off or no safetensors file.
+    pub fn open(file: &Path) -> Result<Self> {
+        let mut files = Self { source: file.to_owned(), ..Self::default() };
+        files.add(file)?;
+        Ok(files)
+    }
+
+    /// The weights of a model folder, in one file or in the shards its index lists.
+    ///
+    /// # Errors
+    /// A file is missing, cut off or not what its name says.
+    pub fn of_model(folder: &Path) -> Result<Self> {
+        let mut files = Self { source: folder.to_owned(), ..Self::default() };
+        for file in weight_files(folder)? {
+            files.add(&file)?;
+        }
+        Ok(files)
+    }
+
+    /// Names of all tensors, in no order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.places.keys().map(String::as_str)
+    }
+
+    /// A text that was stored beside the tensors.
+    #[must_use]
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.metadata.get(key).map(String::as_str)
+    }
+
+    /// Number format in which most of the values are kept: that of the largest tensor.
+    #[must_use]
+    pub fn dtype(&self) -> DType {
+        let largest = self.places.iter().max_by_key(|(name, place)| (place.bytes, *name));
+        match largest.map(|(_, place)| place.dtype) {
+            Some(Dtype::BF16) => DType::BF16,
+            Some(Dtype::F16) => DType::F16,
+            _ => DType::F32,
+        }
+    }
+
+    /// Checks that a tensor is there and has the shape its configuration gives it.
+    ///
+    /// # Errors
+    /// It is missing or has another shape.
+    pub fn check(&self, name: &str, right: &[usize]) -> Result<()> {
+        let Place { file, shape: found, .. } = self.place(name)?;
+        if found == right {
+            return Ok(());
+        }
+        Err(mismatch(file, name, format!("has shape {found:?}, the configuration says {right:?}")))
+    }
+
+    /// One tensor as f32 on `device`.
+    ///
+    /// # Errors
+    /// It is missing, its file can't be read, or the device is full.
+    pub fn load(&self, name: &str, device: &Device) -> Result<Tensor> {
+        let place = self.place(name)?;
+        let bytes = place.read().map_err(|source| ModelError::Io { file: place.file.clone(), source })?;
+        let stored =
+            Tensor::from_raw_buffer(&bytes, DType::try_from(place.dtype)?, &place.shape, &Device::Cpu)?;
+        // Large tensors: no copy is held longer than it is needed.
+        drop(bytes);
+        Ok(stored.to_dtype(DType::F32)?.to_device(device)?)
+    }
+
+    fn place(&self, name: &str) -> Result<&Place> {
+        self.places.get(name).ok_or_else(|| mismatch(&self.source, name, "is missing".to_owned()))
+    }
+
+    fn add(&mut self, file: &Path) -> Result<()> {
+        let (start, header) = read_header(file)?;
+        for (name, info) in header.tensors() {
+            let (from, to) = info.data_offsets;
+            let place = Place {
+                file: file.to_owned(),
+                dtype: info.dtype,
+                shape: info.shape.clone(),
+                start: start + from as u64,
+                bytes: to - from,
+            };
+            self.places.insert(name, place);
+        }
+        self.metadata.extend(header.metadata().clone().unwrap_or_default());
+        Ok(())
+    }
+}
+
+impl Place {
+    fn read(&self) -> io::Result<Vec<u8>> {
+        let mut file = File::open(&self.file)?;
+        file.seek(SeekFrom::Start(self.start))?;
+        let mut bytes = vec![0; self.bytes];
+        file.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+fn mismatch(file: &Path, name: &str, problem: String) -> ModelError {
+    ModelError::Mismatch { file: file.to_owned(), name: name.to_owned(), problem }
+}
+
+fn damaged(file: &Path, message: &dyn fmt::Display) -> ModelError {
+    ModelError::Weights { file: file.to_owned(), message: message.to_string() }
+}
+
+/// The files of a model's weights, each once.
+fn weight_files(folder: &Path) -> Result<HashSet<PathBuf>> {
+    let single = folder.join(WEIGHTS_FILE);
+    if single.is_file() {
+        return Ok(HashSet::from([single]));
+    }
+    let index = folder.join(INDEX_FILE);
+    let missing = |_| ModelError::Missing { folder: folder.to_owned(), file: WEIGHTS_FILE };
+    let text = fs::read_to_string(&index).map_err(missing)?;
+    let index: Index = serde_json::from_str(&text).map_err(|error| damaged(&index, &error))?;
+    Ok(index.weight_map.values().map(|file| folder.join(file)).collect())
+}
+
+/// Where the data begins, and what the header says of it.
+fn read_header(path: &Path) -> Result<(u64, Metadata)> {
+    let io = |source| ModelError::Io { file: path.to_owned(), source };
+    let mut file = File::open(path).map_err(|error| damaged(path, &error))?;
+    let length = file.metadata().map_err(io)?.len();
+    let mut header = [0; 8];
+    file.read_exact(&mut header).map_err(|_| damaged(path, &"shorter than the header of safetensors"))?;
+    let header = u64::from_le_bytes(header);
+    if header > MAX_HEADER.min(length) {
+        return Err(damaged(path, &"not a safetensors file"));
+    }
+    let mut text = Vec::new();
+    file.take(header).read_to_end(&mut text).map_err(io)?;
+    let metadata: Metadata = serde_json::from_slice(&text).map_err(|error| damaged(path, &error))?;
+    let start = LENGTH_BYTES + header;
+    let needed = start.saturating_add(metadata.data_len() as u64);
+    if needed != length {
+        return Err(damaged(path, &format!("{length} bytes long where its header needs {needed}")));
+    }
+    Ok((start, metadata))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder with two tensors in `model.safetensors`.
+    fn folder() -> (tempfile::TempDir, HashMap<String, Tensor>) {
+        let folder = tempfile::tempdir().unwrap();
+        let tensor = |values: &[f32], dtype| {
+            Tensor::new(values, &Device::Cpu)
+                .unwrap()
+                .reshape((1, values.len()))
+                .unwrap()
+                .to_dtype(dtype)
+                .unwrap()
+        };
+        let tensors = HashMap::from([
+            ("large".to_owned(), tensor(&[1.0, -2.0, 0.5, 4.0, 8.0], DType::BF16)),
+            ("small".to_owned(), tensor(&[3.25, 7.0], DType::F32)),
+        ]);
+        candle_core::safetensors::save(&tensors, folder.path().join(WEIGHTS_FILE)).unwrap();
+        (folder, tensors)
+    }
+
+    fn check_values(found: &TensorFiles, right: &HashMap<String, Tensor>) {
+        let flat = |tensor: &Tensor| {
+            tensor.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        };
+        assert_eq!(found.names().count(), right.len());
+        for (name, tensor) in right {
+            let loaded = found.load(name, &Device::Cpu).unwrap();
+            assert_eq!((loaded.dtype(), loaded.dims()), (DType::F32, tensor.dims()), "{name}");
+            assert_eq!(flat(&loaded), flat(tensor), "{name}");
+        }
+    }
+
+    #[test]
+    fn tensors_are_read_as_f32_and_the_largest_names_the_format() {
+        let (folder, tensors) = folder();
+        let files = TensorFiles::of_model(folder.path()).unwrap();
+        check_values(&files, &tensors);
+        assert_eq!(files.dtype(), DType::BF16);
+    }
+
+    #[test]
+    fn a_tensor_that_does_not_fit_is_named_with_its_file() {
+        let (folder, _) = folder();
+        let files = TensorFiles::of_model(folder.path()).unwrap();
+        files.check("small", &[1, 2]).unwrap();
+        let error = files.check("small", &[2, 1]).unwrap_err().to_string();
+        let file = folder.path().join(WEIGHTS_FILE);
+        assert!(error.contains(&*file.to_string_lossy()) && error.contains("[1, 2]"), "{error}");
+        let error = files.check("absent", &[1]).unwrap_err().to_string();
+        assert!(error.contains(&*folder.path().to_string_lossy()) && error.contains("missing"), "{error}");
+    }
+
+    #[test]
+    fn shards_are_read_as_one_model_and_a_missing_one_is_named() {
+        let (folder, tensors) = folder();
+        fs::remove_file(folder.path().join(WEIGHTS_FILE)).unwrap();
+        let mut index = serde_json::Map::new();
+        for (name, tensor) in &tensors {
+            let shard = format!("{name}.safetensors");
+            let one = HashMap::from([(name.clone(), tensor.clone())]);
+            candle_core::safetensors::save(&one, folder.path().join(&shard)).unwrap();
+            index.insert(name.clone(), shard.into());
+        }
+        let index = serde_json::json!({ "weight_map": index });
+        fs::write(folder.path().join(INDEX_FILE), index.to_string()).unwrap();
+        check_values(&TensorFiles::of_model(folder.path()).unwrap(), &tensors);
+        fs::remove_file(folder.path().join("small.safetensors")).unwrap();
+        let error = TensorFiles::of_model(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("small.safetensors") && error.contains("not downloaded whole"), "{error}");
+    }
+
+    #[test]
+    fn a_cut_off_file_says_how_long_it_should_be() {
+        let (folder, _) = folder();
+        let path = folder.path().join(WEIGHTS_FILE);
+        let bytes = fs::read(&path).unwrap();
+        let huge = b"\xff\xff\xff\xff\xff\xff\xff\x7fnot a header";
+        for (content, word) in [
+            (&bytes[..bytes.len() - 4], "needs"),
+            (&bytes[..5], "shorter"),
+            (&bytes[..60], "not a safetensors file"),
+            (&huge[..], "not a safetensors file"),
+        ] {
+            fs::write(&path, content).unwrap();
+            let error = TensorFiles::open(&path).unwrap_err().to_string();
+            assert!(
+                error.contains(word) && error.contains(WEIGHTS_FILE) && error.contains("hint"),
+                "{error}"
+            );
+        }
+    }
+}

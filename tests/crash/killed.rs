@@ -1,0 +1,64 @@
+//! The driver is killed, or asked to stop.
+
+use std::thread;
+
+use rustix::process::{Signal, kill_process_group};
+
+use crate::found::{EPOCHS, check_finishes_as_if_nothing_had_happened, cut_rungs, undisturbed};
+use crate::running::{Running, study};
+
+#[test]
+fn a_driver_killed_in_any_stage_leaves_no_child_and_loses_nothing() {
+    let mut cut = 0;
+    for (stage, words) in [
+        ("prepare:", "prepare:"),
+        ("fit:", "bf16  micro-batch    1"),
+        ("tune:", "trial  1 rung 0"),
+        ("tune:", "rung 1  bf16"),
+        ("tune:", "eval loss"),
+        ("train:", "rung 2"),
+        ("train:", "eval loss"),
+        ("quantize:", "base"),
+        ("quantize:", ".gguf"),
+    ] {
+        let study = study(EPOCHS);
+        let mut driver = Running::start(&study);
+        driver.wait_for(stage, words);
+        if words.contains("rung") {
+            driver.wait_for_child();
+        }
+        driver.kill();
+        check_finishes_as_if_nothing_had_happened(&study, &format!("killed at `{words}` of `{stage}`"));
+        cut += cut_rungs(&study);
+    }
+    assert!(cut > 0, "no rung was ever cut");
+}
+
+#[test]
+fn a_study_that_is_killed_again_and_again_at_random_loses_nothing() {
+    let study = study(EPOCHS);
+    let mut moments = Vec::new();
+    // Weyl's sequence: instants that fill the run evenly, the same in every test.
+    for n in 1..=8u32 {
+        let after = undisturbed().duration.mul_f64((f64::from(n) * 0.618_034).fract() * 0.4);
+        let driver = Running::start(&study);
+        thread::sleep(after);
+        driver.kill();
+        moments.push(after);
+    }
+    check_finishes_as_if_nothing_had_happened(&study, &format!("killed after {moments:?}"));
+}
+
+#[test]
+fn ctrl_c_says_that_all_is_saved_and_the_same_command_goes_on() {
+    let study = study(EPOCHS);
+    let mut driver = Running::start(&study);
+    driver.wait_for("tune:", "trial  2 rung 0");
+    kill_process_group(driver.pid(), Signal::INT).unwrap();
+    let ran = driver.end();
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(130), ""), "{}", ran.stderr);
+    for words in ["interrupted; everything finished is saved", "the same command goes on from here"] {
+        assert!(ran.stderr.contains(words), "{}", ran.stderr);
+    }
+    check_finishes_as_if_nothing_had_happened(&study, "Ctrl-C");
+}

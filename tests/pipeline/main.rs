@@ -1,0 +1,10 @@
+//! The whole pipeline on a tiny study, through the real program and its trial protocol.
+#![expect(clippy::unwrap_used, reason = "a helper that can't go on fails its test")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod boundary;
+mod child;
+mod micro_batches;
+mod whole_run;
