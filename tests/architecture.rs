@@ -42,7 +42,10 @@ const IMPORTS: &Table = &[
     ("executor", "units space trial"),
     ("store", "units space trial"),
     ("report", "units files space trial"),
-    ("study", "units files fingerprint space trial search arch device data model quantize executor store report"),
+    (
+        "study",
+        "units files fingerprint space trial search arch device data model quantize executor store report",
+    ),
     ("cli", "units space trial search device data model train quantize worker executor store study"),
     // The program: it hands over to cli, and sets the allocator that counts.
     ("main", "device cli"),

@@ -39,7 +39,7 @@ pub fn write(dataset: &Dataset, file: &Path) -> Result<(), DataError> {
     write_bytes(file, &bytes).map_err(DataError::file("write", file))
 }
 
-/// Reads a data set that [`write`] wrote.
+/// Reads a data set that [`write()`] wrote.
 ///
 /// # Errors
 /// The file is missing, cut short, or of another version.
