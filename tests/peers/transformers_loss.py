@@ -1,0 +1,53 @@
+"""What Hugging Face Transformers makes of a model folder: its loss on a study's test split.
+
+The reference for what `diapason run` reports as test loss. Also writes the sequences as the
+REFERENCE.json of `llama_cpp.py`, so that llama.cpp scores the same tokens.
+
+Needs, in a virtual environment of its own (CPU is enough):
+
+    pip install torch transformers
+
+Run, after the quickstart:
+
+    python3 tests/peers/transformers_loss.py results/quickstart/model \\
+        results/quickstart/data.safetensors reference.json
+    python3 tests/peers/llama_cpp.py results/quickstart/gguf/quickstart-q8_0.gguf reference.json
+
+Prints one JSON object: model class, mean loss in nats per scored token, scored tokens.
+"""
+
+import json
+import sys
+
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+
+def test_split(path: str) -> tuple[list[list[int]], list[int]]:
+    """Token ids of each test example, and the position of its first scored token."""
+    tensors = load_file(path)
+    lengths = tensors["test.lengths"].tolist()
+    sequences = [part.tolist() for part in tensors["test.input_ids"].long().split(lengths)]
+    first = [max(prompt, 1) for prompt in tensors["test.prompt_tokens"].tolist()]
+    return sequences, first
+
+
+def main() -> None:
+    folder, dataset, reference = sys.argv[1:4]
+    sequences, first = test_split(dataset)
+    with open(reference, "w") as file:
+        json.dump({"sequences": sequences, "first": first}, file)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    total, scored = 0.0, 0
+    with torch.no_grad():
+        for ids, start in zip(sequences, first):
+            log_probabilities = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+            targets = torch.tensor(ids[start:])
+            total -= log_probabilities[start - 1 : -1].gather(1, targets[:, None]).double().sum().item()
+            scored += len(targets)
+    print(json.dumps({"model": type(model).__name__, "loss_nats": total / scored, "tokens": scored}))
+
+
+if __name__ == "__main__":
+    main()
