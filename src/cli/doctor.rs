@@ -7,42 +7,100 @@ use serde_json::{Value, json};
 
 use super::args::DoctorOptions;
 use super::{print, print_json};
-use crate::device::{self, nvml};
+use crate::device::nvml::{self, CardFacts, NvmlError};
+use crate::device::{self, Device, DeviceError};
 use crate::space::DeviceSpec;
+use crate::units::Bytes;
+
+/// What was found out.
+struct Findings {
+    cpu: Box<dyn Device>,
+    cards: Result<Vec<CardFacts>, NvmlError>,
+    cuda: Result<String, DeviceError>,
+}
 
 /// Prints the processor, the cards NVML names, and whether CUDA can be used.
 pub(super) fn run(options: &DoctorOptions) -> Result<ExitCode> {
-    let cpu = device::open(&DeviceSpec::Cpu { cap: None })?;
-    let cards = nvml::cards(None);
-    let cuda = device::open(&DeviceSpec::Cuda { index: 0, cap: None }).map(|device| device.describe());
+    let findings = Findings {
+        cpu: device::open(&DeviceSpec::Cpu { cap: None })?,
+        cards: nvml::cards(None),
+        cuda: device::open(&DeviceSpec::Cuda { index: 0, cap: None }).map(|device| device.describe()),
+    };
     if options.json {
-        print_json(&json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "cpu": { "name": cpu.describe(), "total_bytes": cpu.total(), "free_bytes": cpu.free() },
-            "cards": cards.as_ref().map_or(Value::Null, |cards| json!(cards)),
-            "nvml": cards.as_ref().err().map(ToString::to_string),
-            "cuda": cuda.as_ref().ok(),
-            "cuda_problem": cuda.as_ref().err().map(ToString::to_string),
-        }))?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let shown =
-        |bytes: Option<crate::units::Bytes>| bytes.map_or("unknown".to_owned(), |bytes| bytes.to_string());
-    print(&format!("diapason {}", env!("CARGO_PKG_VERSION")))?;
-    print(&format!(
-        "cpu    {} · {} of memory, {} free",
-        cpu.describe(),
-        shown(cpu.total()),
-        shown(cpu.free())
-    ))?;
-    match cards {
-        Ok(cards) if cards.is_empty() => print("nvml   no cards")?,
-        Ok(cards) => cards.iter().try_for_each(|card| print(&format!("nvml   {card:?}")))?,
-        Err(absence) => print(&format!("nvml   {absence}"))?,
-    }
-    match cuda {
-        Ok(name) => print(&format!("cuda   {name}"))?,
-        Err(error) => print(&format!("cuda   {error}"))?,
+        print_json(&findings.json())?;
+    } else {
+        print(&findings.text())?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+impl Findings {
+    fn json(&self) -> Value {
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "cpu": { "name": self.cpu.describe(), "total_bytes": self.cpu.total(), "free_bytes": self.cpu.free() },
+            "cards": self.cards.as_ref().ok(),
+            "nvml_problem": self.cards.as_ref().err().map(ToString::to_string),
+            "cuda": self.cuda.as_ref().ok(),
+            "cuda_problem": self.cuda.as_ref().err().map(ToString::to_string),
+        })
+    }
+
+    fn text(&self) -> String {
+        let (total, free) = (shown(self.cpu.total()), shown(self.cpu.free()));
+        let mut lines = vec![
+            format!("diapason {}", env!("CARGO_PKG_VERSION")),
+            format!("{} · {total} of memory, {free} free", self.cpu.describe()),
+        ];
+        match &self.cards {
+            Ok(cards) if cards.is_empty() => lines.push("nvml: no cards".to_owned()),
+            Ok(cards) => lines.extend(cards.iter().map(card)),
+            Err(absence) => lines.push(format!("nvml: {absence}")),
+        }
+        lines.push(match &self.cuda {
+            Ok(name) => name.clone(),
+            Err(error) => format!("cuda: {error}"),
+        });
+        lines.join("\n")
+    }
+}
+
+fn shown(bytes: Option<Bytes>) -> String {
+    bytes.map_or("unknown".to_owned(), |bytes| bytes.to_string())
+}
+
+/// One card on one line; what the driver does not tell is left out.
+fn card(card: &CardFacts) -> String {
+    let name = card.name.as_deref().unwrap_or("a card without a name");
+    let mut text =
+        format!("nvml: card {}: {name} · {}, {} free", card.index, shown(card.total), shown(card.free));
+    let facts = [
+        card.other_processes
+            .map(|count| format!("{count} other processes hold {}", shown(card.used_by_others))),
+        card.temperature_celsius.map(|celsius| format!("{celsius} °C")),
+        card.power_watts.map(|watts| format!("{watts:.0} W")),
+        card.driver.as_ref().map(|version| format!("driver {version}")),
+    ];
+    for fact in facts.into_iter().flatten() {
+        text += " · ";
+        text += &fact;
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_card_is_shown_with_what_is_known_of_it() {
+        let facts = CardFacts {
+            index: 1,
+            name: Some("NVIDIA L4".to_owned()),
+            total: Some(Bytes::gib(22)),
+            temperature_celsius: Some(41),
+            ..CardFacts::default()
+        };
+        assert_eq!(card(&facts), "nvml: card 1: NVIDIA L4 · 22.0 GiB, unknown free · 41 °C");
+    }
 }

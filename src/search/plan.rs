@@ -22,10 +22,15 @@ pub fn feasible_plan(
     }
 }
 
+/// A micro-batch within this share of the best throughput counts as equally fast: short probes on a
+/// busy machine differ by as much.
+const EQUALLY_FAST: f64 = 0.9;
+
 /// The fastest feasible way to run an effective batch.
 ///
-/// Among the divisors of the effective size that fit: the smallest whose throughput, interpolated
-/// between probes, is within 2 % of the best, since a smaller one leaves more memory.
+/// Among the divisors of the effective size that fit, the largest that is equally fast by the
+/// probes, with throughput interpolated between them. Memory that nobody uses is worth nothing, and
+/// the largest is a choice on which noise has little hold.
 #[must_use]
 pub fn fastest_plan(effective_batch_size: usize, point: &FrontierPoint, probes: &[ProbeRecord]) -> BatchPlan {
     let curve = throughput_curve(point.precision, probes);
@@ -33,7 +38,8 @@ pub fn fastest_plan(effective_batch_size: usize, point: &FrontierPoint, probes: 
     let feasible =
         || (1..=effective_batch_size.min(limit)).filter(|size| effective_batch_size.is_multiple_of(*size));
     let best = feasible().map(|size| interpolate(&curve, size)).fold(0.0, f64::max);
-    let chosen = feasible().find(|size| interpolate(&curve, *size) >= 0.98 * best).unwrap_or(1);
+    let equally_fast = feasible().filter(|size| interpolate(&curve, *size) >= EQUALLY_FAST * best);
+    let chosen = equally_fast.max().unwrap_or(1);
     BatchPlan { micro_batch_size: chosen, gradient_accumulation_steps: effective_batch_size / chosen }
 }
 
@@ -92,11 +98,18 @@ mod tests {
     #[test]
     fn an_effective_batch_is_kept_whatever_the_micro_batch() {
         let probes = [probe(1, 100.0), probe(4, 380.0), probe(16, 400.0)];
-        for (max, expected) in [(16, (8, 3)), (5, (4, 6)), (1, (1, 24))] {
+        for (max, expected) in [(16, (12, 2)), (5, (4, 6)), (1, (1, 24))] {
             let plan = fastest_plan(24, &point(max), &probes);
             assert_eq!((plan.micro_batch_size, plan.gradient_accumulation_steps), expected);
             assert_eq!(plan.effective_batch_size(), 24);
         }
+    }
+
+    #[test]
+    fn a_larger_micro_batch_that_is_clearly_slower_is_not_taken() {
+        let probes = [probe(1, 400.0), probe(16, 200.0)];
+        let plan = fastest_plan(16, &point(16), &probes);
+        assert_eq!((plan.micro_batch_size, plan.gradient_accumulation_steps), (4, 4));
     }
 
     #[test]
