@@ -14,6 +14,7 @@
 //! | [`units`] | How are quantities told apart and printed? |
 //! | [`files`] | How is a file whole or not there? |
 //! | [`fingerprint`] | What was this made from? |
+//! | [`spelling`] | Which name was meant? |
 //! | [`space`] | What may vary: study file, search space, one point of it? |
 //! | [`trial`] | What is one run asked, what does it say, how did it end? |
 //! | [`search`] | What is probed, suggested and promoted next? |
@@ -67,6 +68,7 @@ pub mod quantize;
 pub mod report;
 pub mod search;
 pub mod space;
+pub mod spelling;
 pub mod store;
 pub mod study;
 pub mod train;

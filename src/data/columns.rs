@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::{DataError, Row};
 use crate::space::ColumnMapping;
+use crate::spelling::nearest;
 
 /// Pairs that public instruction sets use, the most telling first.
 ///
@@ -71,12 +72,7 @@ fn detect(found: &[String]) -> Option<Columns> {
 }
 
 fn missing(file: &Path, key: &'static str, column: &str, found: &[String]) -> DataError {
-    let distance = |name: &String| strsim::damerau_levenshtein(&column.to_lowercase(), &name.to_lowercase());
-    let nearest = found
-        .iter()
-        .min_by_key(|name| distance(name))
-        .filter(|name| distance(name) <= column.chars().count().div_ceil(2))
-        .cloned();
+    let nearest = nearest(column, found.iter().map(String::as_str)).map(str::to_owned);
     DataError::ColumnMissing {
         file: file.to_owned(),
         key,

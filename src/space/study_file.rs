@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::spelling::nearest;
+
 /// How the messages of values begin that may be written in two ways.
 const NEITHER: &str = "neither";
 const WHOLE: &str = "expected a whole number of at least 0";
@@ -201,9 +203,7 @@ fn unknown_key(message: &str) -> (String, String) {
     let mut names = message.split('`').skip(1).step_by(2);
     let wrong = names.next().unwrap_or_default();
     let names: Vec<&str> = names.collect();
-    let distance = |name: &&&str| strsim::damerau_levenshtein(wrong, name);
-    let nearest = names.iter().min_by_key(distance).filter(|name| distance(name) <= wrong.len().div_ceil(2));
-    let hint = nearest.map_or_else(
+    let hint = nearest(wrong, names.iter().copied()).map_or_else(
         || format!("the keys here are `{}`", names.join("`, `")),
         |name| format!("did you mean `{name}`?"),
     );

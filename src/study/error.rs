@@ -63,6 +63,9 @@ pub enum StudyError {
         /// What the last one said.
         reason: String,
     },
+    /// A stage that needs the tokenized data came before the one that makes it.
+    #[error("the study has no tokenized data yet\n  hint: the stage `prepare` comes before every other")]
+    NotPrepared,
     /// No trial finished.
     #[error(
         "no trial finished, so there is no best configuration to train\n  hint: lower `high` in `space.learning_rate`; `diapason status` lists how each trial ended"

@@ -136,7 +136,7 @@ impl Driver<'_> {
 
     /// Facts of the data set.
     pub(super) fn known_data(&self) -> Result<DataFacts, StudyError> {
-        self.store.fact(DATA)?.ok_or(StudyError::NoBest)
+        self.store.fact(DATA)?.ok_or(StudyError::NotPrepared)
     }
 }
 
