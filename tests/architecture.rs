@@ -60,7 +60,6 @@ const DOORS: &Table = &[
     ("clap_complete", "cli"),
     ("csv", "data"),
     ("ctrlc", "cli"),
-    ("gemm", "model"),
     ("half", "model"),
     ("indicatif", "cli"),
     ("maud", "report"),

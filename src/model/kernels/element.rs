@@ -1,4 +1,5 @@
 //! How an activation is kept in memory.
+#![expect(clippy::inline_always, reason = "a helper is compiled for the processor of the loop it stands in")]
 
 use std::borrow::Cow;
 
@@ -11,11 +12,20 @@ pub(crate) trait Element: WithDType + Default {
     /// narrow format; f32 needs none, so one pass takes all rows.
     const ROWS_PER_PASS: usize;
 
+    /// Whether products of this format may be taken in bfloat16 pairs.
+    const IS_NARROW: bool;
+
     /// The value as f32.
     fn widen(self) -> f32;
 
+    /// The bits of the nearest bfloat16.
+    fn bf16_bits(self) -> u16;
+
     /// The nearest value of this format.
     fn narrow(value: f32) -> Self;
+
+    /// The slice itself where it is f32.
+    fn as_wide(values: &mut [Self]) -> Option<&mut [f32]>;
 
     /// The slice as f32, borrowed where it already is.
     fn widen_all(values: &[Self]) -> Cow<'_, [f32]>;
@@ -27,6 +37,12 @@ pub(crate) trait Element: WithDType + Default {
 
 impl Element for f32 {
     const ROWS_PER_PASS: usize = usize::MAX;
+    const IS_NARROW: bool = false;
+
+    #[inline(always)]
+    fn bf16_bits(self) -> u16 {
+        <bf16 as Element>::narrow(self).to_bits()
+    }
 
     #[inline]
     fn widen(self) -> f32 {
@@ -36,6 +52,10 @@ impl Element for f32 {
     #[inline]
     fn narrow(value: f32) -> Self {
         value
+    }
+
+    fn as_wide(values: &mut [Self]) -> Option<&mut [f32]> {
+        Some(values)
     }
 
     fn widen_all(values: &[Self]) -> Cow<'_, [f32]> {
@@ -49,6 +69,12 @@ impl Element for f32 {
 
 impl Element for bf16 {
     const ROWS_PER_PASS: usize = 512;
+    const IS_NARROW: bool = true;
+
+    #[inline(always)]
+    fn bf16_bits(self) -> u16 {
+        self.to_bits()
+    }
 
     #[inline]
     fn widen(self) -> f32 {
@@ -65,6 +91,10 @@ impl Element for bf16 {
         let upper = if value.is_nan() { quiet } else { rounded };
         #[expect(clippy::cast_possible_truncation, reason = "shifted down to 16 bits")]
         Self::from_bits(upper as u16)
+    }
+
+    fn as_wide(_: &mut [Self]) -> Option<&mut [f32]> {
+        None
     }
 
     fn widen_all(values: &[Self]) -> Cow<'_, [f32]> {

@@ -20,6 +20,7 @@ pub(super) use attention::{attention, attention_backward};
 pub(super) use cross_entropy::{HeadGradients, head_cross_entropy};
 pub(crate) use element::Element;
 pub(super) use embedding::{embedding, embedding_backward};
+pub(crate) use gemm::Output;
 pub(super) use linear::{linear, linear_backward_input, linear_backward_weight};
 pub(super) use rms_norm::{rms_norm, rms_norm_backward};
 pub(super) use rope::rope;

@@ -12,7 +12,8 @@ pub(crate) fn linear(x: &Tensor, w: &Tensor) -> Result<Tensor> {
     }
     let ((o, i), n) = (w.dims2()?, x.dim(0)?);
     for_element!(x.dtype(), T => {
-        let y = read::<T, _>(x, |x| read(w, |w| Ok(kernels::linear(x, w, i, o))))?;
+        let mut y = vec![T::default(); n * o];
+        read::<T, _>(x, |x| read(w, |w| { kernels::linear(&mut y, x, w, (o, i), kernels::Output::Overwrite); Ok(()) }))?;
         Tensor::from_vec(y, (n, o), x.device())
     })
 }
@@ -26,10 +27,12 @@ pub(crate) fn linear_backward(dy: &Tensor, x: &Tensor, w: &Tensor, dw: &Tensor) 
     for_element!(x.dtype(), T => {
         let dx = read::<T, _>(dy, |dy| {
             read::<T, _>(x, |x| mutate(dw, |dw| {
-                kernels::linear_backward_weight(dw, dy, x, i, o);
+                kernels::linear_backward_weight(dw, dy, x, (o, i), kernels::Output::Add);
                 Ok(())
             }))?;
-            read(w, |w| Ok(kernels::linear_backward_input(dy, w, i, o)))
+            let mut dx = vec![T::default(); n * i];
+            read(w, |w| { kernels::linear_backward_input(&mut dx, dy, w, (o, i), kernels::Output::Overwrite); Ok(()) })?;
+            Ok(dx)
         })?;
         Tensor::from_vec(dx, (n, i), x.device())
     })

@@ -1,0 +1,260 @@
+//! Matrix products on slices: `out (+)= scale · a·b`.
+//!
+//! Blocked as in Goto and van de Geijn 2008: `b` is packed into panels that all threads share, each
+//! thread packs its rows of `a` and computes tiles that live in registers. Activations in bfloat16 are
+//! widened while they are packed, or multiplied as pairs where the processor can (AVX512-BF16); sums
+//! are f32. Every sum is taken in the same order whatever the threads do, and the scratch memory
+//! depends on nothing but the shapes and the number of threads.
+
+mod instructions;
+mod matrix;
+mod pack;
+mod simd;
+#[cfg(test)]
+mod tests;
+mod tile;
+
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::Element;
+use instructions::Instructions;
+pub(super) use matrix::Matrix;
+use pack::{Factor, pack};
+use tile::{Kernel, Write};
+
+/// Depth of one pass: a panel of `b` this deep stays in the first cache level, a block of `a` in the
+/// second.
+const PASS: usize = 384;
+/// Rows of `a` packed together.
+const BLOCK_ROWS: usize = 96;
+/// Most columns of `b` packed together.
+const WIDEST: usize = 2048;
+/// Most values of `b` packed together: 8 MiB of f32.
+const PACKED: usize = 1 << 21;
+/// Pieces of the rows per thread, so that a thread that was held up is not waited for long.
+const JOBS_PER_THREAD: usize = 4;
+
+/// Whether a product replaces what is in the output or is added to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// `out = scale · a·b`
+    Overwrite,
+    /// `out += scale · a·b`
+    Add,
+}
+
+/// Whether one product may use all threads, or runs inside a loop that already does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Threads {
+    /// All threads of the pool.
+    All,
+    /// The calling thread.
+    One,
+}
+
+/// `out[m, n] (+)= scale · a[m, k] · b[k, n]`, `out` row after row.
+pub(super) fn gemm<A: Element, B: Element>(
+    out: &mut [f32],
+    a: Matrix<A>,
+    b: Matrix<B>,
+    scale: f32,
+    output: Output,
+    threads: Threads,
+) {
+    let instructions = Instructions::of_this_machine();
+    let product = Product { a, b, scale, output };
+    match Kernel::narrow(instructions) {
+        Some(kernel) if A::IS_NARROW || B::IS_NARROW => product.run(out, &kernel, threads),
+        _ => product.run(out, &Kernel::wide(instructions), threads),
+    }
+}
+
+/// One call's inputs.
+struct Product<'a, A, B> {
+    a: Matrix<'a, A>,
+    b: Matrix<'a, B>,
+    scale: f32,
+    output: Output,
+}
+
+/// The part of `b` that is packed: all threads read it.
+struct PackedB<'a, F> {
+    factors: &'a [F],
+    columns: Range<usize>,
+    depth: Range<usize>,
+}
+
+impl<A: Element, B: Element> Product<'_, A, B> {
+    fn run<F: Factor>(&self, out: &mut [f32], kernel: &Kernel<F>, threads: Threads) {
+        let (m, n, k) = (self.a.rows, self.b.columns, self.a.columns);
+        assert_eq!(k, self.b.rows, "inner sizes differ");
+        assert_eq!(out.len(), m * n, "the output has another size");
+        if k == 0 && self.output == Output::Overwrite {
+            out.fill(0.0);
+        }
+        if out.is_empty() || k == 0 {
+            return;
+        }
+        let deepest = k.min(PACKED / kernel.columns).min(PACKED / WIDEST.min(n));
+        let deepest = deepest.next_multiple_of(F::DEPTH);
+        let widest = (PACKED / deepest).min(WIDEST).min(n).next_multiple_of(kernel.columns);
+        let mut packed_b = uninitialised(deepest.div_ceil(F::DEPTH) * widest);
+        let jobs = Jobs::new(m, kernel, threads);
+        let block = jobs.rows.min(BLOCK_ROWS.next_multiple_of(kernel.rows));
+        let mut packed_a = uninitialised(jobs.count * block * PASS.min(deepest).div_ceil(F::DEPTH));
+        for depth in ranges(0..k, deepest) {
+            for columns in ranges(0..n, widest) {
+                let factors = self.pack_b(&mut packed_b, &columns, &depth, kernel, threads);
+                let b = PackedB { factors, columns, depth: depth.clone() };
+                let scratch = packed_a.len() / jobs.count;
+                let job = |(job, (out, scratch)): (usize, (&mut [f32], &mut [MaybeUninit<F>]))| {
+                    self.rows_of_out(out, job * jobs.rows, scratch, block, &b, kernel);
+                };
+                if threads == Threads::One {
+                    out.chunks_mut(jobs.rows * n).zip(packed_a.chunks_mut(scratch)).enumerate().for_each(job);
+                } else {
+                    let pieces = out.par_chunks_mut(jobs.rows * n).zip(packed_a.par_chunks_mut(scratch));
+                    pieces.enumerate().for_each(job);
+                }
+            }
+        }
+    }
+
+    /// Panels of `kernel.columns` columns, each over the whole depth.
+    fn pack_b<'p, F: Factor>(
+        &self,
+        packed: &'p mut [MaybeUninit<F>],
+        columns: &Range<usize>,
+        depth: &Range<usize>,
+        kernel: &Kernel<F>,
+        threads: Threads,
+    ) -> &'p [F] {
+        let panels = columns.len().div_ceil(kernel.columns);
+        let size = depth.len().div_ceil(F::DEPTH) * kernel.columns;
+        let packed = &mut packed[..panels * size];
+        let b = self.b.t();
+        let one = |(panel, out): (usize, &mut [MaybeUninit<F>])| {
+            let start = columns.start + panel * kernel.columns;
+            let lanes = start..(start + kernel.columns).min(columns.end);
+            // A pass at a time, so that each pass is one piece to the tile kernel.
+            let passes = ranges(depth.clone(), PASS);
+            let mut out = out;
+            for pass in passes {
+                let (piece, rest) = out.split_at_mut(pass.len().div_ceil(F::DEPTH) * kernel.columns);
+                pack(piece, &b, &lanes, &pass, kernel.columns);
+                out = rest;
+            }
+        };
+        if threads == Threads::One {
+            packed.chunks_mut(size).enumerate().for_each(one);
+        } else {
+            packed.par_chunks_mut(size).enumerate().for_each(one);
+        }
+        written(packed)
+    }
+
+    /// The rows of one job, from row `first`.
+    fn rows_of_out<F: Factor>(
+        &self,
+        out: &mut [f32],
+        first: usize,
+        scratch: &mut [MaybeUninit<F>],
+        block: usize,
+        b: &PackedB<F>,
+        kernel: &Kernel<F>,
+    ) {
+        let n = self.b.columns;
+        for (index, out) in out.chunks_mut(block * n).enumerate() {
+            let start = first + index * block;
+            let rows = start..start + out.len() / n;
+            for pass in ranges(b.depth.clone(), PASS) {
+                let size = pass.len().div_ceil(F::DEPTH) * kernel.rows;
+                let panels = rows.len().div_ceil(kernel.rows);
+                let packed = &mut scratch[..panels * size];
+                for (panel, packed) in packed.chunks_mut(size).enumerate() {
+                    let start = rows.start + panel * kernel.rows;
+                    pack(packed, &self.a, &(start..(start + kernel.rows).min(rows.end)), &pass, kernel.rows);
+                }
+                let add = pass.start > 0 || self.output == Output::Add;
+                self.tiles(out, written(packed), b, &pass, Write { scale: self.scale, add }, kernel);
+            }
+        }
+    }
+
+    /// All tiles of some rows over one pass.
+    fn tiles<F: Factor>(
+        &self,
+        out: &mut [f32],
+        a: &[F],
+        b: &PackedB<F>,
+        pass: &Range<usize>,
+        write: Write,
+        kernel: &Kernel<F>,
+    ) {
+        let n = self.b.columns;
+        let depth = pass.len().div_ceil(F::DEPTH);
+        let whole_depth = b.depth.len().div_ceil(F::DEPTH);
+        let start = (pass.start - b.depth.start) / F::DEPTH;
+        let mut edge = [0.0; LARGEST_TILE];
+        for (panel, factors) in b.factors.chunks(whole_depth * kernel.columns).enumerate() {
+            let factors = &factors[start * kernel.columns..][..depth * kernel.columns];
+            let column = b.columns.start + panel * kernel.columns;
+            let columns = kernel.columns.min(b.columns.end - column);
+            for (a, out) in a.chunks(depth * kernel.rows).zip(out.chunks_mut(kernel.rows * n)) {
+                let rows = out.len() / n;
+                if rows == kernel.rows && columns == kernel.columns {
+                    kernel.tile(a, factors, &mut out[column..], n, write);
+                } else {
+                    let edge = &mut edge[..kernel.rows * kernel.columns];
+                    kernel.tile(a, factors, edge, kernel.columns, Write { add: false, ..write });
+                    for (out, edge) in out.chunks_mut(n).zip(edge.chunks(kernel.columns)) {
+                        put(&mut out[column..][..columns], edge, write.add);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Values of the largest tile of any kernel.
+const LARGEST_TILE: usize = 8 * 32;
+
+fn put(out: &mut [f32], values: &[f32], add: bool) {
+    for (out, value) in out.iter_mut().zip(values) {
+        *out = if add { *out + value } else { *value };
+    }
+}
+
+/// How the rows of the output are split.
+struct Jobs {
+    count: usize,
+    rows: usize,
+}
+
+impl Jobs {
+    fn new<F>(m: usize, kernel: &Kernel<F>, threads: Threads) -> Self {
+        let most = if threads == Threads::One { 1 } else { rayon::current_num_threads() * JOBS_PER_THREAD };
+        let panels = m.div_ceil(kernel.rows);
+        let per_job = panels.div_ceil(most);
+        Self { count: panels.div_ceil(per_job), rows: per_job * kernel.rows }
+    }
+}
+
+/// `range` in pieces of at most `size`.
+fn ranges(range: Range<usize>, size: usize) -> impl Iterator<Item = Range<usize>> {
+    range.clone().step_by(size).map(move |start| start..(start + size).min(range.end))
+}
+
+fn uninitialised<F>(length: usize) -> Box<[MaybeUninit<F>]> {
+    Box::new_uninit_slice(length)
+}
+
+#[expect(unsafe_code, reason = "packing writes every value; filling the scratch first would cost a pass")]
+fn written<F>(packed: &[MaybeUninit<F>]) -> &[F] {
+    // SAFETY: `pack` writes every value of the panel it is given, asserting its size, and the callers
+    // cut `packed` into exactly the panels they packed.
+    unsafe { packed.assume_init_ref() }
+}
