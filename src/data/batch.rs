@@ -1,51 +1,57 @@
-//! Examples of different lengths as one rectangle of inputs and targets.
+//! Examples of different lengths as one micro-batch, one after another and without padding.
 //!
-//! Shapes: `b` examples, `t` inputs of the longest.
+//! Shapes: `n` inputs of all examples together.
+
+use std::ops::Range;
 
 use super::Example;
 
 /// The target of a position that is not scored.
 pub const IGNORED: u32 = u32::MAX;
 
-/// One micro-batch; both tensors are `[b, t]`, row by row.
+/// One micro-batch of `n` inputs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// Examples (`b`).
-    pub rows: usize,
-    /// Inputs of the longest example (`t`).
-    pub length: usize,
-    /// `[b, t]`: all tokens of an example but its last, then zeros.
+    /// `[n]`: all tokens of each example but its last.
     pub input_ids: Vec<u32>,
-    /// `[b, t]`: the token that follows each input; [`IGNORED`] in the prompt and in the padding.
+    /// `[n]`: the token that follows each input; [`IGNORED`] in the prompt.
     pub targets: Vec<u32>,
-    /// Inputs that are not padding.
-    pub tokens: usize,
+    /// Where each example lies in the `n` positions; they follow one another.
+    pub sequences: Vec<Range<usize>>,
     /// Targets that are scored.
     pub scored_tokens: usize,
 }
 
-/// Pads examples to the longest, behind their own tokens.
+impl Batch {
+    /// Inputs (`n`).
+    #[must_use]
+    pub fn tokens(&self) -> usize {
+        self.input_ids.len()
+    }
+}
+
+/// Puts examples one behind the other.
 ///
-/// A causal model does not look ahead, so padding behind needs no mask: what stands there cannot
-/// reach a scored position.
+/// Attention keeps sequences apart, so nothing is padded and no position is computed in vain.
 #[must_use]
 pub fn collate(examples: &[&Example]) -> Batch {
     let inputs = |example: &Example| example.input_ids.len().saturating_sub(1);
-    let length = examples.iter().map(|example| inputs(example)).max().unwrap_or(0);
-    let mut input_ids = vec![0; examples.len() * length];
-    let mut targets = vec![IGNORED; examples.len() * length];
+    let tokens = examples.iter().map(|example| inputs(example)).sum();
+    let mut input_ids = Vec::with_capacity(tokens);
+    let mut targets = Vec::with_capacity(tokens);
+    let mut sequences = Vec::with_capacity(examples.len());
     let mut scored_tokens = 0;
-    for (row, example) in examples.iter().enumerate() {
-        let (count, ids) = (inputs(example), &example.input_ids);
-        let start = row * length;
-        input_ids[start..start + count].copy_from_slice(&ids[..count]);
+    for example in examples {
+        let (count, ids, start) = (inputs(example), &example.input_ids, input_ids.len());
+        input_ids.extend_from_slice(&ids[..count]);
         // Position i predicts token i + 1; the first token behind the prompt is number `prompt_tokens`.
         let first = example.prompt_tokens.saturating_sub(1).min(count);
-        targets[start + first..start + count].copy_from_slice(&ids[ids.len() - (count - first)..]);
+        targets.resize(start + first, IGNORED);
+        targets.extend_from_slice(&ids[ids.len() - (count - first)..]);
+        sequences.push(start..start + count);
         scored_tokens += count - first;
     }
-    let tokens = examples.iter().map(|example| inputs(example)).sum();
-    Batch { rows: examples.len(), length, input_ids, targets, tokens, scored_tokens }
+    Batch { input_ids, targets, sequences, scored_tokens }
 }
 
 /// Indices of the examples, the longest first; equals stay in order.
@@ -69,14 +75,12 @@ mod tests {
     }
 
     #[test]
-    fn examples_are_padded_and_only_the_completion_is_scored() {
+    fn examples_lie_one_behind_the_other_and_only_the_completion_is_scored() {
         let batch = collate(&[&example(&[1, 2, 3, 4], 2), &example(&[5, 6, 7], 0)]);
         let expected = Batch {
-            rows: 2,
-            length: 3,
-            input_ids: vec![1, 2, 3, 5, 6, 0],
-            targets: vec![IGNORED, 3, 4, 6, 7, IGNORED],
-            tokens: 5,
+            input_ids: vec![1, 2, 3, 5, 6],
+            targets: vec![IGNORED, 3, 4, 6, 7],
+            sequences: vec![0..3, 3..5],
             scored_tokens: 4,
         };
         assert_eq!(batch, expected);
@@ -84,9 +88,9 @@ mod tests {
 
     #[test]
     fn an_empty_batch_and_an_example_without_targets_are_harmless() {
-        assert_eq!(collate(&[]).tokens, 0);
+        assert_eq!(collate(&[]).tokens(), 0);
         let batch = collate(&[&example(&[], 0), &example(&[1], 0), &example(&[1, 2], 9)]);
-        assert_eq!((batch.length, batch.tokens, batch.scored_tokens), (1, 1, 0));
+        assert_eq!((batch.sequences, batch.scored_tokens), (vec![0..0, 0..0, 0..1], 0));
     }
 
     #[test]
@@ -109,18 +113,17 @@ mod tests {
                 })
                 .collect();
             let batch = collate(&examples.iter().collect::<Vec<_>>());
-            for (row, example) in examples.iter().enumerate() {
-                let range = row * batch.length..(row + 1) * batch.length;
-                let scored: Vec<u32> =
-                    batch.targets[range.clone()].iter().copied().filter(|id| *id != IGNORED).collect();
+            for (range, example) in batch.sequences.iter().zip(&examples) {
+                let targets = &batch.targets[range.clone()];
+                let scored: Vec<u32> = targets.iter().copied().filter(|id| *id != IGNORED).collect();
                 prop_assert_eq!(&scored[..], &example.input_ids[example.prompt_tokens.max(1)..]);
-                for (input, target) in batch.input_ids[range.clone()].iter().zip(&batch.targets[range]) {
+                for (input, target) in batch.input_ids[range.clone()].iter().zip(targets) {
                     prop_assert!(*target == IGNORED || *target == input + 1);
                 }
             }
             let scored = batch.targets.iter().filter(|id| **id != IGNORED).count();
             prop_assert_eq!(scored, batch.scored_tokens);
-            prop_assert_eq!(batch.tokens, batch.input_ids.iter().filter(|id| **id != 0).count());
+            prop_assert_eq!(batch.tokens(), examples.iter().map(|example| example.input_ids.len() - 1).sum());
         }
     }
 }

@@ -203,7 +203,7 @@ mod tests {
     fn spec() -> TrialSpec {
         let json = r#"{"device":"cpu","model":"m","dataset":"d","hyperparams":{"precision":"f32","micro_batch_size":1,
             "gradient_accumulation_steps":1,"learning_rate":1e-3},"train":{"seed":0,"total_steps":1,"schedule":"linear",
-            "warmup_fraction":0.0,"weight_decay":0.0,"max_grad_norm":1.0,"validation_examples":1,"eval_micro_batch_size":1},
+            "warmup_fraction":0.0,"weight_decay":0.0,"max_grad_norm":1.0,"gradient_checkpointing":false,"validation_examples":1,"eval_micro_batch_size":1},
             "task":{"kind":"evaluate"}}"#;
         serde_json::from_str(json).unwrap()
     }

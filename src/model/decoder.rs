@@ -1,15 +1,18 @@
 //! A Llama-architecture decoder with an explicit backward pass.
 //!
-//! Shapes: b sequences of t tokens, n = b·t; d width, h query heads and g key heads of width k,
-//! f width of the MLP, v vocabulary. Activations are [n, ·] in the compute type; weights, their
-//! gradients, norms' statistics, softmax and the loss are f32.
+//! Shapes: n positions of a batch's sequences, one after another; d width, v vocabulary. Activations
+//! are [n, ·] in the compute type; trained weights, their gradients, norms' statistics, softmax and
+//! the loss are f32.
 
 use candle_core::{DType, Device, Result, Tensor};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::Gradients;
-use super::ops::{self, Heads, RopeTable};
+use super::layer::{Layer, Pass, Saved, norm_backward};
+use super::lora::Lora;
+use super::ops::{self, HeadGradient, Heads, Positions, RopeTable};
+use super::projection::{Projection, SidePath, Weight};
+use super::GradientSink;
 use crate::arch::{self, ModelConfig, ParameterSpec};
 use crate::data::Batch;
 use crate::space::Precision;
@@ -17,52 +20,33 @@ use crate::trial::Phase;
 
 /// Weights per layer, in the order of [`arch::parameters`].
 const PER_LAYER: usize = 9;
+/// Linear layers per layer, in the same order.
+const LINEAR_PER_LAYER: usize = 7;
 /// Standard deviation of fresh matrices (Radford et al. 2019).
 const INITIAL_DEVIATION: f32 = 0.02;
 
 /// A trainable decoder on one device.
 pub struct Decoder {
     config: ModelConfig,
+    /// Base weights in the order of [`arch::parameters`], then those of the adapters.
     specs: Vec<ParameterSpec>,
     weights: Vec<Tensor>,
+    adapters: Option<Lora>,
     rope: RopeTable,
     dtype: DType,
+    recompute: bool,
 }
 
-/// Where a layer's weights stand among all.
-#[derive(Clone, Copy)]
-struct LayerIndex(usize);
-
-impl LayerIndex {
-    const INPUT_NORM: usize = 0;
-    const Q: usize = 1;
-    const K: usize = 2;
-    const V: usize = 3;
-    const O: usize = 4;
-    const MLP_NORM: usize = 5;
-    const GATE: usize = 6;
-    const UP: usize = 7;
-    const DOWN: usize = 8;
-
-    const fn of(self, part: usize) -> usize {
-        1 + self.0 * PER_LAYER + part
-    }
-}
-
-/// What a layer keeps for its backward pass; norms and the gated product are computed again.
-struct Saved {
-    x: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    attended: Tensor,
-    middle: Tensor,
-    gate: Tensor,
-    up: Tensor,
+/// What is kept of a layer between the passes.
+enum Kept {
+    /// All that the backward pass needs.
+    Activations(Saved),
+    /// The layer's input, from which the rest is made again (Chen et al. 2016).
+    Input(Tensor),
 }
 
 impl Decoder {
-    /// From weights in the order of [`arch::parameters`], kept as f32.
+    /// From weights in the order of [`arch::parameters`], kept as f32; all of them are trainable.
     ///
     /// # Errors
     /// The device refuses the memory.
@@ -78,8 +62,10 @@ impl Decoder {
         Ok(Self {
             specs: arch::parameters(&config),
             weights: weights.into_iter().map(place).collect::<Result<_>>()?,
+            adapters: None,
             rope,
             dtype: compute_dtype(precision),
+            recompute: false,
             config,
         })
     }
@@ -100,22 +86,50 @@ impl Decoder {
         Self::new(config, weights, precision, device)
     }
 
+    /// Freezes the base weights and trains fresh adapters instead.
+    ///
+    /// # Errors
+    /// The device refuses the memory.
+    pub fn with_adapters(mut self, adapters: Lora, seed: u64) -> Result<Self> {
+        self.specs.extend(adapters.specs(&self.config));
+        self.weights.extend(adapters.initial(&self.config, seed, self.weights[0].device())?);
+        self.adapters = Some(adapters);
+        Ok(self)
+    }
+
+    /// Whether the backward pass makes a layer's activations again instead of keeping them.
+    ///
+    /// The gradients are the same to the last bit; memory is bought with the time of a forward pass.
+    #[must_use]
+    pub fn with_recomputation(mut self, recompute: bool) -> Self {
+        self.recompute = recompute;
+        self
+    }
+
     /// The configuration.
     #[must_use]
     pub const fn config(&self) -> &ModelConfig {
         &self.config
     }
 
-    /// Names and shapes of the weights.
-    #[must_use]
-    pub fn specs(&self) -> &[ParameterSpec] {
-        &self.specs
+    fn base_count(&self) -> usize {
+        self.final_norm() + 1 + usize::from(!self.config.tie_word_embeddings)
     }
 
-    /// The f32 weights; all of them are trainable.
+    /// Index of the first trainable weight; all behind it are trainable too.
+    fn first_trainable(&self) -> usize {
+        if self.adapters.is_some() { self.base_count() } else { 0 }
+    }
+
+    /// The base weights, in the order of [`arch::parameters`].
     #[must_use]
     pub fn weights(&self) -> &[Tensor] {
-        &self.weights
+        &self.weights[..self.base_count()]
+    }
+
+    /// The trainable weights, whose place in this order is their slot in a [`GradientSink`].
+    pub fn trainable(&self) -> impl Iterator<Item = (&ParameterSpec, &Tensor)> {
+        self.specs.iter().zip(&self.weights).skip(self.first_trainable())
     }
 
     fn epsilon(&self) -> f32 {
@@ -128,20 +142,61 @@ impl Decoder {
         1 + PER_LAYER * self.config.num_hidden_layers
     }
 
-    fn head(&self) -> usize {
-        if self.config.tie_word_embeddings { 0 } else { self.final_norm() + 1 }
+    fn head(&self) -> Weight<'_> {
+        self.weight(if self.config.tie_word_embeddings { 0 } else { self.final_norm() + 1 })
     }
 
-    fn heads(&self, t: usize) -> Heads {
+    fn heads(&self) -> Heads {
         let ModelConfig { num_attention_heads: h, num_key_value_heads: g, head_dim: k, .. } = self.config;
-        Heads { t, h, g, k }
+        Heads { h, g, k }
+    }
+
+    fn weight(&self, index: usize) -> Weight<'_> {
+        Weight { value: &self.weights[index], slot: index.checked_sub(self.first_trainable()) }
+    }
+
+    /// The weights of layer number `layer`, whose linear layers are numbered as in the file.
+    fn layer(&self, layer: usize) -> Layer<'_> {
+        let weight = |part: usize| self.weight(1 + layer * PER_LAYER + part);
+        let projection = |part: usize, linear: usize| {
+            let side = self.adapters.map(|adapters| {
+                let a = self.base_count() + 2 * (layer * LINEAR_PER_LAYER + linear);
+                SidePath { a: self.weight(a), b: self.weight(a + 1), scale: adapters.scale() }
+            });
+            Projection { w: weight(part), side }
+        };
+        Layer {
+            attention_norm: weight(0),
+            q: projection(1, 0),
+            k: projection(2, 1),
+            v: projection(3, 2),
+            o: projection(4, 3),
+            mlp_norm: weight(5),
+            gate: projection(6, 4),
+            up: projection(7, 5),
+            down: projection(8, 6),
+        }
+    }
+
+    fn pass<'a>(&'a self, batch: &'a Batch, positions: &'a Positions) -> Pass<'a> {
+        Pass {
+            sequences: &batch.sequences,
+            positions,
+            rope: &self.rope,
+            heads: self.heads(),
+            epsilon: self.epsilon(),
+        }
+    }
+
+    fn device(&self) -> &Device {
+        self.weights[0].device()
     }
 
     fn ids(&self, batch: &Batch) -> Result<Tensor> {
-        Tensor::from_slice(&batch.input_ids, batch.input_ids.len(), self.weights[0].device())
+        Tensor::from_slice(&batch.input_ids, batch.tokens(), self.device())
     }
 
-    /// Adds the gradients of `scale · Σ loss` over the batch and returns the sum of the losses.
+    /// Gives the gradients of `scale · Σ loss` over the batch to `sink`; returns the sum of the losses.
     ///
     /// Every phase is announced to `enter` before it begins.
     ///
@@ -153,131 +208,106 @@ impl Decoder {
         &self,
         batch: &Batch,
         scale: f32,
-        gradients: &mut Gradients,
+        sink: &mut dyn GradientSink,
         enter: &mut dyn FnMut(Phase) -> Result<()>,
     ) -> Result<f64> {
-        let gradients = gradients.buffers();
         enter(Phase::Forward)?;
         let ids = self.ids(batch)?;
+        let positions = Positions::new(&batch.sequences, self.device())?;
+        let pass = self.pass(batch, &positions);
         let mut x = ops::embedding(&ids, &self.weights[0], self.dtype)?;
-        let mut saved = Vec::with_capacity(self.config.num_hidden_layers);
+        let mut kept = Vec::with_capacity(self.config.num_hidden_layers);
         for layer in 0..self.config.num_hidden_layers {
-            let (y, kept) = self.layer(LayerIndex(layer), x, batch.length)?;
-            saved.push(kept);
+            let (y, keep) = self.forward(layer, x, &pass)?;
+            kept.push(keep);
             x = y;
         }
         enter(Phase::Loss)?;
-        let (loss, mut dx) = self.loss(&x, batch, scale, gradients)?;
-        drop(x);
+        let (loss, mut dx) = self.loss(x, batch, scale, sink)?;
         enter(Phase::Backward)?;
-        while let Some(kept) = saved.pop() {
-            dx = self.layer_backward(LayerIndex(saved.len()), kept, &dx, batch.length, gradients)?;
+        while let Some(keep) = kept.pop() {
+            let layer = self.layer(kept.len());
+            let saved = match keep {
+                Kept::Activations(saved) => saved,
+                Kept::Input(x) => layer.save(x, &pass)?,
+            };
+            dx = layer.backward(saved, dx, &pass, sink)?;
         }
-        ops::embedding_backward(&dx, &ids, &gradients[0])?;
+        self.embedding_backward(&dx, &ids, sink)?;
         Ok(loss)
     }
 
-    /// Loss of every position in nats, 0 where it is not scored. Shape: b·t values.
+    fn forward(&self, layer: usize, x: Tensor, pass: &Pass) -> Result<(Tensor, Kept)> {
+        let layer = self.layer(layer);
+        if self.recompute {
+            let y = layer.forward(x.copy()?, pass)?;
+            return Ok((y, Kept::Input(x)));
+        }
+        let (y, saved) = layer.forward_saving(x, pass)?;
+        Ok((y, Kept::Activations(saved)))
+    }
+
+    /// Sum of the losses, and the gradient of the last layer's output.
+    fn loss(
+        &self,
+        x: Tensor,
+        batch: &Batch,
+        scale: f32,
+        sink: &mut dyn GradientSink,
+    ) -> Result<(f64, Tensor)> {
+        let (norm, head) = (self.weight(self.final_norm()), self.head());
+        let normed = ops::rms_norm(&x, norm.value, self.epsilon())?;
+        let (mut normed, mut scored) = (Some(normed), None);
+        head.add(sink, &mut |dw| {
+            if let Some(normed) = normed.take() {
+                let gradient = Some(HeadGradient { scale, dw });
+                scored = Some(ops::head_cross_entropy(normed, head.value, &batch.targets, gradient)?);
+            }
+            Ok(())
+        })?;
+        if !self.config.tie_word_embeddings {
+            head.complete(sink)?;
+        }
+        let Some((losses, Some(dnormed))) = scored.map(|scored| (scored.losses, scored.dx)) else {
+            candle_core::bail!("the head returned no gradient")
+        };
+        let residual = x.zeros_like()?;
+        let dx = norm_backward(norm, &dnormed, &x, residual, self.epsilon(), sink)?;
+        Ok((losses.iter().map(|loss| f64::from(*loss)).sum(), dx))
+    }
+
+    fn embedding_backward(&self, dx: &Tensor, ids: &Tensor, sink: &mut dyn GradientSink) -> Result<()> {
+        let table = self.weight(0);
+        table.add(sink, &mut |dw| dw.map_or(Ok(()), |dw| ops::embedding_backward(dx, ids, dw)))?;
+        table.complete(sink)
+    }
+
+    /// Loss of every position in nats, 0 where it is not scored. Shape: n values.
     ///
     /// # Errors
     /// The device fails or refuses memory.
     pub fn losses(&self, batch: &Batch) -> Result<Vec<f32>> {
         let x = self.hidden(batch)?;
-        let w = &self.weights[self.head()];
-        Ok(ops::head_cross_entropy(&x, w, &batch.targets, None)?.losses)
+        Ok(ops::head_cross_entropy(x, self.head().value, &batch.targets, None)?.losses)
     }
 
-    /// Logits of every position, [b, t, v] in f32.
+    /// Logits of every position, [n, v] in f32.
     ///
     /// # Errors
     /// The device fails or refuses memory.
     pub fn logits(&self, batch: &Batch) -> Result<Tensor> {
-        let x = self.hidden(batch)?;
-        let logits = ops::linear(&x, &self.weights[self.head()])?.to_dtype(DType::F32)?;
-        logits.reshape((batch.rows, batch.length, self.config.vocab_size))
+        ops::linear(&self.hidden(batch)?, self.head().value)?.to_dtype(DType::F32)
     }
 
     /// The normed output of the last layer, [n, d], keeping nothing on the way.
     fn hidden(&self, batch: &Batch) -> Result<Tensor> {
+        let positions = Positions::new(&batch.sequences, self.device())?;
+        let pass = self.pass(batch, &positions);
         let mut x = ops::embedding(&self.ids(batch)?, &self.weights[0], self.dtype)?;
         for layer in 0..self.config.num_hidden_layers {
-            x = self.layer(LayerIndex(layer), x, batch.length)?.0;
+            x = self.layer(layer).forward(x, &pass)?;
         }
         ops::rms_norm(&x, &self.weights[self.final_norm()], self.epsilon())
-    }
-
-    fn loss(&self, x: &Tensor, batch: &Batch, scale: f32, gradients: &[Tensor]) -> Result<(f64, Tensor)> {
-        let (norm, head) = (self.final_norm(), self.head());
-        let normed = ops::rms_norm(x, &self.weights[norm], self.epsilon())?;
-        let gradient = Some((scale, &gradients[head]));
-        let scored = ops::head_cross_entropy(&normed, &self.weights[head], &batch.targets, gradient)?;
-        drop(normed);
-        let Some(dnormed) = scored.dx else { candle_core::bail!("the head returned no gradient") };
-        let dx = ops::rms_norm_backward(&dnormed, x, &self.weights[norm], self.epsilon(), &gradients[norm])?;
-        Ok((scored.losses.iter().map(|loss| f64::from(*loss)).sum(), dx))
-    }
-
-    fn layer(&self, at: LayerIndex, x: Tensor, t: usize) -> Result<(Tensor, Saved)> {
-        let weight = |part| &self.weights[at.of(part)];
-        let normed = ops::rms_norm(&x, weight(LayerIndex::INPUT_NORM), self.epsilon())?;
-        let q = ops::rope(&ops::linear(&normed, weight(LayerIndex::Q))?, &self.rope, t, 1.0)?;
-        let k = ops::rope(&ops::linear(&normed, weight(LayerIndex::K))?, &self.rope, t, 1.0)?;
-        let v = ops::linear(&normed, weight(LayerIndex::V))?;
-        let attended = ops::attention(&q, &k, &v, self.heads(t))?;
-        let middle = (&x + ops::linear(&attended, weight(LayerIndex::O))?)?;
-        let normed = ops::rms_norm(&middle, weight(LayerIndex::MLP_NORM), self.epsilon())?;
-        let gate = ops::linear(&normed, weight(LayerIndex::GATE))?;
-        let up = ops::linear(&normed, weight(LayerIndex::UP))?;
-        drop(normed);
-        let y = (&middle + ops::linear(&ops::swiglu(&gate, &up)?, weight(LayerIndex::DOWN))?)?;
-        Ok((y, Saved { x, q, k, v, attended, middle, gate, up }))
-    }
-
-    /// Gradient of the layer's input; consumes what the forward pass kept, freeing as it goes.
-    fn layer_backward(
-        &self,
-        at: LayerIndex,
-        saved: Saved,
-        dy: &Tensor,
-        t: usize,
-        gradients: &[Tensor],
-    ) -> Result<Tensor> {
-        let Saved { x, q, k, v, attended, middle, gate, up } = saved;
-        let dmiddle = self.mlp_backward(at, (middle, gate, up), dy, gradients)?;
-        let linear = |part, dy: &Tensor, x: &Tensor| {
-            ops::linear_backward(dy, x, &self.weights[at.of(part)], &gradients[at.of(part)])
-        };
-        let dattended = linear(LayerIndex::O, &dmiddle, &attended)?;
-        drop(attended);
-        let (dq, dk, dv) = ops::attention_backward(&dattended, &q, &k, &v, self.heads(t))?;
-        drop((q, k, v, dattended));
-        let norm = at.of(LayerIndex::INPUT_NORM);
-        let normed = ops::rms_norm(&x, &self.weights[norm], self.epsilon())?;
-        let mut dnormed = linear(LayerIndex::Q, &ops::rope(&dq, &self.rope, t, -1.0)?, &normed)?;
-        dnormed = (dnormed + linear(LayerIndex::K, &ops::rope(&dk, &self.rope, t, -1.0)?, &normed)?)?;
-        dnormed = (dnormed + linear(LayerIndex::V, &dv, &normed)?)?;
-        drop((normed, dq, dk, dv));
-        dmiddle + ops::rms_norm_backward(&dnormed, &x, &self.weights[norm], self.epsilon(), &gradients[norm])?
-    }
-
-    fn mlp_backward(
-        &self,
-        at: LayerIndex,
-        (middle, gate, up): (Tensor, Tensor, Tensor),
-        dy: &Tensor,
-        gradients: &[Tensor],
-    ) -> Result<Tensor> {
-        let linear = |part, dy: &Tensor, x: &Tensor| {
-            ops::linear_backward(dy, x, &self.weights[at.of(part)], &gradients[at.of(part)])
-        };
-        let dproduct = linear(LayerIndex::DOWN, dy, &ops::swiglu(&gate, &up)?)?;
-        let (dgate, dup) = ops::swiglu_backward(&dproduct, &gate, &up)?;
-        drop((gate, up, dproduct));
-        let norm = at.of(LayerIndex::MLP_NORM);
-        let normed = ops::rms_norm(&middle, &self.weights[norm], self.epsilon())?;
-        let dnormed = (linear(LayerIndex::GATE, &dgate, &normed)? + linear(LayerIndex::UP, &dup, &normed)?)?;
-        drop((normed, dgate, dup));
-        dy + ops::rms_norm_backward(&dnormed, &middle, &self.weights[norm], self.epsilon(), &gradients[norm])?
     }
 }
 

@@ -1,33 +1,53 @@
-//! One persistent f32 buffer per weight, into which every backward pass adds.
+//! Where gradients go: one persistent f32 buffer per trainable weight, or what a caller puts there.
 
 use candle_core::{DType, Result, Tensor};
 
-use super::{Decoder, ModelError};
+use super::{Decoder, ModelError, Output};
 
-/// Accumulated gradients, in the order of [`crate::arch::parameters`].
+/// Takes the gradient of each trainable weight as the backward pass makes it.
+///
+/// Weights are numbered in the order of [`Decoder::trainable`].
+pub trait GradientSink {
+    /// Lets `put` write into the gradient of weight `slot`, or add to it, as it is told.
+    ///
+    /// # Errors
+    /// Those of `put`; the device refuses memory.
+    fn receive(
+        &mut self,
+        slot: usize,
+        put: &mut dyn FnMut(&Tensor, Output) -> Result<()>,
+    ) -> Result<()>;
+
+    /// The pass has put all it has into `slot`, and reads `weight` no more.
+    ///
+    /// # Errors
+    /// The device fails.
+    fn complete(&mut self, slot: usize, weight: &Tensor) -> Result<()>;
+}
+
+/// Gradients summed over any number of passes.
 pub struct Gradients {
     buffers: Vec<Tensor>,
+    filled: Vec<bool>,
 }
 
 impl Gradients {
-    /// Zero gradients for every weight of `model`.
+    /// A buffer for every trainable weight of `model`.
     ///
     /// # Errors
     /// The device refuses the memory.
     pub fn zeros(model: &Decoder) -> Result<Self> {
         let zeros = |weight: &Tensor| Tensor::zeros(weight.shape(), DType::F32, weight.device());
-        Ok(Self { buffers: model.weights().iter().map(zeros).collect::<Result<_>>()? })
+        let buffers: Vec<Tensor> = model.trainable().map(|(_, weight)| zeros(weight)).collect::<Result<_>>()?;
+        Ok(Self { filled: vec![false; buffers.len()], buffers })
     }
 
-    /// Sets every gradient to zero, in place.
-    ///
-    /// # Errors
-    /// The device fails.
-    pub fn clear(&mut self) -> Result<()> {
-        self.buffers.iter().try_for_each(Tensor::zero_set)
+    /// Forgets the gradients; the next pass overwrites them.
+    pub fn clear(&mut self) {
+        self.filled.fill(false);
     }
 
-    /// The buffers, in the order of the weights.
+    /// The buffers, in the order of [`Decoder::trainable`].
     #[must_use]
     pub fn buffers(&self) -> &[Tensor] {
         &self.buffers
@@ -38,15 +58,39 @@ impl Gradients {
     /// # Errors
     /// Names the first tensor that did not.
     pub fn check_all_reached(&self, model: &Decoder) -> std::result::Result<(), ModelError> {
-        for (spec, buffer) in model.specs().iter().zip(&self.buffers) {
-            let largest: f32 = buffer.flatten_all()?.abs()?.max(0)?.to_scalar()?;
-            let problem = match largest {
-                0.0 => "no gradient",
-                finite if finite.is_finite() => continue,
-                _ => "a gradient that is not finite",
-            };
-            return Err(ModelError::Gradient { name: spec.name.clone(), problem });
+        for ((spec, _), buffer) in model.trainable().zip(&self.buffers) {
+            check_reached(&spec.name, buffer)?;
         }
+        Ok(())
+    }
+}
+
+/// Asserts that a gradient is finite and not all zero.
+///
+/// # Errors
+/// Names the weight whose gradient is not.
+pub fn check_reached(name: &str, gradient: &Tensor) -> std::result::Result<(), ModelError> {
+    let largest: f32 = gradient.flatten_all()?.abs()?.max(0)?.to_scalar()?;
+    let problem = match largest {
+        0.0 => "no gradient",
+        finite if finite.is_finite() => return Ok(()),
+        _ => "a gradient that is not finite",
+    };
+    Err(ModelError::Gradient { name: name.to_owned(), problem })
+}
+
+impl GradientSink for Gradients {
+    fn receive(
+        &mut self,
+        slot: usize,
+        put: &mut dyn FnMut(&Tensor, Output) -> Result<()>,
+    ) -> Result<()> {
+        let output = if self.filled[slot] { Output::Add } else { Output::Overwrite };
+        self.filled[slot] = true;
+        put(&self.buffers[slot], output)
+    }
+
+    fn complete(&mut self, _: usize, _: &Tensor) -> Result<()> {
         Ok(())
     }
 }

@@ -8,13 +8,18 @@ mod decoder;
 mod error;
 mod gradients;
 mod kernels;
+mod layer;
+mod lora;
 mod ops;
+mod projection;
 mod tensor_files;
 mod weights;
 
 pub use decoder::Decoder;
 pub use error::ModelError;
-pub use gradients::Gradients;
+pub use gradients::{GradientSink, Gradients, check_reached};
+pub use kernels::Output;
+pub use lora::Lora;
 pub(crate) use ops::{mutate, read};
 pub use tensor_files::TensorFiles;
 pub use weights::{

@@ -322,12 +322,14 @@ impl Check<'_> {
                 section.weight_decay.unwrap_or(0.01),
                 0.0..=10.0,
             )?,
-            // Hugging Face's Trainer default.
-            max_grad_norm: self.number(
+            // Hugging Face's Trainer default; there, too, 0 means no clipping.
+            max_grad_norm: Some(self.number(
                 "train.max_grad_norm",
                 section.max_grad_norm.unwrap_or(1.0),
-                1e-6..=1e9,
-            )?,
+                0.0..=1e9,
+            )?)
+            .filter(|limit| *limit > 0.0),
+            gradient_checkpointing: section.gradient_checkpointing.unwrap_or(false),
             evaluations: self.count("train.evaluations", section.evaluations.unwrap_or(8), 1, 100_000)?,
         })
     }

@@ -167,8 +167,11 @@ pub struct TrainSettings {
     pub warmup_fraction: f64,
     /// Decoupled weight decay of matrices.
     pub weight_decay: f64,
-    /// Gradients are scaled down to this global norm.
-    pub max_grad_norm: f64,
+    /// Gradients are scaled down to this global norm; `None` leaves them as they are, and lets a
+    /// step of one micro-batch update weights inside its backward pass.
+    pub max_grad_norm: Option<f64>,
+    /// Activations are made again in the backward pass instead of being kept.
+    pub gradient_checkpointing: bool,
     /// Evaluations spread over the full run.
     pub evaluations: usize,
 }

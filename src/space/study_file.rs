@@ -130,6 +130,7 @@ pub(super) struct TrainSection {
     pub warmup_fraction: Option<f64>,
     pub weight_decay: Option<f64>,
     pub max_grad_norm: Option<f64>,
+    pub gradient_checkpointing: Option<bool>,
     pub evaluations: Option<usize>,
 }
 

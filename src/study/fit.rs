@@ -75,7 +75,9 @@ impl Driver<'_> {
         precision: Precision,
         size: usize,
     ) -> Result<ProbeRecord, StudyError> {
-        let batch = BatchPlan { micro_batch_size: size, gradient_accumulation_steps: 1 };
+        // Without clipping a step of one micro-batch has no gradient buffers, one of several has.
+        let steps = if self.study.train.max_grad_norm.is_some() { 1 } else { 2 };
+        let batch = BatchPlan { micro_batch_size: size, gradient_accumulation_steps: steps };
         let hyperparams = Hyperparams { precision, batch, learning_rate: self.study.space.learning_rate.low };
         let steps = 1 + TIMED_EXAMPLES.div_ceil(size);
         let task = Task::Probe { steps, scratch: self.layout.scratch() };

@@ -56,6 +56,7 @@ impl Driver<'_> {
                 warmup_fraction: train.warmup_fraction,
                 weight_decay: train.weight_decay,
                 max_grad_norm: train.max_grad_norm,
+                gradient_checkpointing: train.gradient_checkpointing,
                 validation_examples: self.study.search.validation_examples,
                 eval_micro_batch_size: self.eval_micro_batch_size(&hyperparams)?,
             },

@@ -10,10 +10,10 @@ use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::TrainError;
-use super::optimizer::AdamW;
+use super::engine::Engine;
 use crate::arch::{ModelConfig, ParameterSpec};
 use crate::data::Dataset;
-use crate::model::{Decoder, ModelError, TensorFiles, write_tensors};
+use crate::model::{ModelError, TensorFiles, write_tensors};
 use crate::trial::{Event, TrialSpec};
 
 const FILE: &str = "state.safetensors";
@@ -42,14 +42,14 @@ pub(super) struct Checkpoint {
 /// Writes a checkpoint into `folder`, whole or not at all.
 pub(super) fn write(
     folder: &Path,
-    model: &Decoder,
-    optimizer: &AdamW,
+    engine: &Engine,
     progress: &Progress,
     run: &str,
 ) -> Result<(), TrainError> {
-    let names = tensor_names(model.specs());
-    let (first, second) = optimizer.moments();
-    let tensors = model.weights().iter().chain(first).chain(second);
+    let (specs, weights): (Vec<&ParameterSpec>, Vec<&Tensor>) = engine.model().trainable().unzip();
+    let names = tensor_names(&specs);
+    let (first, second) = engine.optimizer().moments();
+    let tensors = weights.into_iter().chain(first).chain(second);
     let named: Vec<(&str, &Tensor)> = names.iter().map(String::as_str).zip(tensors).collect();
     let file = folder.join(FILE);
     let progress = serde_json::to_string(progress)
@@ -61,7 +61,7 @@ pub(super) fn write(
 /// Reads the checkpoint of `folder`; `None` if there is none.
 pub(super) fn read(
     folder: &Path,
-    specs: &[ParameterSpec],
+    specs: &[&ParameterSpec],
     device: &Device,
     run: &str,
 ) -> Result<Option<Checkpoint>, TrainError> {
@@ -73,7 +73,7 @@ pub(super) fn read(
     let stored = TensorFiles::open(&file).map_err(damaged)?;
     let progress = read_progress(&stored, run)
         .map_err(|problem| TrainError::Checkpoint { file: file.clone(), problem })?;
-    let load = |(name, of): (String, &ParameterSpec)| {
+    let load = |(name, of): (String, &&ParameterSpec)| {
         stored.check(&name, &of.shape).and_then(|()| stored.load(&name, device)).map_err(damaged)
     };
     let names = tensor_names(specs).into_iter().zip(specs.iter().cycle());
@@ -93,18 +93,20 @@ fn damaged(file: &Path, error: ModelError) -> TrainError {
     TrainError::Checkpoint { file: file.to_owned(), problem }
 }
 
-fn tensor_names(specs: &[ParameterSpec]) -> Vec<String> {
+fn tensor_names(specs: &[&ParameterSpec]) -> Vec<String> {
     let named = |prefix: &'static str| specs.iter().map(move |spec| format!("{prefix}{}", spec.name));
     named("").chain(named("adamw.first.")).chain(named("adamw.second.")).collect()
 }
 
 /// What must be equal for a checkpoint to be a prefix of a run.
 ///
-/// How the effective batch is cut into micro-batches is not part of it: the step is the same. Nor
+/// How the effective batch is cut into micro-batches is not part of it, nor whether activations are
+/// kept: the step is the same. Nor
 /// is where the files lie, but what they hold: a study may be moved, or its path be typed anew.
 pub(super) fn run_identity(spec: &TrialSpec, dataset: &Dataset, config: &ModelConfig) -> String {
     let mut train = spec.train;
     train.eval_micro_batch_size = 0;
+    train.gradient_checkpointing = false;
     let point = &spec.hyperparams;
     let effective = point.batch.effective_batch_size();
     let (data, model) = (&dataset.digest, config.to_json());
@@ -134,7 +136,7 @@ mod tests {
             "hyperparams": {"precision": "f32", "micro_batch_size": micro_batch_size,
                 "gradient_accumulation_steps": 8 / micro_batch_size, "learning_rate": learning_rate},
             "train": {"seed": 0, "total_steps": 9, "schedule": "linear", "warmup_fraction": 0.0,
-                "weight_decay": 0.0, "max_grad_norm": 1.0, "validation_examples": 1,
+                "weight_decay": 0.0, "max_grad_norm": 1.0, "gradient_checkpointing": false, "validation_examples": 1,
                 "eval_micro_batch_size": micro_batch_size},
             "task": {"kind": "evaluate"},
         });

@@ -29,6 +29,14 @@ pub enum TrainError {
     /// A GGUF file that was to be evaluated.
     #[error("{0}")]
     Gguf(String),
+    /// A step was given another number of micro-batches than its engine was made for.
+    #[error("a step of {found} micro-batches in a run of {expected} per step")]
+    MicroBatches {
+        /// Micro-batches per step of the run.
+        expected: usize,
+        /// Micro-batches of the step.
+        found: usize,
+    },
     /// The loss or a gradient is no longer a finite number.
     #[error("the loss is no longer a finite number at step {step}")]
     Diverged {

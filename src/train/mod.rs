@@ -4,8 +4,10 @@
 //! events. They print nothing and know nothing of processes.
 
 mod checkpoint;
+mod engine;
 mod error;
 mod evaluate;
+mod in_backward;
 mod optimizer;
 mod phases;
 mod probe;
@@ -15,6 +17,7 @@ mod session;
 mod tests;
 mod trainer;
 
+pub use engine::{Engine, StepOutcome, StepSettings};
 pub use error::TrainError;
 pub use evaluate::{Evaluation, evaluate};
 pub use probe::probe;

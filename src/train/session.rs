@@ -4,24 +4,23 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::checkpoint::{self, Progress};
-use super::optimizer::{AdamW, clip_factor, global_norm};
+use super::engine::{Engine, StepOutcome, StepSettings};
+use super::optimizer::AdamW;
 use super::phases::Phases;
 use super::{TrainError, evaluate, learning_rate};
 use crate::arch;
 use crate::data::{self, Batch, Dataset, Example, collate};
 use crate::device::Device;
-use crate::model::{self, Decoder, Gradients};
+use crate::model::{self, Decoder};
 use crate::trial::{EvalEvent, Event, Phase, StepEvent, TrialSpec};
 
 /// Everything alive during a run.
 pub(super) struct Session<'a> {
     pub(super) spec: &'a TrialSpec,
     pub(super) dataset: Dataset,
-    pub(super) model: Decoder,
+    pub(super) engine: Engine,
     pub(super) progress: Progress,
     device: &'a dyn Device,
-    optimizer: AdamW,
-    gradients: Gradients,
     phases: Phases<'a>,
     run: String,
 }
@@ -38,6 +37,7 @@ impl<'a> Session<'a> {
         let dataset = data::cache::read(&spec.dataset)?;
         let config = model::read_config(&spec.model)?;
         let specs = arch::parameters(&config);
+        let specs: Vec<_> = specs.iter().collect();
         let (precision, decay) = (spec.hyperparams.precision, spec.train.weight_decay);
         let run = checkpoint::run_identity(spec, &dataset, &config);
         let saved = match resume_from {
@@ -45,7 +45,7 @@ impl<'a> Session<'a> {
             None => None,
         };
         let (model, optimizer, progress) = if let Some(saved) = saved {
-            let model = Decoder::new(config, saved.weights, precision, device.candle())?;
+            let model = decoder(config, saved.weights)?;
             (model, AdamW::from_moments(saved.first, saved.second, decay), saved.progress)
         } else {
             let weights = model::read_weights(&spec.model, &config)?;
@@ -53,15 +53,16 @@ impl<'a> Session<'a> {
             let optimizer = AdamW::new(&model, decay)?;
             (model, optimizer, Progress::default())
         };
-        let gradients = Gradients::zeros(&model)?;
+        let accumulation = spec.hyperparams.batch.gradient_accumulation_steps;
+        let engine = Engine::with_optimizer(model, optimizer, spec.train.max_grad_norm, accumulation)?;
         emit(Event::Started {
             device: device.describe(),
             dtype: precision.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             resumed_at_step: progress.step,
-            parameters: arch::parameter_count(model.config()),
+            parameters: arch::parameter_count(engine.model().config()),
         });
-        Ok(Self { spec, dataset, model, progress, device, optimizer, gradients, phases, run })
+        Ok(Self { spec, dataset, engine, progress, device, phases, run })
     }
 
     /// One optimizer step over `examples`, cut into micro-batches in the given order.
@@ -69,47 +70,18 @@ impl<'a> Session<'a> {
         let started = Instant::now();
         let step = self.progress.step + 1;
         let batches = self.micro_batches(examples);
-        let scored: usize = batches.iter().map(|batch| batch.scored_tokens).sum();
-        let (total_nats, tokens) = self.accumulate(&batches, scored, emit)?;
-        self.phases.enter(Phase::Optimizer, emit)?;
-        let norm = global_norm(&self.gradients)?;
-        #[expect(clippy::cast_precision_loss, reason = "token counts stay below 2^53")]
-        let loss_nats = total_nats / scored as f64;
-        if !(loss_nats.is_finite() && norm.is_finite()) {
-            return Err(TrainError::Diverged { step });
-        }
-        if step == 1 {
-            self.gradients.check_all_reached(&self.model)?;
-        }
+        let tokens = batches.iter().map(|batch| batch.tokens() as u64).sum();
         let learning_rate = self.learning_rate(step);
-        let clip = clip_factor(norm, self.spec.train.max_grad_norm);
-        self.optimizer.step(&self.model, &self.gradients, step, learning_rate, clip)?;
+        let phases = &mut self.phases;
+        let mut enter = |phase| phases.enter(phase, emit).map_err(candle_core::Error::wrap);
+        let outcome = self.engine.step(&batches, StepSettings { step, learning_rate }, &mut enter)?;
         self.device.synchronize()?;
         self.phases.enter(Phase::Load, emit)?;
         self.progress.step = step;
         let seconds = started.elapsed().as_secs_f64();
-        emit(Event::Step(StepEvent { step, loss_nats, learning_rate, grad_norm: norm, tokens, seconds }));
+        let StepOutcome { loss_nats, grad_norm } = outcome;
+        emit(Event::Step(StepEvent { step, loss_nats, learning_rate, grad_norm, tokens, seconds }));
         Ok(())
-    }
-
-    /// Gradients of the mean loss over all micro-batches: the same for 8×1 and 2×4.
-    fn accumulate(
-        &mut self,
-        batches: &[Batch],
-        scored: usize,
-        emit: &mut dyn FnMut(Event),
-    ) -> Result<(f64, u64), TrainError> {
-        self.gradients.clear()?;
-        #[expect(clippy::cast_precision_loss, reason = "a step has fewer than 2^24 tokens")]
-        let scale = 1.0 / scored.max(1) as f32;
-        let phases = &mut self.phases;
-        let mut enter = |phase| phases.enter(phase, emit).map_err(candle_core::Error::wrap);
-        let (mut total_nats, mut tokens) = (0.0, 0);
-        for batch in batches {
-            total_nats += self.model.accumulate(batch, scale, &mut self.gradients, &mut enter)?;
-            tokens += batch.tokens as u64;
-        }
-        Ok((total_nats, tokens))
     }
 
     fn micro_batches(&self, examples: &[usize]) -> Vec<Batch> {
@@ -135,7 +107,7 @@ impl<'a> Session<'a> {
     ) -> Result<f64, TrainError> {
         let started = Instant::now();
         self.phases.enter(Phase::Evaluate, emit)?;
-        let evaluation = evaluate(&self.model, examples, self.spec.train.eval_micro_batch_size)?;
+        let evaluation = evaluate(self.engine.model(), examples, self.spec.train.eval_micro_batch_size)?;
         self.device.synchronize()?;
         self.phases.enter(Phase::Load, emit)?;
         let loss_nats = evaluation.loss_nats();
@@ -155,7 +127,7 @@ impl<'a> Session<'a> {
     /// Writes a checkpoint into `folder`.
     pub(super) fn save(&mut self, folder: &Path, emit: &mut dyn FnMut(Event)) -> Result<(), TrainError> {
         self.phases.enter(Phase::Checkpoint, emit)?;
-        checkpoint::write(folder, &self.model, &self.optimizer, &self.progress, &self.run)?;
+        checkpoint::write(folder, &self.engine, &self.progress, &self.run)?;
         self.phases.enter(Phase::Load, emit)?;
         emit(Event::Checkpoint { path: folder.to_owned(), step: self.progress.step });
         Ok(())

@@ -77,7 +77,8 @@ fn keep_if_best(session: &mut Session, loss_nats: f64, folder: &Path) -> Result<
     session.progress.best_loss_nats = Some(loss_nats);
     let base = &session.spec.model;
     let dtype = TensorFiles::of_model(base)?.dtype();
-    model::write_folder(folder, session.model.config(), session.model.weights(), dtype, base)?;
+    let model = session.engine.model();
+    model::write_folder(folder, model.config(), model.weights(), dtype, base)?;
     Ok(())
 }
 

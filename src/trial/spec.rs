@@ -36,8 +36,10 @@ pub struct TrainSpec {
     pub warmup_fraction: f64,
     /// Decoupled weight decay of matrices.
     pub weight_decay: f64,
-    /// Global norm to which gradients are scaled down.
-    pub max_grad_norm: f64,
+    /// Global norm to which gradients are scaled down; `None` for no clipping.
+    pub max_grad_norm: Option<f64>,
+    /// Activations are made again in the backward pass instead of being kept.
+    pub gradient_checkpointing: bool,
     /// Most validation examples per evaluation.
     pub validation_examples: usize,
     /// Examples per evaluation pass.

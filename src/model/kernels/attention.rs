@@ -1,20 +1,27 @@
-//! Causal attention with shared key and value heads. No score matrix outlives one head.
+//! Causal attention with shared key and value heads; the scores of few rows are alive at once.
 //!
-//! Shapes: q, o [b·t, h·k]; keys, values [b·t, g·k] with g key/value heads, each shared by h/g
-//! query heads. The backward pass recomputes the scores instead of keeping them (Dao et al. 2022).
+//! Shapes: q, o [n, h·k]; keys, values [n, g·k] with g key/value heads, each shared by h/g query
+//! heads; sequences lie one after another in the n rows. Scores are made for `ROWS` positions of
+//! one key head at a time, against the keys up to the last of them and no further. The backward
+//! pass makes them again instead of keeping them (Dao et al. 2022).
 
+use std::ops::Range;
+
+use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::Element;
+use super::columns::{Block, blocks};
 use super::exp::exp;
 use super::gemm::{Matrix, Output, Threads, gemm};
-use super::rms_norm::lanes;
+use super::sums::lanes;
 
-/// Sizes of one attention call.
+/// Positions whose scores are alive together.
+const ROWS: usize = 64;
+
+/// Sizes of the heads.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Heads {
-    /// Sequence length.
-    pub t: usize,
     /// Query heads.
     pub h: usize,
     /// Key and value heads.
@@ -24,165 +31,210 @@ pub(crate) struct Heads {
 }
 
 impl Heads {
-    fn per_group(self) -> usize {
+    /// Query heads that share a key head.
+    pub(crate) fn members(self) -> usize {
         self.h / self.g
-    }
-
-    fn query_width(self) -> usize {
-        self.h * self.k
-    }
-
-    fn key_width(self) -> usize {
-        self.g * self.k
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a head's width is far below 2^24")]
     fn scale(self) -> f32 {
         1.0 / (self.k as f32).sqrt()
     }
-
-    /// Values of one (sequence, key head) pair on the query side.
-    fn query_unit(self) -> usize {
-        self.per_group() * self.t * self.k
-    }
-
-    /// Values of one (sequence, key head) pair on the key side.
-    fn key_unit(self) -> usize {
-        self.t * self.k
-    }
 }
 
-/// o = softmax(q·kᵀ/√k, causal)·v.
-pub(crate) fn attention<T: Element>(q: &[T], keys: &[T], values: &[T], heads: Heads) -> Vec<T> {
-    let mut by_head = vec![T::default(); q.len()];
-    by_head.par_chunks_mut(heads.query_unit()).enumerate().for_each(|(unit, out)| {
-        let (sequence, group) = (unit / heads.g, unit % heads.g);
-        let k = gather(keys, sequence, group, heads.key_width(), heads);
-        let v = gather(values, sequence, group, heads.key_width(), heads);
-        let mut p = vec![0.0; heads.t * heads.t];
-        for (member, out) in out.chunks_mut(heads.key_unit()).enumerate() {
-            let head = group * heads.per_group() + member;
-            let q = gather(q, sequence, head, heads.query_width(), heads);
-            probabilities(&mut p, &q, &k, heads);
-            let (p, v) = (Matrix::new(&p, heads.t, heads.t), Matrix::new(&v, heads.t, heads.k));
-            T::fill(out, |out| gemm(out, p, v, 1.0, Output::Overwrite, Threads::One));
-        }
-    });
-    scatter(&by_head, heads.h, heads)
-}
-
-/// (dq, dkeys, dvalues) for the gradient of the output.
-pub(crate) fn attention_backward<T: Element>(
+/// o = softmax(q·kᵀ/√k, causal)·v, each sequence for itself.
+pub(crate) fn attention<T: Element>(
     q: &[T],
     keys: &[T],
     values: &[T],
-    dout: &[T],
+    sequences: &[Range<usize>],
     heads: Heads,
-) -> (Vec<T>, Vec<T>, Vec<T>) {
-    let mut dq = vec![T::default(); q.len()];
-    let mut dk = vec![T::default(); keys.len()];
-    let mut dv = vec![T::default(); values.len()];
-    dq.par_chunks_mut(heads.query_unit())
-        .zip(dk.par_chunks_mut(heads.key_unit()))
-        .zip(dv.par_chunks_mut(heads.key_unit()))
-        .enumerate()
-        .for_each(|(unit, ((dq, dk), dv))| {
-            let (sequence, group) = (unit / heads.g, unit % heads.g);
-            let mut pass = UnitBackward {
-                heads,
-                k: gather(keys, sequence, group, heads.key_width(), heads),
-                v: gather(values, sequence, group, heads.key_width(), heads),
-                p: vec![0.0; heads.t * heads.t],
-                dp: vec![0.0; heads.t * heads.t],
-                dk: vec![0.0; heads.key_unit()],
-                dv: vec![0.0; heads.key_unit()],
-            };
-            for (member, dq) in dq.chunks_mut(heads.key_unit()).enumerate() {
-                let head = group * heads.per_group() + member;
-                let q = gather(q, sequence, head, heads.query_width(), heads);
-                let dout = gather(dout, sequence, head, heads.query_width(), heads);
-                T::fill(dq, |dq| pass.head(dq, &q, &dout));
+) -> Vec<T> {
+    let mut out = vec![T::default(); q.len()];
+    let mut rest = out.as_mut_slice();
+    let mut units = Vec::new();
+    for sequence in sequences {
+        for rows in pieces(sequence.clone()) {
+            let (own, after) = rest.split_at_mut(rows.len() * heads.h * heads.k);
+            rest = after;
+            units.push((sequence.start, rows, own));
+        }
+    }
+    units.into_par_iter().for_each(|(start, rows, out)| {
+        for group in 0..heads.g {
+            let own = heads.members() * heads.k;
+            let queries = stacked(q, &rows, group, heads);
+            let past = start..rows.end;
+            let p = probabilities(&queries, head(keys, &past, group, heads), &rows, start, heads);
+            let mut o = vec![0.0; queries.len()];
+            let p = Matrix::new(&p, queries.len() / heads.k, past.len());
+            gemm(&mut o, p, head(values, &past, group, heads), 1.0, Output::Overwrite, Threads::One);
+            for (row, out) in out.chunks_mut(heads.h * heads.k).enumerate() {
+                unstack(&mut out[group * own..][..own], &o, row, rows.len(), heads.k);
             }
-            T::fill(dk, |dk| dk.copy_from_slice(&pass.dk));
-            T::fill(dv, |dv| dv.copy_from_slice(&pass.dv));
-        });
-    (scatter(&dq, heads.h, heads), scatter(&dk, heads.g, heads), scatter(&dv, heads.g, heads))
+        }
+    });
+    out
 }
 
-/// The backward pass of the query heads that share one key head, in one sequence.
-struct UnitBackward {
+/// The gradients, written over q, keys and values.
+pub(crate) fn attention_backward<T: Element>(
+    dout: &[T],
+    q: &mut [T],
+    keys: &mut [T],
+    values: &mut [T],
+    sequences: &[Range<usize>],
     heads: Heads,
+) {
+    let q = blocks(q, sequences, heads.g, heads.members() * heads.k);
+    let keys = blocks(keys, sequences, heads.g, heads.k);
+    let values = blocks(values, sequences, heads.g, heads.k);
+    q.into_par_iter().zip(keys).zip(values).enumerate().for_each(|(unit, ((mut q, mut keys), mut values))| {
+        let (sequence, group) = (&sequences[unit / heads.g], unit % heads.g);
+        let t = sequence.len();
+        let mut unit = Unit {
+            heads,
+            k: copied(&mut keys, t, heads.k),
+            v: copied(&mut values, t, heads.k),
+            dk: vec![0.0; t * heads.k],
+            dv: vec![0.0; t * heads.k],
+        };
+        for rows in pieces(0..t) {
+            let own = sequence.start + rows.start..sequence.start + rows.end;
+            unit.rows(&mut q, &stacked(dout, &own, group, heads), rows);
+        }
+        written(&mut keys, &unit.dk, heads.k);
+        written(&mut values, &unit.dv, heads.k);
+    });
+}
+
+/// The backward pass of the query heads that share one key head, in one sequence of t positions.
+struct Unit {
+    heads: Heads,
+    /// [t, k] each.
     k: Vec<f32>,
     v: Vec<f32>,
-    p: Vec<f32>,
-    dp: Vec<f32>,
     dk: Vec<f32>,
     dv: Vec<f32>,
 }
 
-impl UnitBackward {
-    /// Adds one query head to dk and dv and writes its dq.
+impl Unit {
+    /// Adds some positions to dk and dv and writes their dq over their q.
     ///
     /// dv += pᵀ·do; dp = do·vᵀ; ds = p∘(dp − Σ p∘dp); dq = ds·k/√k; dk += dsᵀ·q/√k.
-    fn head(&mut self, dq: &mut [f32], q: &[f32], dout: &[f32]) {
-        let Heads { t, k: width, .. } = self.heads;
-        let scale = self.heads.scale();
-        let rows = |data| Matrix::new(data, t, width);
-        let square = |data| Matrix::new(data, t, t);
-        probabilities(&mut self.p, q, &self.k, self.heads);
-        gemm(&mut self.dv, square(&self.p).t(), rows(dout), 1.0, Output::Add, Threads::One);
-        gemm(&mut self.dp, rows(dout), rows(&self.v).t(), 1.0, Output::Overwrite, Threads::One);
-        for (row, (dp, p)) in self.dp.chunks_mut(t).zip(self.p.chunks(t)).enumerate() {
-            let mean = lanes(row + 1, |i| p[i] * dp[i]);
-            for (dp, p) in dp.iter_mut().zip(p) {
-                *dp = p * (*dp - mean);
-            }
+    fn rows<T: Element>(&mut self, q: &mut Block<T>, dout: &[f32], rows: Range<usize>) {
+        let Heads { k: width, .. } = self.heads;
+        let (scale, m, past) = (self.heads.scale(), dout.len() / width, rows.end);
+        let mut queries = vec![0.0; dout.len()];
+        for row in rows.clone() {
+            stack(&mut queries, q.row(row), row - rows.start, rows.len(), width);
         }
-        gemm(dq, square(&self.dp), rows(&self.k), scale, Output::Overwrite, Threads::One);
-        gemm(&mut self.dk, square(&self.dp).t(), rows(q), scale, Output::Add, Threads::One);
+        let reached = past * width;
+        let (k, v) = (Matrix::new(&self.k, past, width), Matrix::new(&self.v, past, width));
+        let p = probabilities(&queries, k, &rows, 0, self.heads);
+        let (stacked, square) = (|data| Matrix::new(data, m, width), |data| Matrix::new(data, m, past));
+        gemm(&mut self.dv[..reached], square(&p).t(), stacked(dout), 1.0, Output::Add, Threads::One);
+        let mut ds = vec![0.0; p.len()];
+        gemm(&mut ds, stacked(dout), v.t(), 1.0, Output::Overwrite, Threads::One);
+        for (ds, p) in ds.chunks_mut(past).zip(p.chunks(past)) {
+            softmax_backward(ds, p);
+        }
+        drop(p);
+        gemm(&mut self.dk[..reached], square(&ds).t(), stacked(&queries), scale, Output::Add, Threads::One);
+        gemm(&mut queries, square(&ds), k, scale, Output::Overwrite, Threads::One);
+        for row in rows.clone() {
+            unstack(q.row(row), &queries, row - rows.start, rows.len(), width);
+        }
     }
 }
 
-/// p = softmax of the scaled scores, zero above the diagonal.
-fn probabilities(p: &mut [f32], q: &[f32], k: &[f32], heads: Heads) {
-    let (q, k) = (Matrix::new(q, heads.t, heads.k), Matrix::new(k, heads.t, heads.k));
-    gemm(p, q, k.t(), heads.scale(), Output::Overwrite, Threads::One);
-    for (row, scores) in p.chunks_mut(heads.t).enumerate() {
-        let (past, future) = scores.split_at_mut(row + 1);
-        let highest = past.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        for score in past.iter_mut() {
-            *score = exp(*score - highest);
-        }
-        let inverse = 1.0 / lanes(past.len(), |i| past[i]);
-        for score in past.iter_mut() {
-            *score *= inverse;
-        }
-        future.fill(0.0);
+/// p = softmax of the scaled scores of `rows`, zero behind each row's own position.
+///
+/// Shapes: queries [members · rows, k], keys [past, k], p [members · rows, past].
+fn probabilities<T: Element>(
+    queries: &[f32],
+    keys: Matrix<T>,
+    rows: &Range<usize>,
+    start: usize,
+    heads: Heads,
+) -> Vec<f32> {
+    let (m, past) = (queries.len() / heads.k, keys.size().0);
+    let mut p = vec![0.0; m * past];
+    gemm(&mut p, Matrix::new(queries, m, heads.k), keys.t(), heads.scale(), Output::Overwrite, Threads::One);
+    for (row, scores) in p.chunks_mut(past).enumerate() {
+        let visible = rows.start + row % rows.len() + 1 - start;
+        softmax(scores, visible);
+    }
+    p
+}
+
+/// Softmax of the first `visible` scores; the others become zero.
+#[multiversion(targets("x86_64+avx512f+fma", "x86_64+avx2+fma"))]
+fn softmax(scores: &mut [f32], visible: usize) {
+    let (past, future) = scores.split_at_mut(visible);
+    let highest = past.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    for score in past.iter_mut() {
+        *score = exp(*score - highest);
+    }
+    let inverse = 1.0 / lanes(past.len(), |i| past[i]);
+    for score in past.iter_mut() {
+        *score *= inverse;
+    }
+    future.fill(0.0);
+}
+
+/// From the gradient of p to that of the scores.
+#[multiversion(targets("x86_64+avx512f+fma", "x86_64+avx2+fma"))]
+fn softmax_backward(dp: &mut [f32], p: &[f32]) {
+    let mean = lanes(p.len(), |i| p[i] * dp[i]);
+    for (dp, p) in dp.iter_mut().zip(p) {
+        *dp = p * (*dp - mean);
     }
 }
 
-/// One head of one sequence as f32 [t, k].
-fn gather<T: Element>(x: &[T], sequence: usize, head: usize, width: usize, heads: Heads) -> Vec<f32> {
-    let rows = x[sequence * heads.t * width..].chunks(width);
-    let mut out = vec![0.0; heads.key_unit()];
-    for (out, row) in out.chunks_mut(heads.k).zip(rows) {
-        for (out, value) in out.iter_mut().zip(&row[head * heads.k..][..heads.k]) {
-            *out = value.widen();
-        }
+/// Ranges of at most [`ROWS`].
+fn pieces(rows: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    rows.clone().step_by(ROWS).map(move |start| start..(start + ROWS).min(rows.end))
+}
+
+/// Rows of one key head, where they are.
+fn head<'a, T>(x: &'a [T], rows: &Range<usize>, group: usize, heads: Heads) -> Matrix<'a, T> {
+    let stride = heads.g * heads.k;
+    Matrix::strided(&x[rows.start * stride + group * heads.k..], rows.len(), heads.k, stride)
+}
+
+/// The query heads of one key head, one below the other: [members · rows, k].
+fn stacked<T: Element>(x: &[T], rows: &Range<usize>, group: usize, heads: Heads) -> Vec<f32> {
+    let (width, own) = (heads.h * heads.k, heads.members() * heads.k);
+    let mut out = vec![0.0; rows.len() * own];
+    for (index, row) in rows.clone().enumerate() {
+        stack(&mut out, &x[row * width + group * own..][..own], index, rows.len(), heads.k);
     }
     out
 }
 
-/// From [b, heads, t, k] to [b·t, heads·k].
-fn scatter<T: Element>(by_head: &[T], count: usize, heads: Heads) -> Vec<T> {
-    let Heads { t, k, .. } = heads;
-    let mut out = vec![T::default(); by_head.len()];
-    out.par_chunks_mut(t * count * k).zip(by_head.par_chunks(t * count * k)).for_each(|(out, by_head)| {
-        for (head, rows) in by_head.chunks(t * k).enumerate() {
-            for (row, values) in rows.chunks(k).enumerate() {
-                out[row * count * k + head * k..][..k].copy_from_slice(values);
-            }
-        }
-    });
+fn stack<T: Element>(out: &mut [f32], own: &[T], row: usize, rows: usize, k: usize) {
+    for (member, values) in own.chunks(k).enumerate() {
+        T::widen_into(&mut out[(member * rows + row) * k..][..k], values);
+    }
+}
+
+fn unstack<T: Element>(own: &mut [T], stacked: &[f32], row: usize, rows: usize, k: usize) {
+    for (member, values) in own.chunks_mut(k).enumerate() {
+        T::narrow_into(values, &stacked[(member * rows + row) * k..][..k]);
+    }
+}
+
+fn copied<T: Element>(block: &mut Block<T>, rows: usize, k: usize) -> Vec<f32> {
+    let mut out = vec![0.0; rows * k];
+    for (row, out) in out.chunks_mut(k).enumerate() {
+        T::widen_into(out, block.row(row));
+    }
     out
+}
+
+fn written<T: Element>(block: &mut Block<T>, values: &[f32], k: usize) {
+    for (row, values) in values.chunks(k).enumerate() {
+        T::narrow_into(block.row(row), values);
+    }
 }

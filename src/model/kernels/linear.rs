@@ -8,50 +8,66 @@ use super::gemm::{Matrix, Output, Threads, gemm};
 /// Values a thread narrows at once.
 const GRAIN: usize = 1 << 14;
 
-/// y (+)= x·Wᵀ.
-pub(crate) fn linear<T: Element>(y: &mut [T], x: &[T], w: &[f32], (o, i): (usize, usize), output: Output) {
-    product(y, x, Matrix::new(w, o, i).t(), output);
+/// x·Wᵀ.
+pub(crate) fn linear<T: Element>(x: &[T], w: &[f32], (o, i): (usize, usize)) -> Vec<T> {
+    let mut y = vec![T::default(); x.len() / i * o];
+    product(&mut y, x, Matrix::new(w, o, i).t(), 1.0, Output::Overwrite);
+    y
 }
 
-/// dx (+)= dy·W.
-pub(crate) fn linear_backward_input<T: Element>(
+/// y += scale · x·Wᵀ.
+pub(crate) fn linear_onto<T: Element>(y: &mut [T], x: &[T], w: &[f32], (o, i): (usize, usize), scale: f32) {
+    product(y, x, Matrix::new(w, o, i).t(), scale, Output::Add);
+}
+
+/// dy·W.
+pub(crate) fn linear_backward_input<T: Element>(dy: &[T], w: &[f32], (o, i): (usize, usize)) -> Vec<T> {
+    let mut dx = vec![T::default(); dy.len() / o * i];
+    product(&mut dx, dy, Matrix::new(w, o, i), 1.0, Output::Overwrite);
+    dx
+}
+
+/// dx += scale · dy·W.
+pub(crate) fn linear_backward_input_onto<T: Element>(
     dx: &mut [T],
     dy: &[T],
     w: &[f32],
     (o, i): (usize, usize),
-    output: Output,
+    scale: f32,
 ) {
-    product(dx, dy, Matrix::new(w, o, i), output);
+    product(dx, dy, Matrix::new(w, o, i), scale, Output::Add);
 }
 
-/// dW (+)= dyᵀ·x, straight into the gradient buffer.
+/// dW (+)= scale · dyᵀ·x, straight into the gradient buffer.
 pub(crate) fn linear_backward_weight<T: Element>(
     dw: &mut [f32],
     dy: &[T],
     x: &[T],
     (o, i): (usize, usize),
+    scale: f32,
     output: Output,
 ) {
     let n = x.len() / i;
-    gemm(dw, Matrix::new(dy, n, o).t(), Matrix::new(x, n, i), 1.0, output, Threads::All);
+    gemm(dw, Matrix::new(dy, n, o).t(), Matrix::new(x, n, i), scale, output, Threads::All);
 }
 
-/// out (+)= x·b. A narrow output is made from f32 sums, so many rows at a time as its format allows.
-fn product<T: Element>(out: &mut [T], x: &[T], b: Matrix<f32>, output: Output) {
+/// out (+)= scale · x·b. A narrow output is made from f32 sums, as many rows at a time as its format
+/// allows.
+fn product<T: Element>(out: &mut [T], x: &[T], b: Matrix<f32>, scale: f32, output: Output) {
     let (k, m) = b.size();
     if let Some(out) = T::as_wide(out) {
-        return gemm(out, Matrix::new(x, x.len() / k, k), b, 1.0, output, Threads::All);
+        return gemm(out, Matrix::new(x, x.len() / k, k), b, scale, output, Threads::All);
     }
     let rows = (x.len() / k).clamp(1, T::ROWS_PER_PASS);
     let mut sums = vec![0.0; rows * m];
     for (out, x) in out.chunks_mut(rows * m).zip(x.chunks(rows * k)) {
         let sums = &mut sums[..out.len()];
-        gemm(sums, Matrix::new(x, x.len() / k, k), b, 1.0, Output::Overwrite, Threads::All);
-        out.par_chunks_mut(GRAIN).zip(sums.par_chunks(GRAIN)).for_each(|(out, sums)| match output {
-            Output::Overwrite => out.iter_mut().zip(sums).for_each(|(out, sum)| *out = T::narrow(*sum)),
-            Output::Add => {
-                out.iter_mut().zip(sums).for_each(|(out, sum)| *out = T::narrow(out.widen() + sum));
+        gemm(sums, Matrix::new(x, x.len() / k, k), b, scale, Output::Overwrite, Threads::All);
+        out.par_chunks_mut(GRAIN).zip(sums.par_chunks_mut(GRAIN)).for_each(|(out, sums)| {
+            if output == Output::Add {
+                sums.iter_mut().zip(&*out).for_each(|(sum, out)| *sum += out.widen());
             }
+            T::narrow_into(out, sums);
         });
     }
 }

@@ -1,75 +1,140 @@
-//! Causal attention with shared key heads. Shapes: q, o [b·t, h·k]; keys, values [b·t, g·k].
+//! Causal attention with shared key heads. Shapes: q, o [n, h·k]; keys, values [n, g·k].
+
+use std::ops::Range;
 
 use candle_core::{D, DType, Result, Tensor};
 
 use super::Heads;
-use super::storage::{for_element, read};
+use super::storage::{for_element, mutate, read};
 use crate::model::kernels;
 
-/// o = softmax(q·kᵀ/√k, causal)·v.
-pub(crate) fn attention(q: &Tensor, keys: &Tensor, values: &Tensor, heads: Heads) -> Result<Tensor> {
+/// Most scores alive at once where attention is composed of tensor operations: 256 MiB of f32. One
+/// sequence may need more.
+const SCORES_ALIVE: usize = 1 << 26;
+
+/// o = softmax(q·kᵀ/√k, causal)·v, each sequence for itself.
+pub(crate) fn attention(
+    q: &Tensor,
+    keys: &Tensor,
+    values: &Tensor,
+    sequences: &[Range<usize>],
+    heads: Heads,
+) -> Result<Tensor> {
     if !q.device().is_cpu() {
-        return composed(q, keys, values, heads);
+        return composed(q, keys, values, sequences, heads);
     }
     for_element!(q.dtype(), T => {
         let out = read::<T, _>(q, |q| read(keys, |keys| read(values, |values| {
-            Ok(kernels::attention(q, keys, values, heads))
+            Ok(kernels::attention(q, keys, values, sequences, heads))
         })))?;
         Tensor::from_vec(out, q.shape(), q.device())
     })
 }
 
 /// (dq, dkeys, dvalues); the scores are computed again.
+///
+/// On the CPU the gradients are written over `q`, `keys` and `values`: nobody else may hold them.
 pub(crate) fn attention_backward(
+    dout: &Tensor,
+    q: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    sequences: &[Range<usize>],
+    heads: Heads,
+) -> Result<(Tensor, Tensor, Tensor)> {
+    if !q.device().is_cpu() {
+        return composed_backward(dout, &q, &keys, &values, sequences, heads);
+    }
+    for_element!(q.dtype(), T => read::<T, _>(dout, |dout| {
+        mutate::<T>(&q, |q| mutate::<T>(&keys, |keys| mutate::<T>(&values, |values| {
+            kernels::attention_backward(dout, q, keys, values, sequences, heads);
+            Ok(())
+        })))
+    }))?;
+    Ok((q, keys, values))
+}
+
+pub(super) fn composed(
+    q: &Tensor,
+    keys: &Tensor,
+    values: &Tensor,
+    sequences: &[Range<usize>],
+    heads: Heads,
+) -> Result<Tensor> {
+    let mut parts = Vec::new();
+    for (rows, t) in together(sequences, heads) {
+        let part = |x: &Tensor| x.narrow(0, rows.start, rows.len());
+        parts.push(equal_lengths(&part(q)?, &part(keys)?, &part(values)?, t, heads)?);
+    }
+    Tensor::cat(&parts, 0)
+}
+
+pub(super) fn composed_backward(
     dout: &Tensor,
     q: &Tensor,
     keys: &Tensor,
     values: &Tensor,
+    sequences: &[Range<usize>],
     heads: Heads,
 ) -> Result<(Tensor, Tensor, Tensor)> {
-    if !q.device().is_cpu() {
-        return composed_backward(dout, q, keys, values, heads);
+    let (mut dq, mut dk, mut dv) = (Vec::new(), Vec::new(), Vec::new());
+    for (rows, t) in together(sequences, heads) {
+        let part = |x: &Tensor| x.narrow(0, rows.start, rows.len());
+        let inputs = (part(q)?, part(keys)?, part(values)?);
+        let parts = equal_lengths_backward(&part(dout)?, inputs, t, heads)?;
+        dq.push(parts.0);
+        dk.push(parts.1);
+        dv.push(parts.2);
     }
-    for_element!(q.dtype(), T => {
-        let (dq, dk, dv) = read::<T, _>(q, |q| read(keys, |keys| read(values, |values| read(dout, |dout| {
-            Ok(kernels::attention_backward(q, keys, values, dout, heads))
-        }))))?;
-        let like = |values, of: &Tensor| Tensor::from_vec(values, of.shape(), of.device());
-        Ok((like(dq, q)?, like(dk, keys)?, like(dv, values)?))
-    })
+    Ok((Tensor::cat(&dq, 0)?, Tensor::cat(&dk, 0)?, Tensor::cat(&dv, 0)?))
+}
+
+/// Neighbouring sequences of equal length `t` with their rows, as many as may be alive at once.
+fn together(sequences: &[Range<usize>], heads: Heads) -> Vec<(Range<usize>, usize)> {
+    let mut groups: Vec<(Range<usize>, usize)> = Vec::new();
+    for sequence in sequences.iter().filter(|sequence| !sequence.is_empty()) {
+        let t = sequence.len();
+        match groups.last_mut() {
+            Some((rows, other)) if *other == t && (rows.len() + t) * t * heads.h <= SCORES_ALIVE => {
+                rows.end = sequence.end;
+            }
+            _ => groups.push((sequence.clone(), t)),
+        }
+    }
+    groups
 }
 
 /// Query heads that share a key head are stacked in time: [b·g, (h/g)·t, k] against [b·g, t, k].
 struct Grouped {
     b: usize,
-    members: usize,
+    t: usize,
     heads: Heads,
 }
 
 impl Grouped {
-    fn new(q: &Tensor, heads: Heads) -> Result<Self> {
-        Ok(Self { b: q.dim(0)? / heads.t, members: heads.h / heads.g, heads })
+    fn new(q: &Tensor, t: usize, heads: Heads) -> Result<Self> {
+        Ok(Self { b: q.dim(0)? / t, t, heads })
     }
 
     fn queries(&self, q: &Tensor) -> Result<Tensor> {
-        let Heads { t, g, k, .. } = self.heads;
-        let split = q.reshape((self.b, t, g, self.members, k))?.permute((0, 2, 3, 1, 4))?;
-        split.contiguous()?.reshape((self.b * g, self.members * t, k))
+        let (t, Heads { g, k, .. }) = (self.t, self.heads);
+        let split = q.reshape((self.b, t, g, self.heads.members(), k))?.permute((0, 2, 3, 1, 4))?;
+        split.contiguous()?.reshape((self.b * g, self.heads.members() * t, k))
     }
 
     fn queries_back(&self, q: &Tensor) -> Result<Tensor> {
-        let Heads { t, g, k, .. } = self.heads;
-        let split = q.reshape((self.b, g, self.members, t, k))?.permute((0, 3, 1, 2, 4))?;
+        let (t, Heads { g, k, .. }) = (self.t, self.heads);
+        let split = q.reshape((self.b, g, self.heads.members(), t, k))?.permute((0, 3, 1, 2, 4))?;
         split.contiguous()?.reshape((self.b * t, self.heads.h * k))
     }
 
     fn keys(&self, x: &Tensor) -> Result<Tensor> {
-        let Heads { t, g, k, .. } = self.heads;
+        let (t, Heads { g, k, .. }) = (self.t, self.heads);
         x.reshape((self.b, t, g, k))?.transpose(1, 2)?.contiguous()?.reshape((self.b * g, t, k))
     }
 
     fn keys_back(&self, x: &Tensor) -> Result<Tensor> {
-        let Heads { t, g, k, .. } = self.heads;
+        let (t, Heads { g, k, .. }) = (self.t, self.heads);
         x.reshape((self.b, g, t, k))?.transpose(1, 2)?.contiguous()?.reshape((self.b * t, g * k))
     }
 
@@ -80,36 +145,35 @@ impl Grouped {
 
     /// Softmax of the scaled scores in f32, [b·g, members·t, t].
     fn probabilities(&self, q: &Tensor, k: &Tensor) -> Result<Tensor> {
-        let t = self.heads.t;
+        let t = self.t;
         let scores = (q.matmul(&k.t()?)?.to_dtype(DType::F32)? * self.scale())?;
-        let mask: Vec<f32> = (0..self.members * t)
+        let mask: Vec<f32> = (0..self.heads.members() * t)
             .flat_map(|row| (0..t).map(move |column| if column > row % t { f32::NEG_INFINITY } else { 0.0 }))
             .collect();
-        let mask = Tensor::from_vec(mask, (1, self.members * t, t), q.device())?;
+        let mask = Tensor::from_vec(mask, (1, self.heads.members() * t, t), q.device())?;
         let scores = scores.broadcast_add(&mask)?;
         let weights = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?)?.exp()?;
         weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)
     }
 }
 
-pub(super) fn composed(q: &Tensor, keys: &Tensor, values: &Tensor, heads: Heads) -> Result<Tensor> {
-    let grouped = Grouped::new(q, heads)?;
+fn equal_lengths(q: &Tensor, keys: &Tensor, values: &Tensor, t: usize, heads: Heads) -> Result<Tensor> {
+    let grouped = Grouped::new(q, t, heads)?;
     let (queries, k, v) = (grouped.queries(q)?, grouped.keys(keys)?, grouped.keys(values)?);
     let p = grouped.probabilities(&queries, &k)?.to_dtype(q.dtype())?;
     grouped.queries_back(&p.matmul(&v)?)
 }
 
-pub(super) fn composed_backward(
+fn equal_lengths_backward(
     dout: &Tensor,
-    q: &Tensor,
-    keys: &Tensor,
-    values: &Tensor,
+    (q, keys, values): (Tensor, Tensor, Tensor),
+    t: usize,
     heads: Heads,
 ) -> Result<(Tensor, Tensor, Tensor)> {
     let dtype = q.dtype();
-    let grouped = Grouped::new(q, heads)?;
-    let (q, dout) = (grouped.queries(q)?, grouped.queries(dout)?);
-    let (k, v) = (grouped.keys(keys)?, grouped.keys(values)?);
+    let grouped = Grouped::new(&q, t, heads)?;
+    let (q, dout) = (grouped.queries(&q)?, grouped.queries(dout)?);
+    let (k, v) = (grouped.keys(&keys)?, grouped.keys(&values)?);
     let p = grouped.probabilities(&q, &k)?;
     let dv = p.to_dtype(dtype)?.t()?.contiguous()?.matmul(&dout)?;
     let dp = dout.matmul(&v.t()?)?.to_dtype(DType::F32)?;

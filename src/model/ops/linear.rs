@@ -1,9 +1,11 @@
-//! y = x·Wᵀ. Shapes: x [n, i], W [o, i], y [n, o].
+//! y = x·Wᵀ and its gradients. Shapes: x [n, i], W [o, i], y [n, o].
+//!
+//! The functions named `_onto` add to a tensor in place on the CPU: nobody else may hold it.
 
 use candle_core::{Result, Tensor};
 
 use super::storage::{add_to, for_element, mutate, read};
-use crate::model::kernels;
+use crate::model::kernels::{self, Output};
 
 /// y = x·Wᵀ.
 pub(crate) fn linear(x: &Tensor, w: &Tensor) -> Result<Tensor> {
@@ -12,37 +14,89 @@ pub(crate) fn linear(x: &Tensor, w: &Tensor) -> Result<Tensor> {
     }
     let ((o, i), n) = (w.dims2()?, x.dim(0)?);
     for_element!(x.dtype(), T => {
-        let mut y = vec![T::default(); n * o];
-        read::<T, _>(x, |x| read(w, |w| { kernels::linear(&mut y, x, w, (o, i), kernels::Output::Overwrite); Ok(()) }))?;
+        let y = read::<T, _>(x, |x| read(w, |w| Ok(kernels::linear(x, w, (o, i)))))?;
         Tensor::from_vec(y, (n, o), x.device())
     })
 }
 
-/// dx = dy·W; dyᵀ·x is added to `dw`.
-pub(crate) fn linear_backward(dy: &Tensor, x: &Tensor, w: &Tensor, dw: &Tensor) -> Result<Tensor> {
+/// y = onto + scale · x·Wᵀ.
+pub(crate) fn linear_onto(onto: Tensor, x: &Tensor, w: &Tensor, scale: f32) -> Result<Tensor> {
     if !x.device().is_cpu() {
-        return composed_backward(dy, x, w, dw);
+        return onto + (composed(x, w)? * f64::from(scale))?;
     }
-    let ((o, i), n) = (w.dims2()?, x.dim(0)?);
-    for_element!(x.dtype(), T => {
-        let dx = read::<T, _>(dy, |dy| {
-            read::<T, _>(x, |x| mutate(dw, |dw| {
-                kernels::linear_backward_weight(dw, dy, x, (o, i), kernels::Output::Add);
-                Ok(())
-            }))?;
-            let mut dx = vec![T::default(); n * i];
-            read(w, |w| { kernels::linear_backward_input(&mut dx, dy, w, (o, i), kernels::Output::Overwrite); Ok(()) })?;
-            Ok(dx)
-        })?;
-        Tensor::from_vec(dx, (n, i), x.device())
+    let size = w.dims2()?;
+    for_element!(x.dtype(), T => read::<T, _>(x, |x| read(w, |w| mutate::<T>(&onto, |onto| {
+        kernels::linear_onto(onto, x, w, size, scale);
+        Ok(())
+    }))))?;
+    Ok(onto)
+}
+
+/// dx = dy·W.
+pub(crate) fn linear_backward_input(dy: &Tensor, w: &Tensor) -> Result<Tensor> {
+    if !dy.device().is_cpu() {
+        return composed_backward_input(dy, w);
+    }
+    let ((o, i), n) = (w.dims2()?, dy.dim(0)?);
+    for_element!(dy.dtype(), T => {
+        let dx = read::<T, _>(dy, |dy| read(w, |w| Ok(kernels::linear_backward_input(dy, w, (o, i)))))?;
+        Tensor::from_vec(dx, (n, i), dy.device())
     })
+}
+
+/// dx = onto + scale · dy·W.
+pub(crate) fn linear_backward_input_onto(
+    onto: Tensor,
+    dy: &Tensor,
+    w: &Tensor,
+    scale: f32,
+) -> Result<Tensor> {
+    if !dy.device().is_cpu() {
+        return onto + (composed_backward_input(dy, w)? * f64::from(scale))?;
+    }
+    let size = w.dims2()?;
+    for_element!(dy.dtype(), T => read::<T, _>(dy, |dy| read(w, |w| mutate::<T>(&onto, |onto| {
+        kernels::linear_backward_input_onto(onto, dy, w, size, scale);
+        Ok(())
+    }))))?;
+    Ok(onto)
+}
+
+/// dw = scale · dyᵀ·x, or added to what is there.
+pub(crate) fn linear_backward_weight(
+    dw: &Tensor,
+    dy: &Tensor,
+    x: &Tensor,
+    scale: f32,
+    output: Output,
+) -> Result<()> {
+    if !x.device().is_cpu() {
+        return composed_backward_weight(dw, dy, x, scale, output);
+    }
+    let size = dw.dims2()?;
+    for_element!(x.dtype(), T => read::<T, _>(dy, |dy| read::<T, _>(x, |x| mutate::<f32>(dw, |dw| {
+        kernels::linear_backward_weight(dw, dy, x, size, scale, output);
+        Ok(())
+    }))))
 }
 
 pub(super) fn composed(x: &Tensor, w: &Tensor) -> Result<Tensor> {
     x.matmul(&w.to_dtype(x.dtype())?.t()?)
 }
 
-pub(super) fn composed_backward(dy: &Tensor, x: &Tensor, w: &Tensor, dw: &Tensor) -> Result<Tensor> {
-    add_to(dw, &dy.t()?.matmul(x)?)?;
+pub(super) fn composed_backward_input(dy: &Tensor, w: &Tensor) -> Result<Tensor> {
     dy.matmul(&w.to_dtype(dy.dtype())?)
+}
+
+pub(super) fn composed_backward_weight(
+    dw: &Tensor,
+    dy: &Tensor,
+    x: &Tensor,
+    scale: f32,
+    output: Output,
+) -> Result<()> {
+    if output == Output::Overwrite {
+        dw.zero_set()?;
+    }
+    add_to(dw, &(dy.t()?.matmul(x)? * f64::from(scale))?)
 }

@@ -1,0 +1,140 @@
+//! A model with its optimizer: what one optimizer step does to the weights.
+
+use super::TrainError;
+use super::in_backward::{InBackward, Scratch};
+use super::optimizer::{AdamW, Step, clip_factor, global_norm};
+use crate::data::Batch;
+use crate::model::{Decoder, Gradients};
+use crate::trial::Phase;
+
+/// A decoder in training.
+pub struct Engine {
+    model: Decoder,
+    optimizer: AdamW,
+    update: Update,
+}
+
+/// When the weights are updated.
+enum Update {
+    /// After the passes of a step: several micro-batches are summed, or the norm of all gradients
+    /// must be known first.
+    AfterPasses { gradients: Gradients, max_grad_norm: Option<f64> },
+    /// Inside the only backward pass of a step, weight by weight (Lv et al. 2023): no gradient
+    /// outlives its update.
+    InBackward(Scratch),
+}
+
+/// What changes from step to step.
+#[derive(Clone, Copy, Debug)]
+pub struct StepSettings {
+    /// Optimizer step, counted from 1.
+    pub step: usize,
+    /// Learning rate of the step.
+    pub learning_rate: f64,
+}
+
+/// What a step found.
+#[derive(Clone, Copy, Debug)]
+pub struct StepOutcome {
+    /// Mean loss per scored token before the update.
+    pub loss_nats: f64,
+    /// Euclidean norm of all gradients together, before clipping.
+    pub grad_norm: f64,
+}
+
+impl Engine {
+    /// A model at the beginning of its training.
+    ///
+    /// Gradients are clipped to `max_grad_norm` if given. With one micro-batch a step and no clipping,
+    /// weights are updated inside the backward pass and no gradient buffers exist.
+    ///
+    /// # Errors
+    /// The device refuses the memory.
+    pub fn new(
+        model: Decoder,
+        weight_decay: f64,
+        max_grad_norm: Option<f64>,
+        gradient_accumulation_steps: usize,
+    ) -> Result<Self, TrainError> {
+        let optimizer = AdamW::new(&model, weight_decay)?;
+        Self::with_optimizer(model, optimizer, max_grad_norm, gradient_accumulation_steps)
+    }
+
+    /// A model that goes on with the optimizer state of a checkpoint.
+    pub(super) fn with_optimizer(
+        model: Decoder,
+        optimizer: AdamW,
+        max_grad_norm: Option<f64>,
+        gradient_accumulation_steps: usize,
+    ) -> Result<Self, TrainError> {
+        let update = if gradient_accumulation_steps == 1 && max_grad_norm.is_none() {
+            Update::InBackward(Scratch::default())
+        } else {
+            Update::AfterPasses { gradients: Gradients::zeros(&model)?, max_grad_norm }
+        };
+        Ok(Self { model, optimizer, update })
+    }
+
+    /// The model.
+    #[must_use]
+    pub const fn model(&self) -> &Decoder {
+        &self.model
+    }
+
+    pub(super) const fn optimizer(&self) -> &AdamW {
+        &self.optimizer
+    }
+
+    /// One optimizer step on the mean loss over all scored tokens of `batches`: the same for 8×1 and
+    /// 2×4. Every phase is announced to `enter` before it begins.
+    ///
+    /// # Errors
+    /// The device fails or refuses memory; a loss or a gradient that is no longer finite; at step 1, a
+    /// trainable weight that received no gradient.
+    pub fn step(
+        &mut self,
+        batches: &[Batch],
+        settings: StepSettings,
+        enter: &mut dyn FnMut(Phase) -> candle_core::Result<()>,
+    ) -> Result<StepOutcome, TrainError> {
+        let StepSettings { step, learning_rate } = settings;
+        let scored: usize = batches.iter().map(|batch| batch.scored_tokens).sum();
+        #[expect(clippy::cast_precision_loss, reason = "a step has fewer than 2^24 tokens")]
+        let scale = 1.0 / scored.max(1) as f32;
+        let settings = Step { number: step, learning_rate, clip: 1.0 };
+        let (total_nats, grad_norm) = match (&mut self.update, batches) {
+            (Update::InBackward(scratch), [batch]) => {
+                let mut sink = InBackward::new(&self.model, &mut self.optimizer, scratch, settings);
+                let total_nats = self.model.accumulate(batch, scale, &mut sink, enter)?;
+                (total_nats, sink.norm()?)
+            }
+            (Update::InBackward(_), _) => {
+                return Err(TrainError::MicroBatches { expected: 1, found: batches.len() });
+            }
+            (Update::AfterPasses { gradients, max_grad_norm }, _) => {
+                gradients.clear();
+                let mut total_nats = 0.0;
+                for batch in batches {
+                    total_nats += self.model.accumulate(batch, scale, gradients, enter)?;
+                }
+                enter(Phase::Optimizer)?;
+                let norm = global_norm(gradients)?;
+                if !(total_nats.is_finite() && norm.is_finite()) {
+                    return Err(TrainError::Diverged { step });
+                }
+                if step == 1 {
+                    gradients.check_all_reached(&self.model)?;
+                }
+                let clip = max_grad_norm.map_or(1.0, |limit| clip_factor(norm, limit));
+                self.optimizer.step(&self.model, gradients, Step { clip, ..settings })?;
+                (total_nats, norm)
+            }
+        };
+        if !(total_nats.is_finite() && grad_norm.is_finite()) {
+            return Err(TrainError::Diverged { step });
+        }
+        #[expect(clippy::cast_precision_loss, reason = "token counts stay below 2^53")]
+        let loss_nats = total_nats / scored.max(1) as f64;
+        Ok(StepOutcome { loss_nats, grad_norm })
+    }
+}

@@ -1,0 +1,94 @@
+//! Updates each weight as soon as its gradient is complete, inside the backward pass.
+//!
+//! A gradient then lives from its first product to its update (Lv et al. 2023, LOMO; here with
+//! `AdamW`). What stays allocated is one buffer per size of weight, used again and again.
+
+use candle_core::{DType, Result, Tensor};
+
+use super::TrainError;
+use super::optimizer::{AdamW, Step, sum_of_squares};
+use crate::arch::ParameterSpec;
+use crate::model::{Decoder, GradientSink, ModelError, Output, check_reached};
+
+/// Gradient buffers between their uses.
+#[derive(Default)]
+pub(super) struct Scratch {
+    free: Vec<Tensor>,
+    /// Gradients that have begun and are not complete.
+    begun: Vec<(usize, Tensor)>,
+}
+
+impl Scratch {
+    /// A flat buffer of so many values; what is in it is of no meaning.
+    fn take(&mut self, like: &Tensor) -> Result<Tensor> {
+        let elements = like.elem_count();
+        match self.free.iter().position(|buffer| buffer.elem_count() == elements) {
+            Some(index) => Ok(self.free.swap_remove(index)),
+            None => Tensor::zeros(elements, DType::F32, like.device()),
+        }
+    }
+}
+
+/// One backward pass that updates.
+pub(super) struct InBackward<'a> {
+    trainable: Vec<(&'a ParameterSpec, &'a Tensor)>,
+    optimizer: &'a mut AdamW,
+    scratch: &'a mut Scratch,
+    step: Step,
+    squares: f64,
+    unreached: Option<ModelError>,
+}
+
+impl<'a> InBackward<'a> {
+    pub(super) fn new(
+        model: &'a Decoder,
+        optimizer: &'a mut AdamW,
+        scratch: &'a mut Scratch,
+        step: Step,
+    ) -> Self {
+        scratch.free.extend(scratch.begun.drain(..).map(|(_, buffer)| buffer));
+        let trainable = model.trainable().collect();
+        Self { trainable, optimizer, scratch, step, squares: 0.0, unreached: None }
+    }
+
+    /// Euclidean norm of all gradients of the pass.
+    ///
+    /// # Errors
+    /// At the first step, a weight that received no gradient.
+    pub(super) fn norm(self) -> std::result::Result<f64, TrainError> {
+        self.unreached.map_or(Ok(self.squares.sqrt()), |error| Err(error.into()))
+    }
+}
+
+impl GradientSink for InBackward<'_> {
+    fn receive(
+        &mut self,
+        slot: usize,
+        put: &mut dyn FnMut(&Tensor, Output) -> Result<()>,
+    ) -> Result<()> {
+        let (_, weight) = self.trainable[slot];
+        let shape = weight.shape();
+        if let Some((_, buffer)) = self.scratch.begun.iter().find(|(begun, _)| *begun == slot) {
+            return put(&buffer.reshape(shape)?, Output::Add);
+        }
+        let buffer = self.scratch.take(weight)?;
+        put(&buffer.reshape(shape)?, Output::Overwrite)?;
+        self.scratch.begun.push((slot, buffer));
+        Ok(())
+    }
+
+    fn complete(&mut self, slot: usize, weight: &Tensor) -> Result<()> {
+        let begun = self.scratch.begun.iter().position(|(begun, _)| *begun == slot);
+        let Some(index) = begun else { candle_core::bail!("weight {slot} is complete without a gradient") };
+        let (_, buffer) = self.scratch.begun.swap_remove(index);
+        let (spec, _) = self.trainable[slot];
+        let gradient = buffer.reshape(weight.shape())?;
+        self.squares += sum_of_squares(&gradient)?;
+        if self.step.number == 1 && self.unreached.is_none() {
+            self.unreached = check_reached(&spec.name, &gradient).err();
+        }
+        self.optimizer.update(slot, spec, (weight, &gradient), self.step)?;
+        self.scratch.free.push(buffer);
+        Ok(())
+    }
+}
