@@ -63,6 +63,7 @@ const DOORS: &Table = &[
     ("half", "model"),
     ("indicatif", "cli"),
     ("maud", "report"),
+    ("multiversion", "model train"),
     ("nvml_wrapper", "device"),
     ("plotters", "report"),
     ("rand", "model"),

@@ -58,14 +58,12 @@ fn ours(folder: &Path) -> Vec<Vec<f32>> {
     let decoder = Decoder::new(config, weights, Precision::F32, &Device::Cpu).unwrap();
     let length = TOKENS.len();
     let batch = Batch {
-        rows: 1,
-        length,
         input_ids: TOKENS.to_vec(),
         targets: vec![0; length],
-        tokens: length,
+        sequences: vec![0..length],
         scored_tokens: length,
     };
-    decoder.logits(&batch).unwrap().i(0).unwrap().to_vec2().unwrap()
+    decoder.logits(&batch).unwrap().to_vec2().unwrap()
 }
 
 fn written(tied: bool, dtype: DType) -> (tempfile::TempDir, Vec<Tensor>) {

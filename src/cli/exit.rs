@@ -62,7 +62,9 @@ fn code_of_training(error: &TrainError) -> u8 {
     match error {
         TrainError::Model(error) => code_of_model(error),
         TrainError::Data(_) | TrainError::Device(_) | TrainError::Gguf(_) => USAGE,
-        TrainError::Checkpoint { .. } | TrainError::Diverged { .. } => UNEXPECTED,
+        TrainError::Checkpoint { .. } | TrainError::Diverged { .. } | TrainError::MicroBatches { .. } => {
+            UNEXPECTED
+        }
     }
 }
 

@@ -123,7 +123,8 @@ mod tests {
             }
             let scored = batch.targets.iter().filter(|id| **id != IGNORED).count();
             prop_assert_eq!(scored, batch.scored_tokens);
-            prop_assert_eq!(batch.tokens(), examples.iter().map(|example| example.input_ids.len() - 1).sum());
+            let inputs: usize = examples.iter().map(|example| example.input_ids.len() - 1).sum();
+            prop_assert_eq!(batch.tokens(), inputs);
         }
     }
 }

@@ -12,11 +12,7 @@ pub trait GradientSink {
     ///
     /// # Errors
     /// Those of `put`; the device refuses memory.
-    fn receive(
-        &mut self,
-        slot: usize,
-        put: &mut dyn FnMut(&Tensor, Output) -> Result<()>,
-    ) -> Result<()>;
+    fn receive(&mut self, slot: usize, put: &mut dyn FnMut(&Tensor, Output) -> Result<()>) -> Result<()>;
 
     /// The pass has put all it has into `slot`, and reads `weight` no more.
     ///
@@ -38,7 +34,8 @@ impl Gradients {
     /// The device refuses the memory.
     pub fn zeros(model: &Decoder) -> Result<Self> {
         let zeros = |weight: &Tensor| Tensor::zeros(weight.shape(), DType::F32, weight.device());
-        let buffers: Vec<Tensor> = model.trainable().map(|(_, weight)| zeros(weight)).collect::<Result<_>>()?;
+        let buffers: Vec<Tensor> =
+            model.trainable().map(|(_, weight)| zeros(weight)).collect::<Result<_>>()?;
         Ok(Self { filled: vec![false; buffers.len()], buffers })
     }
 
@@ -80,11 +77,7 @@ pub fn check_reached(name: &str, gradient: &Tensor) -> std::result::Result<(), M
 }
 
 impl GradientSink for Gradients {
-    fn receive(
-        &mut self,
-        slot: usize,
-        put: &mut dyn FnMut(&Tensor, Output) -> Result<()>,
-    ) -> Result<()> {
+    fn receive(&mut self, slot: usize, put: &mut dyn FnMut(&Tensor, Output) -> Result<()>) -> Result<()> {
         let output = if self.filled[slot] { Output::Add } else { Output::Overwrite };
         self.filled[slot] = true;
         put(&self.buffers[slot], output)

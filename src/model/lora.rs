@@ -36,7 +36,11 @@ impl Lora {
             [half('A', [self.rank, i]), half('B', [o, self.rank])]
         };
         let specs = arch::parameters(config);
-        specs.iter().filter(|spec| spec.is_matrix() && spec.name.contains(".layers.")).flat_map(pair).collect()
+        specs
+            .iter()
+            .filter(|spec| spec.is_matrix() && spec.name.contains(".layers."))
+            .flat_map(pair)
+            .collect()
     }
 
     /// First values as PEFT draws them: A uniform within ±1/√i (Kaiming with a = √5), B zero, so that

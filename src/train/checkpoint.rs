@@ -125,8 +125,11 @@ fn read_progress(stored: &TensorFiles, run: &str) -> Result<Progress, String> {
 mod tests {
     use std::fs;
 
+    use super::super::optimizer::AdamW;
     use super::*;
+    use crate::arch;
     use crate::data::CleaningReport;
+    use crate::model::Decoder;
     use crate::space::Precision;
     use crate::trial::EvalEvent;
 
@@ -166,12 +169,14 @@ mod tests {
         let (folder, model) = (tempfile::tempdir().unwrap(), model());
         let moments: Vec<Tensor> = model.weights().iter().map(|weight| (weight * 2.0).unwrap()).collect();
         let optimizer = AdamW::from_moments(moments.clone(), moments, 0.0);
-        write(folder.path(), &model, &optimizer, &progress(), &identity(&spec(1e-3, 4))).unwrap();
+        let engine = Engine::with_optimizer(model, optimizer, None, 1).unwrap();
+        write(folder.path(), &engine, &progress(), &identity(&spec(1e-3, 4))).unwrap();
         folder
     }
 
     fn read_as(folder: &Path, spec: &TrialSpec) -> Result<Option<Checkpoint>, TrainError> {
-        read(folder, model().specs(), &Device::Cpu, &identity(spec))
+        let specs = arch::parameters(model().config());
+        read(folder, &specs.iter().collect::<Vec<_>>(), &Device::Cpu, &identity(spec))
     }
 
     fn flat(tensors: &[Tensor]) -> Vec<f32> {

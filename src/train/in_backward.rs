@@ -61,11 +61,7 @@ impl<'a> InBackward<'a> {
 }
 
 impl GradientSink for InBackward<'_> {
-    fn receive(
-        &mut self,
-        slot: usize,
-        put: &mut dyn FnMut(&Tensor, Output) -> Result<()>,
-    ) -> Result<()> {
+    fn receive(&mut self, slot: usize, put: &mut dyn FnMut(&Tensor, Output) -> Result<()>) -> Result<()> {
         let (_, weight) = self.trainable[slot];
         let shape = weight.shape();
         if let Some((_, buffer)) = self.scratch.begun.iter().find(|(begun, _)| *begun == slot) {

@@ -40,6 +40,10 @@ impl<'a> Session<'a> {
         let specs: Vec<_> = specs.iter().collect();
         let (precision, decay) = (spec.hyperparams.precision, spec.train.weight_decay);
         let run = checkpoint::run_identity(spec, &dataset, &config);
+        let decoder = |config, weights| -> Result<Decoder, TrainError> {
+            let decoder = Decoder::new(config, weights, precision, device.candle())?;
+            Ok(decoder.with_recomputation(spec.train.gradient_checkpointing))
+        };
         let saved = match resume_from {
             Some(folder) => checkpoint::read(folder, &specs, device.candle(), &run)?,
             None => None,
@@ -49,7 +53,7 @@ impl<'a> Session<'a> {
             (model, AdamW::from_moments(saved.first, saved.second, decay), saved.progress)
         } else {
             let weights = model::read_weights(&spec.model, &config)?;
-            let model = Decoder::new(config, weights, precision, device.candle())?;
+            let model = decoder(config, weights)?;
             let optimizer = AdamW::new(&model, decay)?;
             (model, optimizer, Progress::default())
         };

@@ -136,7 +136,9 @@ fn last_word(error: &TrainError, device: &dyn Device) -> Event {
         TrainError::Model(ModelError::Tensor(_)) | TrainError::Device(_) => {
             failed(FailureClass::Device, error)
         }
-        TrainError::Model(ModelError::Gradient { .. }) => failed(FailureClass::Internal, error),
+        TrainError::Model(ModelError::Gradient { .. }) | TrainError::MicroBatches { .. } => {
+            failed(FailureClass::Internal, error)
+        }
         TrainError::Model(_) | TrainError::Gguf(_) => failed(FailureClass::Model, error),
         TrainError::Data(_) => failed(FailureClass::Data, error),
         TrainError::Checkpoint { .. } => failed(FailureClass::Checkpoint, error),

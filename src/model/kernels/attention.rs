@@ -8,13 +8,14 @@
 use std::ops::Range;
 
 use multiversion::multiversion;
+use multiversion::target::target_cfg_f;
 use rayon::prelude::*;
 
 use super::Element;
 use super::columns::{Block, blocks};
-use super::exp::exp;
+use super::exp::exp_with;
 use super::gemm::{Matrix, Output, Threads, gemm};
-use super::sums::lanes;
+use super::sums::{highest, lanes, sum};
 
 /// Positions whose scores are alive together.
 const ROWS: usize = 64;
@@ -89,23 +90,25 @@ pub(crate) fn attention_backward<T: Element>(
     let q = blocks(q, sequences, heads.g, heads.members() * heads.k);
     let keys = blocks(keys, sequences, heads.g, heads.k);
     let values = blocks(values, sequences, heads.g, heads.k);
-    q.into_par_iter().zip(keys).zip(values).enumerate().for_each(|(unit, ((mut q, mut keys), mut values))| {
-        let (sequence, group) = (&sequences[unit / heads.g], unit % heads.g);
-        let t = sequence.len();
-        let mut unit = Unit {
-            heads,
-            k: copied(&mut keys, t, heads.k),
-            v: copied(&mut values, t, heads.k),
-            dk: vec![0.0; t * heads.k],
-            dv: vec![0.0; t * heads.k],
-        };
-        for rows in pieces(0..t) {
-            let own = sequence.start + rows.start..sequence.start + rows.end;
-            unit.rows(&mut q, &stacked(dout, &own, group, heads), rows);
-        }
-        written(&mut keys, &unit.dk, heads.k);
-        written(&mut values, &unit.dv, heads.k);
-    });
+    q.into_par_iter().zip(keys).zip(values).enumerate().for_each(
+        |(unit, ((mut q, mut keys), mut values))| {
+            let (sequence, group) = (&sequences[unit / heads.g], unit % heads.g);
+            let t = sequence.len();
+            let mut unit = Unit {
+                heads,
+                k: copied(&mut keys, t, heads.k),
+                v: copied(&mut values, t, heads.k),
+                dk: vec![0.0; t * heads.k],
+                dv: vec![0.0; t * heads.k],
+            };
+            for rows in pieces(0..t) {
+                let own = sequence.start + rows.start..sequence.start + rows.end;
+                unit.rows(&mut q, &stacked(dout, &own, group, heads), rows);
+            }
+            written(&mut keys, &unit.dk, heads.k);
+            written(&mut values, &unit.dv, heads.k);
+        },
+    );
 }
 
 /// The backward pass of the query heads that share one key head, in one sequence of t positions.
@@ -132,16 +135,16 @@ impl Unit {
         let reached = past * width;
         let (k, v) = (Matrix::new(&self.k, past, width), Matrix::new(&self.v, past, width));
         let p = probabilities(&queries, k, &rows, 0, self.heads);
-        let (stacked, square) = (|data| Matrix::new(data, m, width), |data| Matrix::new(data, m, past));
-        gemm(&mut self.dv[..reached], square(&p).t(), stacked(dout), 1.0, Output::Add, Threads::One);
+        let stacked = Matrix::new(dout, m, width);
+        gemm(&mut self.dv[..reached], Matrix::new(&p, m, past).t(), stacked, 1.0, Output::Add, Threads::One);
         let mut ds = vec![0.0; p.len()];
-        gemm(&mut ds, stacked(dout), v.t(), 1.0, Output::Overwrite, Threads::One);
+        gemm(&mut ds, stacked, v.t(), 1.0, Output::Overwrite, Threads::One);
         for (ds, p) in ds.chunks_mut(past).zip(p.chunks(past)) {
             softmax_backward(ds, p);
         }
-        drop(p);
-        gemm(&mut self.dk[..reached], square(&ds).t(), stacked(&queries), scale, Output::Add, Threads::One);
-        gemm(&mut queries, square(&ds), k, scale, Output::Overwrite, Threads::One);
+        let (ds, stacked) = (Matrix::new(&ds, m, past), Matrix::new(&queries, m, width));
+        gemm(&mut self.dk[..reached], ds.t(), stacked, scale, Output::Add, Threads::One);
+        gemm(&mut queries, ds, k, scale, Output::Overwrite, Threads::One);
         for row in rows.clone() {
             unstack(q.row(row), &queries, row - rows.start, rows.len(), width);
         }
@@ -171,12 +174,13 @@ fn probabilities<T: Element>(
 /// Softmax of the first `visible` scores; the others become zero.
 #[multiversion(targets("x86_64+avx512f+fma", "x86_64+avx2+fma"))]
 fn softmax(scores: &mut [f32], visible: usize) {
+    const FMA: bool = target_cfg_f!(target_feature = "fma");
     let (past, future) = scores.split_at_mut(visible);
-    let highest = past.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let highest = highest(past);
     for score in past.iter_mut() {
-        *score = exp(*score - highest);
+        *score = exp_with::<FMA>(*score - highest);
     }
-    let inverse = 1.0 / lanes(past.len(), |i| past[i]);
+    let inverse = 1.0 / sum(past, |score| score);
     for score in past.iter_mut() {
         *score *= inverse;
     }

@@ -1,81 +1,134 @@
 //! Head and cross-entropy together, a few rows of logits at a time.
 //!
 //! Shapes: x [n, d], W [v, d] (f32), targets [n]. All logits at once would be n·v values, the
-//! largest tensor of a training step; here only `ROWS · v` are ever alive, and the gradients are
-//! made while they are (the idea of Hsu et al. 2024, Liger Kernel).
+//! largest tensor of a training step; here only those of one pass are ever alive, and the gradients
+//! are made while they are (the idea of Hsu et al. 2024, Liger Kernel). Rows whose target is
+//! ignored (prompts, padding) take no part.
 
+use multiversion::multiversion;
+use multiversion::target::target_cfg_f;
 use rayon::prelude::*;
 
 use super::Element;
-use super::exp::exp;
+use super::exp::exp_with;
 use super::gemm::{Matrix, Output, Threads, gemm};
-use super::rms_norm::lanes;
+use super::sums::{LANES, Sums, highest};
 use crate::data::IGNORED;
 
-/// Rows of logits alive at once.
-const ROWS: usize = 256;
+/// Bytes of one pass. Each pass reads W twice and reads and writes dW once, so a pass wants many
+/// rows to spread that over: this gives 340 at v = 49152, where the products take over twenty
+/// times as long as that traffic. More would only be felt as memory.
+const PASS_BYTES: usize = 64 << 20;
+/// Rows of a pass at least, where the vocabulary is so large that the bytes allow fewer.
+const LEAST_ROWS: usize = 64;
 
-/// Where gradients go when they are wanted: d(`scale` · Σ losses).
-pub(crate) struct HeadGradients<'a, T> {
+/// What gradients are wanted of, with respect to x and, where it is not frozen, W.
+pub(crate) struct HeadGradients<'a> {
     /// Factor of the summed loss.
     pub scale: f32,
-    /// Overwritten.
-    pub dx: &'a mut [T],
     /// Added to.
-    pub dw: &'a mut [f32],
+    pub dw: Option<&'a mut [f32]>,
 }
 
-/// Negative log-likelihood of each row of x·Wᵀ in nats, 0 where the target is ignored; and the
-/// gradients if wanted.
+/// Rows whose logits are alive at once: at most n.
+pub(crate) fn rows_alive(n: usize, v: usize, d: usize) -> usize {
+    (PASS_BYTES / size_of::<f32>() / (v + d)).max(LEAST_ROWS).min(n)
+}
+
+/// The numbers of the rows that are scored.
+pub(crate) fn scored_rows(targets: &[u32]) -> Vec<usize> {
+    // Never grows: how much memory a step takes must not depend on how the targets lie.
+    let mut rows = Vec::with_capacity(targets.len());
+    rows.extend((0..targets.len()).filter(|row| targets[*row] != IGNORED));
+    rows
+}
+
+/// Negative log-likelihood of each row of x·Wᵀ in nats, 0 where the target is ignored.
+///
+/// Where `gradients` are wanted, `x` becomes the gradient of scale · Σ losses with respect to it;
+/// else it stays.
 pub(crate) fn head_cross_entropy<T: Element>(
-    x: &[T],
+    x: &mut [T],
     w: &[f32],
     targets: &[u32],
     d: usize,
-    mut gradients: Option<HeadGradients<'_, T>>,
+    mut gradients: Option<HeadGradients<'_>>,
 ) -> Vec<f32> {
     let v = w.len() / d;
     let head = Matrix::new(w, v, d);
-    let mut logits = vec![0.0; ROWS.min(targets.len()) * v];
+    let scored = scored_rows(targets);
+    let alive = rows_alive(targets.len(), v, d);
+    let (mut logits, mut wide) = (vec![0.0; alive * v], vec![0.0; alive * d]);
     let mut losses = vec![0.0; targets.len()];
-    for (pass, (targets, losses)) in targets.chunks(ROWS).zip(losses.chunks_mut(ROWS)).enumerate() {
-        let rows = pass * ROWS * d..(pass * ROWS + targets.len()) * d;
-        let x = T::widen_all(&x[rows.clone()]);
-        let x = Matrix::new(&x, targets.len(), d);
-        let logits = &mut logits[..targets.len() * v];
-        gemm(logits, x, head.t(), 1.0, Output::Overwrite, Threads::All);
-        let scale = gradients.as_ref().map_or(1.0, |gradients| gradients.scale);
-        logits.par_chunks_mut(v).zip(targets).zip(losses).for_each(|((logits, target), loss)| {
-            *loss = score_row(logits, *target, scale);
-        });
-        if let Some(gradients) = &mut gradients {
-            let dlogits = Matrix::new(logits, targets.len(), v);
-            T::fill(&mut gradients.dx[rows], |dx| {
-                gemm(dx, dlogits, head, 1.0, Output::Overwrite, Threads::All);
-            });
-            gemm(gradients.dw, dlogits.t(), x, 1.0, Output::Add, Threads::All);
+    let mut scored_losses = vec![0.0; alive];
+    for rows in scored.chunks(alive.max(1)) {
+        let n = rows.len();
+        let (logits, wide) = (&mut logits[..n * v], &mut wide[..n * d]);
+        gather(wide, x, rows, d);
+        gemm(logits, Matrix::new(wide, n, d), head.t(), 1.0, Output::Overwrite, Threads::All);
+        let scale = gradients.as_ref().map(|gradients| gradients.scale);
+        score(logits, rows, targets, scale, &mut scored_losses);
+        for (row, loss) in rows.iter().zip(&scored_losses) {
+            losses[*row] = *loss;
         }
+        if let Some(gradients) = &mut gradients {
+            let dlogits = Matrix::new(logits, n, v);
+            if let Some(dw) = &mut gradients.dw {
+                gemm(dw, dlogits.t(), Matrix::new(wide, n, d), 1.0, Output::Add, Threads::All);
+            }
+            gemm(wide, dlogits, head, 1.0, Output::Overwrite, Threads::All);
+            scatter(x, wide, rows, d);
+        }
+    }
+    if gradients.is_some() {
+        let ignored = x.chunks_mut(d).zip(targets).filter(|(_, target)| **target == IGNORED);
+        ignored.for_each(|(row, _)| row.fill(T::default()));
     }
     losses
 }
 
-/// Loss of one row; its logits become scale · (softmax − one-hot), or zero where it is ignored.
-fn score_row(logits: &mut [f32], target: u32, scale: f32) -> f32 {
-    if target == IGNORED {
-        logits.fill(0.0);
-        return 0.0;
+/// Losses of the rows of one pass; their logits become the gradients where `scale` is given.
+fn score(logits: &mut [f32], rows: &[usize], targets: &[u32], scale: Option<f32>, losses: &mut [f32]) {
+    let v = logits.len() / rows.len();
+    logits.par_chunks_mut(v).zip(rows).zip(losses).for_each(|((logits, row), loss)| {
+        *loss = score_row(logits, targets[*row] as usize, scale);
+    });
+}
+
+fn gather<T: Element>(wide: &mut [f32], x: &[T], rows: &[usize], d: usize) {
+    for (wide, row) in wide.chunks_mut(d).zip(rows) {
+        T::widen_into(wide, &x[row * d..][..d]);
     }
-    let target = target as usize;
-    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let wanted = logits[target];
-    for logit in logits.iter_mut() {
-        *logit = exp(*logit - highest);
+}
+
+fn scatter<T: Element>(x: &mut [T], wide: &[f32], rows: &[usize], d: usize) {
+    for (wide, row) in wide.chunks(d).zip(rows) {
+        T::narrow_into(&mut x[row * d..][..d], wide);
     }
-    let sum = lanes(logits.len(), |i| logits[i]);
-    let factor = scale / sum;
-    for logit in logits.iter_mut() {
-        *logit *= factor;
+}
+
+/// Loss of one row; with a `scale` its logits become scale · (softmax − one-hot).
+#[multiversion(targets("x86_64+avx512f+fma", "x86_64+avx2+fma"))]
+pub(super) fn score_row(logits: &mut [f32], target: usize, scale: Option<f32>) -> f32 {
+    const FMA: bool = target_cfg_f!(target_feature = "fma");
+    let (highest, wanted) = (highest(logits), logits[target]);
+    let mut sums = Sums::new();
+    let mut weigh = |lane: usize, logit: &mut f32| {
+        *logit = exp_with::<FMA>(*logit - highest);
+        sums.add(lane, *logit);
+    };
+    let (blocks, rest) = logits.as_chunks_mut::<LANES>();
+    for block in blocks {
+        block.iter_mut().enumerate().for_each(|(lane, logit)| weigh(lane, logit));
     }
-    logits[target] -= scale;
+    rest.iter_mut().enumerate().for_each(|(lane, logit)| weigh(lane, logit));
+    let sum = sums.total();
+    if let Some(scale) = scale {
+        let factor = scale / sum;
+        for logit in logits.iter_mut() {
+            *logit *= factor;
+        }
+        logits[target] -= scale;
+    }
     sum.ln() + highest - wanted
 }

@@ -1,10 +1,9 @@
 //! How an activation is kept in memory.
 #![expect(clippy::inline_always, reason = "a helper is compiled for the processor of the loop it stands in")]
 
-use std::borrow::Cow;
-
-use candle_core::WithDType;
+use candle_core::{CpuStorage, WithDType};
 use half::bf16;
+use multiversion::multiversion;
 
 /// A number format of activations; arithmetic is always f32.
 pub(crate) trait Element: WithDType + Default {
@@ -27,12 +26,14 @@ pub(crate) trait Element: WithDType + Default {
     /// The slice itself where it is f32.
     fn as_wide(values: &mut [Self]) -> Option<&mut [f32]>;
 
-    /// The slice as f32, borrowed where it already is.
-    fn widen_all(values: &[Self]) -> Cow<'_, [f32]>;
+    /// Writes the values as f32.
+    fn widen_into(out: &mut [f32], values: &[Self]);
 
-    /// Lets `fill` write f32 values into `out`: in place where the formats agree, else by way of
-    /// a scratch buffer.
-    fn fill(out: &mut [Self], fill: impl FnOnce(&mut [f32]));
+    /// Writes the nearest values of this format.
+    fn narrow_into(out: &mut [Self], values: &[f32]);
+
+    /// The values of a CPU tensor of this format.
+    fn of_storage(storage: &mut CpuStorage) -> Option<&mut [Self]>;
 }
 
 impl Element for f32 {
@@ -44,12 +45,12 @@ impl Element for f32 {
         <bf16 as Element>::narrow(self).to_bits()
     }
 
-    #[inline]
+    #[inline(always)]
     fn widen(self) -> f32 {
         self
     }
 
-    #[inline]
+    #[inline(always)]
     fn narrow(value: f32) -> Self {
         value
     }
@@ -58,12 +59,16 @@ impl Element for f32 {
         Some(values)
     }
 
-    fn widen_all(values: &[Self]) -> Cow<'_, [f32]> {
-        Cow::Borrowed(values)
+    fn widen_into(out: &mut [f32], values: &[Self]) {
+        out.copy_from_slice(values);
     }
 
-    fn fill(out: &mut [Self], fill: impl FnOnce(&mut [f32])) {
-        fill(out);
+    fn narrow_into(out: &mut [Self], values: &[f32]) {
+        out.copy_from_slice(values);
+    }
+
+    fn of_storage(storage: &mut CpuStorage) -> Option<&mut [Self]> {
+        if let CpuStorage::F32(values) = storage { Some(values) } else { None }
     }
 }
 
@@ -76,13 +81,13 @@ impl Element for bf16 {
         self.to_bits()
     }
 
-    #[inline]
+    #[inline(always)]
     fn widen(self) -> f32 {
         // bfloat16 is the upper half of an f32; written out so that loops vectorise.
         f32::from_bits(u32::from(self.to_bits()) << 16)
     }
 
-    #[inline]
+    #[inline(always)]
     fn narrow(value: f32) -> Self {
         // Round to nearest, ties to even. A NaN keeps its upper bits with the quiet bit set.
         let bits = value.to_bits();
@@ -97,16 +102,30 @@ impl Element for bf16 {
         None
     }
 
-    fn widen_all(values: &[Self]) -> Cow<'_, [f32]> {
-        Cow::Owned(values.iter().map(|value| value.widen()).collect())
+    fn widen_into(out: &mut [f32], values: &[Self]) {
+        widen(out, values);
     }
 
-    fn fill(out: &mut [Self], fill: impl FnOnce(&mut [f32])) {
-        let mut wide = vec![0.0; out.len()];
-        fill(&mut wide);
-        for (narrow, wide) in out.iter_mut().zip(wide) {
-            *narrow = Self::narrow(wide);
-        }
+    fn narrow_into(out: &mut [Self], values: &[f32]) {
+        narrow(out, values);
+    }
+
+    fn of_storage(storage: &mut CpuStorage) -> Option<&mut [Self]> {
+        if let CpuStorage::BF16(values) = storage { Some(values) } else { None }
+    }
+}
+
+#[multiversion(targets("x86_64+avx512f+fma", "x86_64+avx2+fma"))]
+fn widen(out: &mut [f32], values: &[bf16]) {
+    for (wide, value) in out.iter_mut().zip(values) {
+        *wide = value.widen();
+    }
+}
+
+#[multiversion(targets("x86_64+avx512f+fma", "x86_64+avx2+fma"))]
+fn narrow(out: &mut [bf16], values: &[f32]) {
+    for (narrow, value) in out.iter_mut().zip(values) {
+        *narrow = <bf16 as Element>::narrow(*value);
     }
 }
 

@@ -1,24 +1,49 @@
 //! Rows of the embedding matrix. Shapes: ids [n], W [v, d] (f32), y [n, d].
 
+use multiversion::multiversion;
+use rayon::prelude::*;
+
 use super::Element;
+use super::output::{Unwritten, in_parts};
+
+/// Values a thread takes at once: 32 KiB of f32.
+const GRAIN: usize = 8192;
+/// Parts of the vocabulary for each thread when gradients are added. More than one, because frequent
+/// tokens stand together; few, because each part walks all ids.
+const PARTS_PER_THREAD: usize = 4;
 
 /// y[i] = W[ids[i]].
 pub(crate) fn embedding<T: Element>(ids: &[u32], w: &[f32], d: usize) -> Vec<T> {
-    // Allocated once: a vector that grows as it is filled holds up to three times its size.
-    let mut y = vec![T::default(); ids.len() * d];
-    for (id, y) in ids.iter().zip(y.chunks_mut(d)) {
-        for (y, w) in y.iter_mut().zip(&w[*id as usize * d..][..d]) {
-            *y = T::narrow(*w);
-        }
-    }
-    y
+    let rows = (GRAIN / d).max(1);
+    in_parts(ids.len() * d, rows * d, |start, y| {
+        copy_rows(y, &ids[start / d..][..y.len() / d], w, d);
+    })
 }
 
-/// dW[ids[i]] += dy[i].
+/// dW[ids[i]] += dy[i], for each row of dW in the order of i however many threads there are.
 pub(crate) fn embedding_backward<T: Element>(dw: &mut [f32], ids: &[u32], dy: &[T], d: usize) {
+    let parts = PARTS_PER_THREAD * rayon::current_num_threads();
+    let rows = (dw.len() / d).div_ceil(parts).max(1);
+    dw.par_chunks_mut(rows * d).enumerate().for_each(|(part, dw)| add_rows(dw, part * rows, ids, dy, d));
+}
+
+#[multiversion(targets("x86_64+avx512f+fma", "x86_64+avx2+fma"))]
+fn copy_rows<T: Element>(y: &mut Unwritten<'_, T>, ids: &[u32], w: &[f32], d: usize) {
+    for id in ids {
+        y.extend(w[*id as usize * d..][..d].iter().map(|w| T::narrow(*w)));
+    }
+}
+
+/// `dw` holds the rows of the vocabulary from `first` on.
+#[multiversion(targets("x86_64+avx512f+fma", "x86_64+avx2+fma"))]
+fn add_rows<T: Element>(dw: &mut [f32], first: usize, ids: &[u32], dy: &[T], d: usize) {
+    let rows = dw.len() / d;
     for (id, dy) in ids.iter().zip(dy.chunks(d)) {
-        for (dw, dy) in dw[*id as usize * d..][..d].iter_mut().zip(dy) {
-            *dw += dy.widen();
+        let row = (*id as usize).wrapping_sub(first);
+        if row < rows {
+            for (dw, dy) in dw[row * d..][..d].iter_mut().zip(dy) {
+                *dw += dy.widen();
+            }
         }
     }
 }

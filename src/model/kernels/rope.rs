@@ -1,37 +1,50 @@
 //! Rotary position embedding (Su et al. 2021), half-split as in Hugging Face's Llama.
 
+use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::Element;
 
-/// Rotates every head of x [b·t, h·k] by its position; `sign` −1 undoes it, which is the gradient.
-///
-/// Shapes: cos, sin [≥ t, k/2].
-pub(crate) fn rope<T: Element>(
-    x: &[T],
-    cos: &[f32],
-    sin: &[f32],
-    t: usize,
-    k: usize,
-    width: usize,
-    sign: f32,
-) -> Vec<T> {
+/// Values a thread takes at once: 32 KiB of f32.
+const GRAIN: usize = 8192;
+
+/// By how much which position is turned.
+#[derive(Clone, Copy)]
+pub(crate) struct Rotation<'a> {
+    /// [positions, k/2]
+    pub cos: &'a [f32],
+    /// [positions, k/2]
+    pub sin: &'a [f32],
+    /// The position of each row in its sequence.
+    pub positions: &'a [u32],
+    /// Width of a head.
+    pub k: usize,
+    /// −1 turns back, which is the gradient.
+    pub sign: f32,
+}
+
+/// Rotates every head of x [n, h·k] by its position, in place; `width` is h·k.
+pub(crate) fn rope<T: Element>(x: &mut [T], width: usize, rotation: Rotation) {
+    let rows = (GRAIN / width).max(1);
+    let chunks = x.par_chunks_mut(rows * width).zip(rotation.positions.par_chunks(rows));
+    chunks.for_each(|(x, positions)| rotate_rows(x, width, Rotation { positions, ..rotation }));
+}
+
+#[multiversion(targets("x86_64+avx512f+fma", "x86_64+avx2+fma"))]
+fn rotate_rows<T: Element>(x: &mut [T], width: usize, rotation: Rotation<'_>) {
+    let Rotation { cos, sin, positions, k, sign } = rotation;
     let half = k / 2;
-    let mut y = vec![T::default(); x.len()];
-    y.par_chunks_mut(width).zip(x.par_chunks(width)).enumerate().with_min_len(32).for_each(
-        |(row, (y, x))| {
-            let position = row % t;
-            let cos = &cos[position * half..][..half];
-            let sin = &sin[position * half..][..half];
-            for (y, x) in y.chunks_mut(k).zip(x.chunks(k)) {
-                let ((y0, y1), (x0, x1)) = (y.split_at_mut(half), x.split_at(half));
-                for i in 0..half {
-                    let (a, b, s) = (x0[i].widen(), x1[i].widen(), sin[i] * sign);
-                    y0[i] = T::narrow(a * cos[i] - b * s);
-                    y1[i] = T::narrow(b * cos[i] + a * s);
-                }
+    for (x, position) in x.chunks_mut(width).zip(positions) {
+        let position = *position as usize;
+        let cos = &cos[position * half..][..half];
+        let sin = &sin[position * half..][..half];
+        for x in x.chunks_mut(k) {
+            let (a, b) = x.split_at_mut(half);
+            for (((a, b), cos), sin) in a.iter_mut().zip(b).zip(cos).zip(sin) {
+                let (x, y, sin) = (a.widen(), b.widen(), sin * sign);
+                *a = T::narrow(x * cos - y * sin);
+                *b = T::narrow(y * cos + x * sin);
             }
-        },
-    );
-    y
+        }
+    }
 }

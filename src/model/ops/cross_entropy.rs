@@ -1,13 +1,19 @@
 //! Head and cross-entropy together. Shapes: x [n, d], W [v, d], targets [n].
 
-use candle_core::{D, DType, Result, Tensor};
+use candle_core::{D, DType, Device, Result, Tensor};
 
-use super::storage::{add_to, for_element, mutate, read};
+use super::storage::{add_to, for_element, mutate, mutate_wanted, read};
 use crate::data::IGNORED;
-use crate::model::kernels;
+use crate::model::kernels::{self, HeadGradients, rows_alive, scored_rows};
 
-/// Rows of logits alive at once where the loss is composed of tensor operations.
-const ROWS: usize = 1024;
+/// Which gradients of scale · Σ losses are wanted.
+#[derive(Clone, Copy)]
+pub(crate) struct HeadGradient<'a> {
+    /// Factor of the summed loss.
+    pub scale: f32,
+    /// Where that of W is added; `None` where W is frozen.
+    pub dw: Option<&'a Tensor>,
+}
 
 /// What the head gives.
 pub(crate) struct HeadLoss {
@@ -17,78 +23,91 @@ pub(crate) struct HeadLoss {
     pub dx: Option<Tensor>,
 }
 
-/// Loss of each row of x·Wᵀ; with `gradient` = (scale, dw) also the gradients of scale · Σ losses.
+/// Loss of each row of x·Wᵀ, with the gradients that are wanted.
+///
+/// On the CPU the gradient of `x` is written over it: nobody else may hold it.
 pub(crate) fn head_cross_entropy(
-    x: &Tensor,
+    x: Tensor,
     w: &Tensor,
     targets: &[u32],
-    gradient: Option<(f32, &Tensor)>,
+    gradient: Option<HeadGradient>,
 ) -> Result<HeadLoss> {
     if !x.device().is_cpu() {
-        return composed(x, w, targets, gradient);
+        return composed(&x, w, targets, gradient);
     }
     let d = x.dim(1)?;
-    for_element!(x.dtype(), T => read::<T, _>(x, |values| read(w, |w| {
-        let Some((scale, dw)) = gradient else {
-            let losses = kernels::head_cross_entropy::<T>(values, w, targets, d, None);
-            return Ok(HeadLoss { losses, dx: None });
-        };
-        let mut dx = vec![T::default(); values.len()];
-        let mut losses = Vec::new();
-        mutate(dw, |dw| {
-            let gradients = kernels::HeadGradients { scale, dx: &mut dx, dw };
-            losses = kernels::head_cross_entropy(values, w, targets, d, Some(gradients));
+    let mut losses = Vec::new();
+    for_element!(x.dtype(), T => read(w, |w| mutate::<T>(&x, |x| {
+        mutate_wanted(gradient.and_then(|gradient| gradient.dw), |dw| {
+            let gradients = gradient.map(|HeadGradient { scale, .. }| HeadGradients { scale, dw });
+            losses = kernels::head_cross_entropy(x, w, targets, d, gradients);
             Ok(())
-        })?;
-        Ok(HeadLoss { losses, dx: Some(Tensor::from_vec(dx, x.shape(), x.device())?) })
-    })))
+        })
+    })))?;
+    Ok(HeadLoss { losses, dx: gradient.is_some().then_some(x) })
 }
 
 pub(super) fn composed(
     x: &Tensor,
     w: &Tensor,
     targets: &[u32],
-    gradient: Option<(f32, &Tensor)>,
+    gradient: Option<HeadGradient>,
 ) -> Result<HeadLoss> {
+    let ((n, d), device) = (x.dims2()?, x.device());
     let narrow = w.to_dtype(x.dtype())?;
-    let mut losses = Vec::with_capacity(targets.len());
-    let mut parts = Vec::new();
-    for (pass, targets) in targets.chunks(ROWS).enumerate() {
-        let x = x.narrow(0, pass * ROWS, targets.len())?;
+    let scored = scored_rows(targets);
+    let mut losses = vec![0.0; targets.len()];
+    // One row more than is scored: that of all ignored rows, zero.
+    let dx = gradient.map(|_| Tensor::zeros((scored.len() + 1, d), x.dtype(), device)).transpose()?;
+    let alive = rows_alive(n, w.dim(0)?, d).max(1);
+    for (pass, rows) in scored.chunks(alive).enumerate() {
+        let x = x.index_select(&numbers(rows.iter().copied(), device)?, 0)?;
+        let ids = numbers(rows.iter().map(|row| targets[*row] as usize), device)?.unsqueeze(1)?;
         let logits = x.matmul(&narrow.t()?)?.to_dtype(DType::F32)?;
-        let (loss, probabilities) = score(&logits, targets)?;
-        losses.extend(loss.to_vec1::<f32>()?);
-        if let Some((scale, dw)) = gradient {
-            let dlogits = dlogits(&probabilities, targets, scale)?.to_dtype(x.dtype())?;
-            add_to(dw, &dlogits.t()?.matmul(&x)?)?;
-            parts.push(dlogits.matmul(&narrow)?);
+        let (loss, probabilities) = score(&logits, &ids)?;
+        drop(logits);
+        for (row, loss) in rows.iter().zip(loss.to_vec1::<f32>()?) {
+            losses[*row] = loss;
+        }
+        if let (Some(HeadGradient { scale, dw }), Some(dx)) = (gradient, &dx) {
+            let dlogits = dlogits(&probabilities, &ids, scale)?.to_dtype(x.dtype())?;
+            if let Some(dw) = dw {
+                add_to(dw, &dlogits.t()?.matmul(&x)?)?;
+            }
+            dx.slice_set(&dlogits.matmul(&narrow)?, 0, pass * alive)?;
         }
     }
-    let dx = if parts.is_empty() { None } else { Some(Tensor::cat(&parts, 0)?) };
-    Ok(HeadLoss { losses, dx })
+    Ok(HeadLoss { losses, dx: dx.map(|dx| spread(&dx, targets)).transpose()? })
 }
 
-/// 1 where a target counts, 0 where it is ignored; and the targets with ignored ones as 0.
-fn split_ignored(targets: &[u32]) -> (Vec<f32>, Vec<u32>) {
-    targets.iter().map(|t| if *t == IGNORED { (0.0, 0) } else { (1.0, *t) }).unzip()
+fn numbers(values: impl ExactSizeIterator<Item = usize>, device: &Device) -> Result<Tensor> {
+    #[expect(clippy::cast_possible_truncation, reason = "rows and tokens are numbered by u32")]
+    let values: Vec<u32> = values.map(|value| value as u32).collect();
+    let n = values.len();
+    Tensor::from_vec(values, n, device)
 }
 
-/// (loss of each row, softmax).
-fn score(logits: &Tensor, targets: &[u32]) -> Result<(Tensor, Tensor)> {
-    let (counts, ids) = split_ignored(targets);
-    let (n, device) = (targets.len(), logits.device());
-    let (counts, ids) = (Tensor::from_vec(counts, n, device)?, Tensor::from_vec(ids, (n, 1), device)?);
+/// From the scored rows and one of zeros to a row for each target.
+fn spread(dx: &Tensor, targets: &[u32]) -> Result<Tensor> {
+    let (scored, mut next) = (dx.dim(0)? - 1, 0);
+    let sources = targets.iter().map(|target| {
+        let is_scored = *target != IGNORED;
+        next += usize::from(is_scored);
+        if is_scored { next - 1 } else { scored }
+    });
+    dx.index_select(&numbers(sources, dx.device())?, 0)
+}
+
+/// (loss of each row, softmax) for targets `ids` [n, 1].
+fn score(logits: &Tensor, ids: &Tensor) -> Result<(Tensor, Tensor)> {
     let highest = logits.max_keepdim(D::Minus1)?;
     let weights = logits.broadcast_sub(&highest)?.exp()?;
     let sum = weights.sum_keepdim(D::Minus1)?;
-    let loss = ((sum.log()? + highest)? - logits.gather(&ids, 1)?)?.squeeze(1)?;
-    Ok(((loss * counts)?, weights.broadcast_div(&sum)?))
+    let loss = ((sum.log()? + highest)? - logits.gather(ids, 1)?)?.squeeze(1)?;
+    Ok((loss, weights.broadcast_div(&sum)?))
 }
 
-fn dlogits(probabilities: &Tensor, targets: &[u32], scale: f32) -> Result<Tensor> {
-    let (counts, ids) = split_ignored(targets);
-    let (n, device) = (targets.len(), probabilities.device());
-    let counts = (Tensor::from_vec(counts, (n, 1), device)? * f64::from(scale))?;
-    let ids = Tensor::from_vec(ids, (n, 1), device)?;
-    probabilities.broadcast_mul(&counts)?.scatter_add(&ids, &counts.neg()?, 1)
+fn dlogits(probabilities: &Tensor, ids: &Tensor, scale: f32) -> Result<Tensor> {
+    let minus = Tensor::full(-scale, ids.shape(), ids.device())?;
+    (probabilities * f64::from(scale))?.scatter_add(ids, &minus, 1)
 }

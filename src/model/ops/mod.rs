@@ -13,13 +13,15 @@ mod rope;
 mod storage;
 mod swiglu;
 
-pub(crate) use super::kernels::Heads;
+pub(crate) use super::kernels::{Heads, Output};
 pub(super) use attention::{attention, attention_backward};
-pub(super) use cross_entropy::head_cross_entropy;
+pub(super) use cross_entropy::{HeadGradient, head_cross_entropy};
 pub(super) use embedding::{embedding, embedding_backward};
-pub(super) use linear::{linear, linear_backward};
+pub(super) use linear::{
+    linear, linear_backward_input, linear_backward_input_onto, linear_backward_weight, linear_onto,
+};
 pub(super) use rms_norm::{rms_norm, rms_norm_backward};
-pub(super) use rope::{RopeTable, rope};
+pub(super) use rope::{Positions, RopeTable, rope};
 pub(crate) use storage::{mutate, read};
 pub(super) use swiglu::{swiglu, swiglu_backward};
 

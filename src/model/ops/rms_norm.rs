@@ -2,7 +2,7 @@
 
 use candle_core::{D, DType, Result, Tensor};
 
-use super::storage::{add_to, for_element, mutate, read};
+use super::storage::{add_to, for_element, mutate, mutate_wanted, read};
 use crate::model::kernels;
 
 /// y = x · w / sqrt(mean(x²) + ε).
@@ -16,25 +16,27 @@ pub(crate) fn rms_norm(x: &Tensor, w: &Tensor, epsilon: f32) -> Result<Tensor> {
     })
 }
 
-/// dx; the gradient of the weight is added to `dw`.
+/// `residual` + dx; the gradient of the weight is added to `dw`, where it is wanted.
+///
+/// On the CPU the storage of `residual` itself is added to: nobody else may hold it.
 pub(crate) fn rms_norm_backward(
     dy: &Tensor,
     x: &Tensor,
     w: &Tensor,
     epsilon: f32,
-    dw: &Tensor,
+    dw: Option<&Tensor>,
+    residual: Tensor,
 ) -> Result<Tensor> {
     if !x.device().is_cpu() {
-        return composed_backward(dy, x, w, epsilon, dw);
+        return composed_backward(dy, x, w, epsilon, dw, &residual);
     }
-    for_element!(x.dtype(), T => {
-        let mut dx = Vec::new();
-        read::<T, _>(x, |x| read::<T, _>(dy, |dy| read(w, |w| mutate(dw, |dw| {
-            dx = kernels::rms_norm_backward(dw, x, w, dy, epsilon);
+    for_element!(x.dtype(), T => read::<T, _>(x, |x| read(dy, |dy| read(w, |w| {
+        mutate(&residual, |residual| mutate_wanted(dw, |dw| {
+            kernels::rms_norm_backward(residual, dw, (x, dy), w, epsilon);
             Ok(())
-        }))))?;
-        Tensor::from_vec(dx, x.shape(), x.device())
-    })
+        }))
+    }))))?;
+    Ok(residual)
 }
 
 fn inverse_rms(x: &Tensor, epsilon: f32) -> Result<Tensor> {
@@ -52,13 +54,17 @@ pub(super) fn composed_backward(
     x: &Tensor,
     w: &Tensor,
     epsilon: f32,
-    dw: &Tensor,
+    dw: Option<&Tensor>,
+    residual: &Tensor,
 ) -> Result<Tensor> {
     let (wide, dy) = (x.to_dtype(DType::F32)?, dy.to_dtype(DType::F32)?);
     let r = inverse_rms(&wide, epsilon)?;
-    add_to(dw, &(&dy * wide.broadcast_mul(&r)?)?.sum(0)?)?;
+    if let Some(dw) = dw {
+        add_to(dw, &(&dy * wide.broadcast_mul(&r)?)?.sum(0)?)?;
+    }
     let scaled = dy.broadcast_mul(w)?;
     let projection = (&scaled * &wide)?.mean_keepdim(D::Minus1)?;
     let scale = (projection * r.powf(3.0)?)?;
-    (scaled.broadcast_mul(&r)? - wide.broadcast_mul(&scale)?)?.to_dtype(x.dtype())
+    let dx = (scaled.broadcast_mul(&r)? - wide.broadcast_mul(&scale)?)?;
+    (residual.to_dtype(DType::F32)? + dx)?.to_dtype(x.dtype())
 }

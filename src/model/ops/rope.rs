@@ -1,9 +1,11 @@
-//! Rotary position embedding. Shapes: x [b·t, heads·k], tables [positions, k/2].
+//! Rotary position embedding. Shapes: x [n, heads·k], tables [positions, k/2].
+
+use std::ops::Range;
 
 use candle_core::{D, DType, Device, Result, Tensor};
 
-use super::storage::{for_element, read};
-use crate::model::kernels;
+use super::storage::{for_element, mutate, read};
+use crate::model::kernels::{self, Rotation};
 
 /// Cosines and sines of every position and frequency.
 pub(crate) struct RopeTable {
@@ -31,27 +33,53 @@ impl RopeTable {
     }
 }
 
-/// Rotates each head by its position in a sequence of `t`; `sign` −1 is the inverse and gradient.
-pub(crate) fn rope(x: &Tensor, table: &RopeTable, t: usize, sign: f32) -> Result<Tensor> {
-    if !x.device().is_cpu() {
-        return composed(x, table, t, sign);
-    }
-    let width = x.dim(1)?;
-    for_element!(x.dtype(), T => {
-        let y = read::<T, _>(x, |x| read(&table.cos, |cos| read(&table.sin, |sin| {
-            Ok(kernels::rope(x, cos, sin, t, table.k, width, sign))
-        })))?;
-        Tensor::from_vec(y, x.shape(), x.device())
-    })
+/// The position of each row in its sequence.
+pub(crate) struct Positions {
+    values: Vec<u32>,
+    /// The same on a device that is not the CPU.
+    tensor: Option<Tensor>,
 }
 
-pub(super) fn composed(x: &Tensor, table: &RopeTable, t: usize, sign: f32) -> Result<Tensor> {
+impl Positions {
+    /// Of the rows of `sequences`, which follow one another.
+    pub(crate) fn new(sequences: &[Range<usize>], device: &Device) -> Result<Self> {
+        let count = sequences.iter().map(ExactSizeIterator::len).sum();
+        let mut values = Vec::with_capacity(count);
+        for sequence in sequences {
+            values.extend((0_u32..).take(sequence.len()));
+        }
+        let tensor = if device.is_cpu() { None } else { Some(Tensor::new(values.as_slice(), device)?) };
+        Ok(Self { values, tensor })
+    }
+
+    fn tensor(&self, device: &Device) -> Result<Tensor> {
+        self.tensor.clone().map_or_else(|| Tensor::new(self.values.as_slice(), device), Ok)
+    }
+}
+
+/// Rotates each head by its position; `sign` −1 is the inverse and gradient.
+///
+/// On the CPU the storage of `x` itself is rotated: nobody else may hold it.
+pub(crate) fn rope(x: Tensor, table: &RopeTable, positions: &Positions, sign: f32) -> Result<Tensor> {
+    if !x.device().is_cpu() {
+        return composed(&x, table, positions, sign);
+    }
+    let width = x.dim(1)?;
+    for_element!(x.dtype(), T => read(&table.cos, |cos| read(&table.sin, |sin| mutate::<T>(&x, |x| {
+        kernels::rope(x, width, Rotation { cos, sin, positions: &positions.values, k: table.k, sign });
+        Ok(())
+    }))))?;
+    Ok(x)
+}
+
+pub(super) fn composed(x: &Tensor, table: &RopeTable, positions: &Positions, sign: f32) -> Result<Tensor> {
     let (n, width) = x.dims2()?;
     let half = table.k / 2;
-    let wide = x.to_dtype(DType::F32)?.reshape((n / t, t, width / table.k, table.k))?;
-    let positions = |table: &Tensor| table.narrow(0, 0, t)?.reshape((1, t, 1, half));
-    let (cos, sin) = (positions(&table.cos)?, (positions(&table.sin)? * f64::from(sign))?);
-    let (a, b) = (wide.narrow(3, 0, half)?, wide.narrow(3, half, half)?);
+    let wide = x.to_dtype(DType::F32)?.reshape((n, width / table.k, table.k))?;
+    let positions = positions.tensor(x.device())?;
+    let rows = |table: &Tensor| table.index_select(&positions, 0)?.unsqueeze(1);
+    let (cos, sin) = (rows(&table.cos)?, (rows(&table.sin)? * f64::from(sign))?);
+    let (a, b) = (wide.narrow(2, 0, half)?, wide.narrow(2, half, half)?);
     let first = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
     let second = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
     Tensor::cat(&[first, second], D::Minus1)?.reshape((n, width))?.to_dtype(x.dtype())

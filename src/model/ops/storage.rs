@@ -1,8 +1,11 @@
 //! Slices of CPU tensors, for kernels.
 
 use std::cell::Cell;
+use std::marker::PhantomData;
 
 use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Storage, Tensor, WithDType, bail};
+
+use crate::model::kernels::Element;
 
 /// Calls `f` with the values of a contiguous CPU tensor.
 pub(crate) fn read<T: WithDType, R>(tensor: &Tensor, f: impl FnOnce(&[T]) -> Result<R>) -> Result<R> {
@@ -14,9 +17,22 @@ pub(crate) fn read<T: WithDType, R>(tensor: &Tensor, f: impl FnOnce(&[T]) -> Res
     f(&T::cpu_storage_as_slice(storage)?[start..end])
 }
 
-/// Calls `f` with the values of a contiguous f32 CPU tensor, to be changed in place.
-pub(crate) fn mutate(tensor: &Tensor, f: impl FnOnce(&mut [f32]) -> Result<()>) -> Result<()> {
-    tensor.inplace_op1(&Mutate(Cell::new(Some(f))))
+/// Calls `f` with the values of a contiguous CPU tensor, to be changed in place.
+///
+/// Whoever else holds this tensor, or a view of it, sees the change; `f` must not read it.
+pub(crate) fn mutate<T: Element>(tensor: &Tensor, f: impl FnOnce(&mut [T]) -> Result<()>) -> Result<()> {
+    tensor.inplace_op1(&Mutate(Cell::new(Some(f)), PhantomData))
+}
+
+/// [`mutate`] with a gradient buffer that a frozen weight has not.
+pub(super) fn mutate_wanted(
+    buffer: Option<&Tensor>,
+    f: impl FnOnce(Option<&mut [f32]>) -> Result<()>,
+) -> Result<()> {
+    match buffer {
+        Some(buffer) => mutate(buffer, |buffer| f(Some(buffer))),
+        None => f(None),
+    }
 }
 
 /// Adds to a gradient buffer on any device.
@@ -25,15 +41,17 @@ pub(super) fn add_to(buffer: &Tensor, addend: &Tensor) -> Result<()> {
     buffer.slice_set(&(buffer + addend)?, 0, 0)
 }
 
-struct Mutate<F>(Cell<Option<F>>);
+struct Mutate<T, F>(Cell<Option<F>>, PhantomData<T>);
 
-impl<F: FnOnce(&mut [f32]) -> Result<()>> InplaceOp1 for Mutate<F> {
+impl<T: Element, F: FnOnce(&mut [T]) -> Result<()>> InplaceOp1 for Mutate<T, F> {
     fn name(&self) -> &'static str {
         "mutate"
     }
 
     fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
-        let CpuStorage::F32(values) = storage else { bail!("only f32 buffers are changed in place") };
+        let Some(values) = T::of_storage(storage) else {
+            bail!("a kernel for {:?} was given a tensor of another type", T::DTYPE)
+        };
         let Some((start, end)) = layout.contiguous_offsets() else { bail!("a strided buffer") };
         match self.0.take() {
             Some(f) => f(&mut values[start..end]),

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Result, Tensor};
 
-use super::storage::{for_element, read};
+use super::storage::{for_element, mutate, read};
 use crate::model::kernels;
 
 /// silu(gate) · up.
@@ -17,17 +17,17 @@ pub(crate) fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
 }
 
 /// (dgate, dup).
-pub(crate) fn swiglu_backward(dy: &Tensor, gate: &Tensor, up: &Tensor) -> Result<(Tensor, Tensor)> {
+///
+/// On the CPU they are written over `gate` and `up`: nobody else may hold those.
+pub(crate) fn swiglu_backward(dy: &Tensor, gate: Tensor, up: Tensor) -> Result<(Tensor, Tensor)> {
     if !gate.device().is_cpu() {
-        return composed_backward(dy, gate, up);
+        return composed_backward(dy, &gate, &up);
     }
-    for_element!(gate.dtype(), T => {
-        let (dgate, dup) = read::<T, _>(gate, |gate| {
-            read(up, |up| read(dy, |dy| Ok(kernels::swiglu_backward(gate, up, dy))))
-        })?;
-        let tensor = |values| Tensor::from_vec(values, gate.shape(), gate.device());
-        Ok((tensor(dgate)?, tensor(dup)?))
-    })
+    for_element!(gate.dtype(), T => read::<T, _>(dy, |dy| mutate(&gate, |gate| mutate(&up, |up| {
+        kernels::swiglu_backward(dy, gate, up);
+        Ok(())
+    }))))?;
+    Ok((gate, up))
 }
 
 fn sigmoid(x: &Tensor) -> Result<Tensor> {

@@ -1,5 +1,7 @@
 //! Every operation: the kernel equals the composed path, and its backward the numeric gradient.
 
+use std::ops::Range;
+
 use candle_core::{DType, Device, Result, Tensor};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -7,10 +9,12 @@ use rand_chacha::ChaCha8Rng;
 use super::*;
 use crate::data::IGNORED;
 
-const HEADS: Heads = Heads { t: 5, h: 4, g: 2, k: 6 };
-const ROWS: usize = 2 * HEADS.t;
+const HEADS: Heads = Heads { h: 4, g: 2, k: 6 };
+/// Two sequences of different lengths.
+const SEQUENCES: [Range<usize>; 2] = [0..6, 6..10];
+const ROWS: usize = 10;
 
-fn random(seed: u64, shape: &[usize]) -> Tensor {
+pub(super) fn random(seed: u64, shape: &[usize]) -> Tensor {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let values: Vec<f32> = (0..shape.iter().product()).map(|_| rng.random_range(-1.0..1.0)).collect();
     Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
@@ -18,6 +22,11 @@ fn random(seed: u64, shape: &[usize]) -> Tensor {
 
 fn zeros(like: &Tensor) -> Tensor {
     Tensor::zeros(like.shape(), DType::F32, &Device::Cpu).unwrap()
+}
+
+/// The same values in a storage of their own, for what works in place.
+pub(super) fn own(x: &Tensor) -> Tensor {
+    x.copy().unwrap()
 }
 
 fn largest_difference(a: &Tensor, b: &Tensor) -> f32 {
@@ -57,9 +66,11 @@ fn numeric(x: &Tensor, dy: &Tensor, f: impl Fn(&Tensor) -> Result<Tensor>) -> Te
 fn linear_has_the_numeric_gradient_and_equals_its_composition() {
     let (x, w, dy) = (random(1, &[ROWS, 7]), random(2, &[9, 7]), random(3, &[ROWS, 9]));
     let (dw, other) = (zeros(&w), zeros(&w));
-    let dx = linear_backward(&dy, &x, &w, &dw).unwrap();
+    let dx = linear_backward_input(&dy, &w).unwrap();
+    linear_backward_weight(&dw, &dy, &x, 1.0, Output::Overwrite).unwrap();
+    linear::composed_backward_weight(&other, &dy, &x, 1.0, Output::Overwrite).unwrap();
     assert_close(&linear(&x, &w).unwrap(), &linear::composed(&x, &w).unwrap(), 1e-5);
-    assert_close(&dx, &linear::composed_backward(&dy, &x, &w, &other).unwrap(), 1e-5);
+    assert_close(&dx, &linear::composed_backward_input(&dy, &w).unwrap(), 1e-5);
     assert_close(&dw, &other, 1e-5);
     assert_close(&dx, &numeric(&x, &dy, |x| linear(x, &w)), 2e-3);
     assert_close(&dw, &numeric(&w, &dy, |w| linear(&x, w)), 2e-3);
@@ -67,22 +78,35 @@ fn linear_has_the_numeric_gradient_and_equals_its_composition() {
 
 #[test]
 fn a_weight_gradient_is_added_to_what_is_there() {
-    let (x, w, dy) = (random(1, &[ROWS, 7]), random(2, &[9, 7]), random(3, &[ROWS, 9]));
-    let (once, twice) = (zeros(&w), zeros(&w));
-    linear_backward(&dy, &x, &w, &once).unwrap();
-    for _ in 0..2 {
-        linear_backward(&dy, &x, &w, &twice).unwrap();
+    let (x, dy) = (random(1, &[ROWS, 7]), random(3, &[ROWS, 9]));
+    for put in [linear_backward_weight, linear::composed_backward_weight] {
+        let (once, twice) = (random(5, &[9, 7]), random(6, &[9, 7]));
+        put(&once, &dy, &x, 2.0, Output::Overwrite).unwrap();
+        put(&twice, &dy, &x, 1.0, Output::Overwrite).unwrap();
+        put(&twice, &dy, &x, 1.0, Output::Add).unwrap();
+        assert_close(&once, &twice, 1e-5);
     }
-    assert_close(&(once * 2.0).unwrap(), &twice, 1e-5);
+}
+
+#[test]
+fn a_product_is_added_to_what_a_tensor_holds() {
+    let (x, w, y) = (random(1, &[ROWS, 7]), random(2, &[9, 7]), random(3, &[ROWS, 9]));
+    let added = linear_onto(own(&y), &x, &w, 0.5).unwrap();
+    let plain = (&y + (linear(&x, &w).unwrap() * 0.5).unwrap()).unwrap();
+    assert_close(&added, &plain, 1e-5);
+    let added = linear_backward_input_onto(own(&x), &y, &w, 0.5).unwrap();
+    let plain = (&x + (linear_backward_input(&y, &w).unwrap() * 0.5).unwrap()).unwrap();
+    assert_close(&added, &plain, 1e-5);
 }
 
 #[test]
 fn rms_norm_has_the_numeric_gradient_and_equals_its_composition() {
     let (x, w, dy) = (random(1, &[ROWS, 24]), random(2, &[24]), random(3, &[ROWS, 24]));
     let (dw, other) = (zeros(&w), zeros(&w));
-    let dx = rms_norm_backward(&dy, &x, &w, 1e-5, &dw).unwrap();
+    let dx = rms_norm_backward(&dy, &x, &w, 1e-5, Some(&dw), zeros(&x)).unwrap();
+    let composed = rms_norm::composed_backward(&dy, &x, &w, 1e-5, Some(&other), &zeros(&x)).unwrap();
     assert_close(&rms_norm(&x, &w, 1e-5).unwrap(), &rms_norm::composed(&x, &w, 1e-5).unwrap(), 1e-5);
-    assert_close(&dx, &rms_norm::composed_backward(&dy, &x, &w, 1e-5, &other).unwrap(), 1e-5);
+    assert_close(&dx, &composed, 1e-5);
     assert_close(&dw, &other, 1e-5);
     assert_close(&dx, &numeric(&x, &dy, |x| rms_norm(x, &w, 1e-5)), 2e-3);
     assert_close(&dw, &numeric(&w, &dy, |w| rms_norm(&x, w, 1e-5)), 2e-3);
@@ -90,18 +114,19 @@ fn rms_norm_has_the_numeric_gradient_and_equals_its_composition() {
 
 #[test]
 fn rope_is_undone_by_its_gradient_and_equals_its_composition() {
-    let table = RopeTable::new(10_000.0, HEADS.k, HEADS.t, &Device::Cpu).unwrap();
+    let table = RopeTable::new(10_000.0, HEADS.k, ROWS, &Device::Cpu).unwrap();
+    let positions = Positions::new(&SEQUENCES, &Device::Cpu).unwrap();
     let x = random(1, &[ROWS, HEADS.h * HEADS.k]);
-    let y = rope(&x, &table, HEADS.t, 1.0).unwrap();
-    assert_close(&y, &rope::composed(&x, &table, HEADS.t, 1.0).unwrap(), 1e-6);
-    assert_close(&rope(&y, &table, HEADS.t, -1.0).unwrap(), &x, 1e-6);
+    let y = rope(own(&x), &table, &positions, 1.0).unwrap();
+    assert_close(&y, &rope::composed(&x, &table, &positions, 1.0).unwrap(), 1e-6);
     assert!(largest_difference(&x, &y) > 0.1);
+    assert_close(&rope(y, &table, &positions, -1.0).unwrap(), &x, 1e-6);
 }
 
 #[test]
 fn swiglu_has_the_numeric_gradient_and_equals_its_composition() {
     let (gate, up, dy) = (random(1, &[ROWS, 8]), random(2, &[ROWS, 8]), random(3, &[ROWS, 8]));
-    let (dgate, dup) = swiglu_backward(&dy, &gate, &up).unwrap();
+    let (dgate, dup) = swiglu_backward(&dy, own(&gate), own(&up)).unwrap();
     let (other_gate, other_up) = swiglu::composed_backward(&dy, &gate, &up).unwrap();
     assert_close(&swiglu(&gate, &up).unwrap(), &swiglu::composed(&gate, &up).unwrap(), 1e-6);
     assert_close(&dgate, &other_gate, 1e-6);
@@ -114,28 +139,37 @@ fn swiglu_has_the_numeric_gradient_and_equals_its_composition() {
 fn attention_has_the_numeric_gradient_and_equals_its_composition() {
     let (q, dy) = (random(1, &[ROWS, HEADS.h * HEADS.k]), random(4, &[ROWS, HEADS.h * HEADS.k]));
     let (k, v) = (random(2, &[ROWS, HEADS.g * HEADS.k]), random(3, &[ROWS, HEADS.g * HEADS.k]));
-    let gradients = attention_backward(&dy, &q, &k, &v, HEADS).unwrap();
-    let other = attention::composed_backward(&dy, &q, &k, &v, HEADS).unwrap();
-    let composed = attention::composed(&q, &k, &v, HEADS).unwrap();
-    assert_close(&attention(&q, &k, &v, HEADS).unwrap(), &composed, 1e-5);
+    let attention = |q: &Tensor, k: &Tensor, v: &Tensor| attention(q, k, v, &SEQUENCES, HEADS);
+    let gradients = attention_backward(&dy, own(&q), own(&k), own(&v), &SEQUENCES, HEADS).unwrap();
+    let other = attention::composed_backward(&dy, &q, &k, &v, &SEQUENCES, HEADS).unwrap();
+    let composed = attention::composed(&q, &k, &v, &SEQUENCES, HEADS).unwrap();
+    assert_close(&attention(&q, &k, &v).unwrap(), &composed, 1e-5);
     assert_close(&gradients.0, &other.0, 1e-5);
     assert_close(&gradients.1, &other.1, 1e-5);
     assert_close(&gradients.2, &other.2, 1e-5);
-    assert_close(&gradients.0, &numeric(&q, &dy, |q| attention(q, &k, &v, HEADS)), 2e-3);
-    assert_close(&gradients.1, &numeric(&k, &dy, |k| attention(&q, k, &v, HEADS)), 2e-3);
-    assert_close(&gradients.2, &numeric(&v, &dy, |v| attention(&q, &k, v, HEADS)), 2e-3);
+    assert_close(&gradients.0, &numeric(&q, &dy, |q| attention(q, &k, &v)), 2e-3);
+    assert_close(&gradients.1, &numeric(&k, &dy, |k| attention(&q, k, &v)), 2e-3);
+    assert_close(&gradients.2, &numeric(&v, &dy, |v| attention(&q, &k, v)), 2e-3);
 }
 
 #[test]
-fn attention_does_not_see_the_future() {
-    let q = random(1, &[HEADS.t, HEADS.h * HEADS.k]);
-    let (k, v) = (random(2, &[HEADS.t, HEADS.g * HEADS.k]), random(3, &[HEADS.t, HEADS.g * HEADS.k]));
-    let other =
-        Tensor::cat(&[v.narrow(0, 0, HEADS.t - 1).unwrap(), random(9, &[1, HEADS.g * HEADS.k])], 0).unwrap();
-    let a = attention(&q, &k, &v, HEADS).unwrap();
-    let b = attention(&q, &k, &other, HEADS).unwrap();
-    assert_close(&a.narrow(0, 0, HEADS.t - 1).unwrap(), &b.narrow(0, 0, HEADS.t - 1).unwrap(), 0.0);
-    assert!(largest_difference(&a, &b) > 1e-3);
+fn attention_sees_neither_the_future_nor_another_sequence() {
+    let q = random(1, &[ROWS, HEADS.h * HEADS.k]);
+    let (k, v) = (random(2, &[ROWS, HEADS.g * HEADS.k]), random(3, &[ROWS, HEADS.g * HEADS.k]));
+    // Row 5, the last of the first sequence, is another one.
+    let other = Tensor::cat(
+        &[v.narrow(0, 0, 5).unwrap(), random(9, &[1, HEADS.g * HEADS.k]), v.narrow(0, 6, 4).unwrap()],
+        0,
+    )
+    .unwrap();
+    for path in [attention, attention::composed] {
+        let (a, b) = (path(&q, &k, &v, &SEQUENCES, HEADS), path(&q, &k, &other, &SEQUENCES, HEADS));
+        let (a, b) = (a.unwrap(), b.unwrap());
+        let rows = |x: &Tensor, from, count| x.narrow(0, from, count).unwrap();
+        assert_close(&rows(&a, 0, 5), &rows(&b, 0, 5), 0.0);
+        assert_close(&rows(&a, 6, 4), &rows(&b, 6, 4), 0.0);
+        assert!(largest_difference(&rows(&a, 5, 1), &rows(&b, 5, 1)) > 1e-3);
+    }
 }
 
 #[test]
@@ -144,8 +178,9 @@ fn head_and_cross_entropy_have_the_numeric_gradient_and_equal_their_composition(
     let targets: Vec<u32> = (0..10).map(|i| if i % 4 == 1 { IGNORED } else { i }).collect();
     let scale = 0.3;
     let (dw, other) = (zeros(&w), zeros(&w));
-    let kernel = head_cross_entropy(&x, &w, &targets, Some((scale, &dw))).unwrap();
-    let composed = cross_entropy::composed(&x, &w, &targets, Some((scale, &other))).unwrap();
+    let into = |dw| Some(HeadGradient { scale, dw: Some(dw) });
+    let kernel = head_cross_entropy(own(&x), &w, &targets, into(&dw)).unwrap();
+    let composed = cross_entropy::composed(&x, &w, &targets, into(&other)).unwrap();
     let tensor = |values: &[f32]| Tensor::from_slice(values, ROWS, &Device::Cpu).unwrap();
     assert_close(&tensor(&kernel.losses), &tensor(&composed.losses), 1e-5);
     assert!(kernel.losses[1] == 0.0 && kernel.losses[0] > 0.0);
@@ -153,7 +188,7 @@ fn head_and_cross_entropy_have_the_numeric_gradient_and_equal_their_composition(
     assert_close(&dx, &composed.dx.unwrap(), 1e-6);
     assert_close(&dw, &other, 1e-6);
     let dy = Tensor::full(scale, ROWS, &Device::Cpu).unwrap();
-    let losses = |x: &Tensor, w: &Tensor| Ok(tensor(&head_cross_entropy(x, w, &targets, None)?.losses));
+    let losses = |x: &Tensor, w: &Tensor| Ok(tensor(&head_cross_entropy(own(x), w, &targets, None)?.losses));
     assert_close(&dx, &numeric(&x, &dy, |x| losses(x, &w)), 2e-3);
     assert_close(&dw, &numeric(&w, &dy, |w| losses(&x, w)), 2e-3);
 }
@@ -178,7 +213,7 @@ fn bf16_activations_stay_within_their_rounding_of_f32() {
     assert_close(&linear(&half(&q), &w).unwrap(), &linear(&q, &w).unwrap(), tolerance);
     assert_close(&rms_norm(&half(&q), &gain, 1e-5).unwrap(), &rms_norm(&q, &gain, 1e-5).unwrap(), tolerance);
     assert_close(&swiglu(&half(&k), &half(&v)).unwrap(), &swiglu(&k, &v).unwrap(), tolerance);
-    let wide = attention(&q, &k, &v, HEADS).unwrap();
-    assert_close(&attention(&half(&q), &half(&k), &half(&v), HEADS).unwrap(), &wide, tolerance);
+    let wide = attention(&q, &k, &v, &SEQUENCES, HEADS).unwrap();
+    assert_close(&attention(&half(&q), &half(&k), &half(&v), &SEQUENCES, HEADS).unwrap(), &wide, tolerance);
     assert_eq!(linear(&half(&q), &w).unwrap().dtype(), DType::BF16);
 }

@@ -39,7 +39,7 @@ const JOBS_PER_THREAD: usize = 4;
 
 /// Whether a product replaces what is in the output or is added to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Output {
+pub enum Output {
     /// `out = scale · a·b`
     Overwrite,
     /// `out += scale · a·b`
