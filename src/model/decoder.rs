@@ -97,6 +97,14 @@ impl Decoder {
         Ok(self)
     }
 
+    /// The optimizer step in which every trainable weight must receive a gradient that is not zero.
+    ///
+    /// Adapters begin with B at zero, so that A has no gradient before the first update.
+    #[must_use]
+    pub const fn all_reached_at_step(&self) -> usize {
+        if self.adapters.is_some() { 2 } else { 1 }
+    }
+
     /// Whether the backward pass makes a layer's activations again instead of keeping them.
     ///
     /// The gradients are the same to the last bit; memory is bought with the time of a forward pass.

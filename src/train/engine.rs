@@ -89,8 +89,8 @@ impl Engine {
     /// 2×4. Every phase is announced to `enter` before it begins.
     ///
     /// # Errors
-    /// The device fails or refuses memory; a loss or a gradient that is no longer finite; at step 1, a
-    /// trainable weight that received no gradient.
+    /// The device fails or refuses memory; a loss or a gradient that is no longer finite; in the first
+    /// steps, a trainable weight that received no gradient.
     pub fn step(
         &mut self,
         batches: &[Batch],
@@ -122,7 +122,7 @@ impl Engine {
                 if !(total_nats.is_finite() && norm.is_finite()) {
                     return Err(TrainError::Diverged { step });
                 }
-                if step == 1 {
+                if step == self.model.all_reached_at_step() {
                     gradients.check_all_reached(&self.model)?;
                 }
                 let clip = max_grad_norm.map_or(1.0, |limit| clip_factor(norm, limit));

@@ -36,6 +36,7 @@ pub(super) struct InBackward<'a> {
     scratch: &'a mut Scratch,
     step: Step,
     squares: f64,
+    check: bool,
     unreached: Option<ModelError>,
 }
 
@@ -48,13 +49,14 @@ impl<'a> InBackward<'a> {
     ) -> Self {
         scratch.free.extend(scratch.begun.drain(..).map(|(_, buffer)| buffer));
         let trainable = model.trainable().collect();
-        Self { trainable, optimizer, scratch, step, squares: 0.0, unreached: None }
+        let check = step.number == model.all_reached_at_step();
+        Self { trainable, optimizer, scratch, step, squares: 0.0, check, unreached: None }
     }
 
     /// Euclidean norm of all gradients of the pass.
     ///
     /// # Errors
-    /// At the first step, a weight that received no gradient.
+    /// In the first steps, a weight that received no gradient.
     pub(super) fn norm(self) -> std::result::Result<f64, TrainError> {
         self.unreached.map_or(Ok(self.squares.sqrt()), |error| Err(error.into()))
     }
@@ -80,7 +82,7 @@ impl GradientSink for InBackward<'_> {
         let (spec, _) = self.trainable[slot];
         let gradient = buffer.reshape(weight.shape())?;
         self.squares += sum_of_squares(&gradient)?;
-        if self.step.number == 1 && self.unreached.is_none() {
+        if self.check && self.unreached.is_none() {
             self.unreached = check_reached(&spec.name, &gradient).err();
         }
         self.optimizer.update(slot, spec, (weight, &gradient), self.step)?;
