@@ -15,7 +15,7 @@ use diapason::data::Batch;
 use diapason::device::CountingAllocator;
 use diapason::model::{Decoder, Lora, read_config, read_weights};
 use diapason::space::Precision;
-use diapason::train::{Engine, StepSettings};
+use diapason::train::{Engine, StepSettings, in_pool};
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
@@ -105,7 +105,7 @@ impl Row {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     match arguments.row {
-        Some(row) => run(row, &arguments),
+        Some(row) => in_pool(|| run(row, &arguments)),
         None => each_in_its_own_process(),
     }
 }

@@ -34,7 +34,7 @@ fn weights(tied: bool) -> Vec<Tensor> {
         let wave: Vec<f32> = (0u8..32).map(|n| 1.0 + 0.5 * f32::from(n).sin()).collect();
         Tensor::from_vec(wave, 32, &Device::Cpu).unwrap()
     };
-    fresh.weights().iter().zip(fresh.specs()).map(differ).collect()
+    fresh.trainable().map(|(spec, weight)| differ((weight, spec))).collect()
 }
 
 /// The reference returns the last position alone, so every prefix is fed to it.

@@ -13,6 +13,7 @@ mod simd;
 #[cfg(test)]
 mod tests;
 mod tile;
+mod transpose;
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -174,10 +175,7 @@ impl<A: Element, B: Element> Product<'_, A, B> {
                 let size = pass.len().div_ceil(F::DEPTH) * kernel.rows;
                 let panels = rows.len().div_ceil(kernel.rows);
                 let packed = &mut scratch[..panels * size];
-                for (panel, packed) in packed.chunks_mut(size).enumerate() {
-                    let start = rows.start + panel * kernel.rows;
-                    pack(packed, &self.a, &(start..(start + kernel.rows).min(rows.end)), &pass, kernel.rows);
-                }
+                pack(packed, &self.a, &rows, &pass, kernel.rows);
                 let add = pass.start > 0 || self.output == Output::Add;
                 self.tiles(out, written(packed), b, &pass, Write { scale: self.scale, add }, kernel);
             }

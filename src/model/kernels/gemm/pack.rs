@@ -4,117 +4,166 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
+use multiversion::multiversion;
+
 use super::super::Element;
 use super::matrix::{Lines, Matrix};
+use super::transpose::{SIDE, transpose};
 
-/// Columns of the source transposed together: a cache line of f32.
-const STRIP: usize = 16;
-
-/// What a tile kernel multiplies.
-pub(super) trait Factor: Copy + Send + Sync {
+/// What a tile kernel multiplies: 32 bits.
+pub(super) trait Factor: Copy + Default + Send + Sync {
     /// Neighbours along the inner size in one factor.
     const DEPTH: usize;
-    /// The factor of nothing.
-    const ZERO: Self;
 
-    /// The factor of the values `at(0)` to `at(DEPTH - 1)`.
-    fn of<T: Element>(at: impl Fn(usize) -> T) -> Self;
+    /// The factor of one value, or of two.
+    fn of<T: Element>(first: T, second: T) -> Self;
 }
 
 impl Factor for f32 {
     const DEPTH: usize = 1;
-    const ZERO: Self = 0.0;
 
     #[inline(always)]
-    fn of<T: Element>(at: impl Fn(usize) -> T) -> Self {
-        at(0).widen()
+    fn of<T: Element>(first: T, _: T) -> Self {
+        first.widen()
     }
 }
 
 /// Two bfloat16, the first in the low half.
 impl Factor for u32 {
     const DEPTH: usize = 2;
-    const ZERO: Self = 0;
 
     #[inline(always)]
-    fn of<T: Element>(at: impl Fn(usize) -> T) -> Self {
-        u32::from(at(0).bf16_bits()) | u32::from(at(1).bf16_bits()) << 16
+    fn of<T: Element>(first: T, second: T) -> Self {
+        u32::from(first.bf16_bits()) | u32::from(second.bf16_bits()) << 16
     }
 }
 
-/// Packs `rows` × `depth` of `matrix` as one panel: for each factor of the depth, `width` lanes.
+/// Packs `rows` × `depth` of `matrix` into panels of `width` lanes: one lane per row, and for each
+/// panel one group of lanes after the other along the depth.
 ///
-/// Lanes past the rows, and what a last factor lacks in depth, are zero. Every value of `panel`
-/// (`depth / DEPTH`, rounded up, times `width`) is written.
+/// Lanes past the rows, and what a last factor lacks in depth, are zero. Every value of `panels`
+/// (the panels times `depth / DEPTH`, rounded up, times `width`) is written.
 pub(super) fn pack<T: Element, F: Factor>(
-    panel: &mut [MaybeUninit<F>],
+    panels: &mut [MaybeUninit<F>],
     matrix: &Matrix<T>,
     rows: &Range<usize>,
     depth: &Range<usize>,
     width: usize,
 ) {
-    assert_eq!(panel.len(), depth.len().div_ceil(F::DEPTH) * width, "a panel of another size");
-    match matrix.lines(rows, depth) {
-        Lines::ByRow { data, stride } => pack_rows(panel, data, stride, (rows.len(), depth.len()), width),
-        Lines::ByColumn { data, stride } => {
-            pack_columns(panel, data, stride, (rows.len(), depth.len()), width);
+    match width {
+        4 => pack_panels::<T, F, 4>(panels, matrix, rows, depth),
+        6 => pack_panels::<T, F, 6>(panels, matrix, rows, depth),
+        8 => pack_panels::<T, F, 8>(panels, matrix, rows, depth),
+        16 => pack_panels::<T, F, 16>(panels, matrix, rows, depth),
+        32 => pack_panels::<T, F, 32>(panels, matrix, rows, depth),
+        other => unreachable!("no kernel has tiles of {other} lanes"),
+    }
+}
+
+fn pack_panels<T: Element, F: Factor, const WIDTH: usize>(
+    panels: &mut [MaybeUninit<F>],
+    matrix: &Matrix<T>,
+    rows: &Range<usize>,
+    depth: &Range<usize>,
+) {
+    let size = depth.len().div_ceil(F::DEPTH) * WIDTH;
+    assert_eq!(panels.len(), rows.len().div_ceil(WIDTH) * size, "panels of another size");
+    for (index, panel) in panels.chunks_mut(size).enumerate() {
+        let start = rows.start + index * WIDTH;
+        let rows = start..(start + WIDTH).min(rows.end);
+        let (groups, _) = panel.as_chunks_mut::<WIDTH>();
+        match matrix.lines(&rows, depth) {
+            Lines::ByRow { data, stride } => pack_rows(groups, data, stride, (rows.len(), depth.len())),
+            Lines::ByColumn { data, stride } => pack_columns(groups, data, stride, (rows.len(), depth.len())),
         }
     }
 }
 
-/// The source's rows become lanes: a transposition, a strip at a time so that it stays in cache.
-fn pack_rows<T: Element, F: Factor>(
-    panel: &mut [MaybeUninit<F>],
+/// The source's rows become lanes: a transposition, of small squares that stay in registers.
+#[multiversion(targets("x86_64+avx512f+fma", "x86_64+avx2+fma"))]
+fn pack_rows<T: Element, F: Factor, const WIDTH: usize>(
+    groups: &mut [[MaybeUninit<F>; WIDTH]],
     data: &[T],
     stride: usize,
     (rows, depth): (usize, usize),
-    width: usize,
 ) {
-    for (strip, panel) in panel.chunks_mut(STRIP * width).enumerate() {
-        let start = strip * STRIP * F::DEPTH;
-        let length = (STRIP * F::DEPTH).min(depth - start);
-        for lane in 0..rows {
-            let line = &data[lane * stride + start..][..length];
-            let lanes = panel[lane..].iter_mut().step_by(width);
-            let whole = line.chunks_exact(F::DEPTH);
-            let rest = whole.remainder();
-            let factors = whole.map(|values| F::of(|i| values[i]));
-            let last = (!rest.is_empty()).then(|| F::of(|i| rest.get(i).copied().unwrap_or_default()));
-            for (lane, factor) in lanes.zip(factors.chain(last)) {
-                lane.write(factor);
+    for (strip, groups) in groups.chunks_mut(SIDE).enumerate() {
+        let start = strip * SIDE * F::DEPTH;
+        let length = (SIDE * F::DEPTH).min(depth - start);
+        for first in (0..WIDTH).step_by(SIDE) {
+            let mut square = [[F::default(); SIDE]; SIDE];
+            for (lane, square) in (first..rows.min(first + SIDE)).zip(&mut square) {
+                line_of(square, &data[lane * stride + start..][..length]);
+            }
+            let square = transpose(square);
+            for (group, square) in groups.iter_mut().zip(square) {
+                for (lane, factor) in group[first..].iter_mut().zip(square) {
+                    lane.write(factor);
+                }
             }
         }
-        fill_unused(panel, rows, width);
+    }
+}
+
+/// Neighbouring values as factors; what is missing at the end stays as it is.
+#[inline(always)]
+fn line_of<T: Element, F: Factor>(line: &mut [F; SIDE], values: &[T]) {
+    if F::DEPTH == 1 {
+        // A whole line has a known length, which makes it one move.
+        if let Some(values) = values.first_chunk::<SIDE>() {
+            *line = values.map(|value| F::of(value, T::default()));
+            return;
+        }
+        for (factor, value) in line.iter_mut().zip(values) {
+            *factor = F::of(*value, T::default());
+        }
+    } else {
+        let (pairs, rest) = values.as_chunks::<2>();
+        for (factor, [first, second]) in line.iter_mut().zip(pairs) {
+            *factor = F::of(*first, *second);
+        }
+        if let ([last], Some(factor)) = (rest, line.get_mut(pairs.len())) {
+            *factor = F::of(*last, T::default());
+        }
     }
 }
 
 /// The source's columns are the lanes already.
-fn pack_columns<T: Element, F: Factor>(
-    panel: &mut [MaybeUninit<F>],
+#[multiversion(targets("x86_64+avx512f+fma", "x86_64+avx2+fma"))]
+fn pack_columns<T: Element, F: Factor, const WIDTH: usize>(
+    groups: &mut [[MaybeUninit<F>; WIDTH]],
     data: &[T],
     stride: usize,
     (rows, depth): (usize, usize),
-    width: usize,
 ) {
-    for (factor, lanes) in panel.chunks_mut(width).enumerate() {
-        let start = factor * F::DEPTH;
-        let line = |i: usize| &data[(start + i) * stride..][..rows];
-        let first = line(0);
-        // A single line stands in for its missing neighbour, which then counts as zero.
-        let (second, present) =
-            if F::DEPTH == 2 && start + 1 < depth { (line(1), true) } else { (first, false) };
-        for (lane, (first, second)) in lanes.iter_mut().zip(first.iter().zip(second)) {
-            let second = if present { *second } else { T::default() };
-            lane.write(F::of(|i| if i == 0 { *first } else { second }));
+    for (index, group) in groups.iter_mut().enumerate() {
+        let at = index * F::DEPTH;
+        let first = &data[at * stride..];
+        // A last line without a neighbour is paired with zeros.
+        let second = (F::DEPTH == 2 && at + 1 < depth).then(|| &data[(at + 1) * stride..]);
+        match (first.first_chunk::<WIDTH>(), second.map(|second| second.first_chunk::<WIDTH>())) {
+            (Some(first), None) if rows == WIDTH => write(group, first, &[T::default(); WIDTH]),
+            (Some(first), Some(Some(second))) if rows == WIDTH => write(group, first, second),
+            _ => {
+                let padded = |line: &[T]| std::array::from_fn(|lane| padded(line, lane, rows));
+                write(group, &padded(first), &second.map_or([T::default(); WIDTH], padded));
+            }
         }
     }
-    fill_unused(panel, rows, width);
 }
 
-fn fill_unused<F: Factor>(panel: &mut [MaybeUninit<F>], rows: usize, width: usize) {
-    if rows < width {
-        for lanes in panel.chunks_mut(width) {
-            lanes[rows..].fill(MaybeUninit::new(F::ZERO));
-        }
+#[inline(always)]
+fn write<T: Element, F: Factor, const WIDTH: usize>(
+    group: &mut [MaybeUninit<F>; WIDTH],
+    first: &[T; WIDTH],
+    second: &[T; WIDTH],
+) {
+    for lane in 0..WIDTH {
+        group[lane].write(F::of(first[lane], second[lane]));
     }
+}
+
+#[inline(always)]
+fn padded<T: Element>(line: &[T], lane: usize, rows: usize) -> T {
+    if lane < rows { line[lane] } else { T::default() }
 }
