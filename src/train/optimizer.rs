@@ -171,7 +171,9 @@ fn squares(values: &[f32]) -> f64 {
         }
     };
     let (blocks, rest) = values.as_chunks::<LANES>();
-    blocks.iter().for_each(|block| add(block));
+    for block in blocks {
+        add(block);
+    }
     add(rest);
     sums.iter().sum()
 }
@@ -221,9 +223,12 @@ mod tests {
             n in prop_oneof![1..200_usize, GRAIN - 2..GRAIN + 40],
             seed in 1..1000_u16,
         ) {
-            // Values in [−0.5, 0.5) that no two neighbors share.
+            // Values in [−1, 1) that no two neighbors share.
             let values = |number: u16| -> Vec<f32> {
-                let fraction = |i: usize| (i as f32 * 0.618_034 + f32::from(seed * number)).fract() - 0.5;
+                let fraction = |i: usize| {
+                    let mixed = (i * 40_503 + usize::from(seed * number)) % 65_536;
+                    f32::from(u16::try_from(mixed).unwrap()) / 32_768.0 - 1.0
+                };
                 (0..n).map(fraction).collect()
             };
             let tensor = |number| Tensor::from_vec(values(number), n, &Device::Cpu).unwrap();

@@ -14,7 +14,7 @@ pub(super) fn exp_with<const FMA: bool>(x: f32) -> f32 {
     const LN2_LOW: f32 = -2.121_944_4e-4;
     // 1 + r + r²·q(r) with the least largest relative error for |r| ≤ ln 2 / 2, found by reweighted
     // least squares: 1.1e-7, below the 1.2e-7 of a Taylor polynomial of one degree more.
-    const P: [f32; 5] = [4.189_033e-2, 0.166_671_16, 0.499_992_31, 1.0, 1.0];
+    const P: [f32; 5] = [4.189_033e-2, 0.166_671_16, 0.499_992_3, 1.0, 1.0];
     let multiply_add = |a: f32, b: f32, c: f32| if FMA { a.mul_add(b, c) } else { a * b + c };
     let x = x.clamp(-87.0, 88.0);
     let shifted = multiply_add(x, std::f32::consts::LOG2_E, ROUND);

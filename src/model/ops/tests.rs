@@ -9,12 +9,14 @@ use rand_chacha::ChaCha8Rng;
 use super::*;
 use crate::data::IGNORED;
 
+mod agreement;
+
 const HEADS: Heads = Heads { h: 4, g: 2, k: 6 };
 /// Two sequences of different lengths.
 const SEQUENCES: [Range<usize>; 2] = [0..6, 6..10];
 const ROWS: usize = 10;
 
-pub(super) fn random(seed: u64, shape: &[usize]) -> Tensor {
+fn random(seed: u64, shape: &[usize]) -> Tensor {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let values: Vec<f32> = (0..shape.iter().product()).map(|_| rng.random_range(-1.0..1.0)).collect();
     Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
@@ -25,7 +27,7 @@ fn zeros(like: &Tensor) -> Tensor {
 }
 
 /// The same values in a storage of their own, for what works in place.
-pub(super) fn own(x: &Tensor) -> Tensor {
+fn own(x: &Tensor) -> Tensor {
     x.copy().unwrap()
 }
 
