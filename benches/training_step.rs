@@ -189,7 +189,8 @@ impl PhaseClock {
         if let Some((phase, since)) = self.current.replace((next, now))
             && counts
         {
-            *self.total.entry(format!("{phase:?}").to_lowercase()).or_default() += (now - since).as_secs_f64();
+            *self.total.entry(format!("{phase:?}").to_lowercase()).or_default() +=
+                (now - since).as_secs_f64();
         }
     }
 }

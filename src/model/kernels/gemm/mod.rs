@@ -28,9 +28,9 @@ use tile::{Kernel, Write};
 
 /// Depth of one pass: a panel of `b` this deep stays in the first cache level, a block of `a` in the
 /// second.
-const PASS: usize = 384;
+const PASS: usize = 576;
 /// Rows of `a` packed together.
-const BLOCK_ROWS: usize = 96;
+const BLOCK_ROWS: usize = 128;
 /// Most columns of `b` packed together.
 const WIDEST: usize = 2048;
 /// Most values of `b` packed together: 8 MiB of f32.
