@@ -2,10 +2,6 @@
 
 use super::*;
 
-fn bits(gradients: &[(String, Vec<f32>)]) -> Vec<Vec<u32>> {
-    gradients.iter().map(|(_, values)| values.iter().map(|value| value.to_bits()).collect()).collect()
-}
-
 #[test]
 fn recomputation_changes_no_bit_of_loss_or_gradient() {
     for precision in [Precision::F32, Precision::Bf16] {
@@ -13,7 +9,13 @@ fn recomputation_changes_no_bit_of_loss_or_gradient() {
             let run = |recompute| pass(&decoder(tied, adapters, precision).with_recomputation(recompute));
             let ((loss, kept), (same_loss, made_again)) = (run(false), run(true));
             assert_eq!(loss.to_bits(), same_loss.to_bits());
-            assert_eq!(bits(&kept), bits(&made_again), "{precision} tied: {tied}, adapters: {adapters}");
+            for ((name, kept), (_, made_again)) in kept.iter().zip(&made_again) {
+                assert!(is_same(kept, made_again), "{precision} tied: {tied}, adapters: {adapters}: {name}");
+            }
         }
     }
+}
+
+fn is_same(a: &[f32], b: &[f32]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
 }
