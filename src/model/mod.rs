@@ -13,6 +13,8 @@ mod lora;
 mod ops;
 mod projection;
 mod tensor_files;
+#[cfg(test)]
+mod tests;
 mod weights;
 
 pub use decoder::Decoder;
@@ -20,7 +22,9 @@ pub use error::ModelError;
 pub use gradients::{GradientSink, Gradients, check_reached};
 pub use kernels::Output;
 pub use lora::Lora;
-pub(crate) use ops::{mutate, read};
+#[cfg(test)]
+pub(crate) use ops::elsewhere;
+pub(crate) use ops::{has_kernels, mutate, pieces, read};
 pub use tensor_files::TensorFiles;
 pub use weights::{
     CONFIG_FILE, WEIGHTS_FILE, read_config, read_weights, write_folder, write_random, write_tensors,

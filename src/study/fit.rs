@@ -83,6 +83,8 @@ impl Driver<'_> {
         let task = Task::Probe { steps, scratch: self.layout.scratch() };
         let spec = self.spec(device, hyperparams, task)?;
         let (outcome, measurement) = self.measure(&spec)?;
+        // One that ran out of memory in the middle of its checkpoint has left part of it.
+        let _ = std::fs::remove_dir_all(self.layout.scratch());
         match outcome {
             // A probe answers whether the size fits; any other failure would be the same in a trial.
             Outcome::Finished | Outcome::OutOfMemory { .. } | Outcome::TimedOut { .. } => {

@@ -1,11 +1,13 @@
 //! `AdamW` (Loshchilov and Hutter 2019) in place, and clipping by the global norm.
 
+use std::ops::Range;
+
 use candle_core::{Result, Tensor};
 use multiversion::multiversion;
 use rayon::prelude::*;
 
 use crate::arch::ParameterSpec;
-use crate::model::{Decoder, Gradients, mutate, read};
+use crate::model::{Decoder, Gradients, has_kernels, mutate, pieces, read};
 
 /// Decay of the first moment; PyTorch's default.
 const BETA1: f64 = 0.9;
@@ -88,7 +90,7 @@ impl AdamW {
             clip: step.clip,
         };
         let (m, v) = (&self.first[index], &self.second[index]);
-        if weight.device().is_cpu() {
+        if has_kernels(weight.device()) {
             update.in_place(weight, gradient, m, v)
         } else {
             update.composed(weight, gradient, m, v)
@@ -121,13 +123,22 @@ impl Update {
         inputs.zip(state).for_each(|((weight, gradient), (m, v))| update(self, weight, gradient, m, v));
     }
 
+    /// A piece at a time: tensor operations make new tensors, which shall not have a weight's size.
     fn composed(self, weight: &Tensor, gradient: &Tensor, m: &Tensor, v: &Tensor) -> Result<()> {
-        let gradient = (gradient * self.clip)?;
-        m.slice_set(&((m * BETA1)? + (&gradient * (1.0 - BETA1))?)?, 0, 0)?;
-        v.slice_set(&((v * BETA2)? + (gradient.sqr()? * (1.0 - BETA2))?)?, 0, 0)?;
-        let divisor = ((v.sqrt()? * self.root)? + EPSILON)?;
-        let change = ((m * self.rate)? / divisor)?;
-        weight.slice_set(&((weight * self.keep)? - change)?, 0, 0)
+        let [weight, gradient, m, v] = [weight, gradient, m, v].map(Tensor::flatten_all);
+        let (weight, gradient, m, v) = (weight?, gradient?, m?, v?);
+        for piece in pieces(weight.elem_count(), 1) {
+            let part = |tensor: &Tensor| tensor.narrow(0, piece.start, piece.len());
+            let gradient = (part(&gradient)? * self.clip)?;
+            let first = ((part(&m)? * BETA1)? + (&gradient * (1.0 - BETA1))?)?;
+            let second = ((part(&v)? * BETA2)? + (gradient.sqr()? * (1.0 - BETA2))?)?;
+            m.slice_set(&first, 0, piece.start)?;
+            v.slice_set(&second, 0, piece.start)?;
+            let divisor = ((second.sqrt()? * self.root)? + EPSILON)?;
+            let change = ((first * self.rate)? / divisor)?;
+            weight.slice_set(&((part(&weight)? * self.keep)? - change)?, 0, piece.start)?;
+        }
+        Ok(())
     }
 }
 
@@ -151,13 +162,22 @@ pub(super) fn global_norm(gradients: &Gradients) -> Result<f64> {
 }
 
 pub(super) fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
-    if !tensor.device().is_cpu() {
-        return Ok(f64::from(tensor.sqr()?.sum_all()?.to_scalar::<f32>()?));
+    if !has_kernels(tensor.device()) {
+        return composed_sum_of_squares(tensor);
     }
     read::<f32, _>(tensor, |values| {
         let parts: Vec<f64> = values.par_chunks(GRAIN).map(squares).collect();
         Ok(parts.iter().sum())
     })
+}
+
+fn composed_sum_of_squares(tensor: &Tensor) -> Result<f64> {
+    let tensor = tensor.flatten_all()?;
+    let square = |piece: Range<usize>| {
+        let piece = tensor.narrow(0, piece.start, piece.len())?;
+        Ok(f64::from(piece.sqr()?.sum_all()?.to_scalar::<f32>()?))
+    };
+    pieces(tensor.elem_count(), 1).map(square).sum()
 }
 
 /// Σ of the squares, in lanes of a fixed order so that it vectorises.

@@ -12,6 +12,8 @@ use crate::model::{Decoder, write_folder};
 use crate::space::{BatchPlan, DeviceSpec, Hyperparams, Precision, Schedule};
 use crate::trial::{Event, Task, TrainSpec, TrialSpec};
 
+mod engine;
+
 const EVALUATE_EVERY: usize = 2;
 
 /// A tiny model and 24 examples.

@@ -58,7 +58,8 @@ fn long_run() -> String {
         },
         "train": {
             "seed": 0, "total_steps": 1_000_000, "schedule": "linear", "warmup_fraction": 0.0,
-            "weight_decay": 0.0, "max_grad_norm": 1.0, "validation_examples": 1, "eval_micro_batch_size": 1
+            "weight_decay": 0.0, "max_grad_norm": 1.0, "gradient_checkpointing": false,
+            "validation_examples": 1, "eval_micro_batch_size": 1
         },
         "task": {
             "kind": "train", "stop_at_step": 1_000_000, "evaluate_every": 1_000_000, "checkpoint": "unused",

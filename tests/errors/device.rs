@@ -5,7 +5,7 @@ use crate::refusal::refused;
 
 #[test]
 fn a_cap_nothing_fits_into_ends_with_its_own_code_and_the_way_out() {
-    for cap in ["cpu:1MiB", "cpu:10MiB"] {
+    for cap in ["cpu:1MiB", "cpu:9MiB"] {
         let study = TinyStudy::new().set("study.device", cap);
         refused(&study, &["run"], 3, &["nothing fits", "out of memory", "`study.device`"]);
         let summary = study.run(&["status", "--json"]).json();

@@ -5,7 +5,7 @@ use std::ops::Range;
 use candle_core::{D, DType, Result, Tensor};
 
 use super::Heads;
-use super::storage::{for_element, mutate, read};
+use super::storage::{for_element, has_kernels, mutate, read};
 use crate::model::kernels;
 
 /// Most scores alive at once where attention is composed of tensor operations: 256 MiB of f32. One
@@ -20,7 +20,7 @@ pub(crate) fn attention(
     sequences: &[Range<usize>],
     heads: Heads,
 ) -> Result<Tensor> {
-    if !q.device().is_cpu() {
+    if !has_kernels(q.device()) {
         return composed(q, keys, values, sequences, heads);
     }
     for_element!(q.dtype(), T => {
@@ -42,7 +42,7 @@ pub(crate) fn attention_backward(
     sequences: &[Range<usize>],
     heads: Heads,
 ) -> Result<(Tensor, Tensor, Tensor)> {
-    if !q.device().is_cpu() {
+    if !has_kernels(q.device()) {
         return composed_backward(dout, &q, &keys, &values, sequences, heads);
     }
     for_element!(q.dtype(), T => read::<T, _>(dout, |dout| {

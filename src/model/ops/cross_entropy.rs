@@ -2,7 +2,9 @@
 
 use candle_core::{D, DType, Device, Result, Tensor};
 
-use super::storage::{add_to, for_element, mutate, mutate_wanted, read};
+use super::Output;
+use super::compose::product_into;
+use super::storage::{for_element, has_kernels, mutate, mutate_wanted, read};
 use crate::data::IGNORED;
 use crate::model::kernels::{self, HeadGradients, rows_alive, scored_rows};
 
@@ -32,7 +34,7 @@ pub(crate) fn head_cross_entropy(
     targets: &[u32],
     gradient: Option<HeadGradient>,
 ) -> Result<HeadLoss> {
-    if !x.device().is_cpu() {
+    if !has_kernels(x.device()) {
         return composed(&x, w, targets, gradient);
     }
     let d = x.dim(1)?;
@@ -64,15 +66,14 @@ pub(super) fn composed(
         let x = x.index_select(&numbers(rows.iter().copied(), device)?, 0)?;
         let ids = numbers(rows.iter().map(|row| targets[*row] as usize), device)?.unsqueeze(1)?;
         let logits = x.matmul(&narrow.t()?)?.to_dtype(DType::F32)?;
-        let (loss, probabilities) = score(&logits, &ids)?;
-        drop(logits);
+        let (loss, probabilities) = score(logits, &ids)?;
         for (row, loss) in rows.iter().zip(loss.to_vec1::<f32>()?) {
             losses[*row] = loss;
         }
         if let (Some(HeadGradient { scale, dw }), Some(dx)) = (gradient, &dx) {
-            let dlogits = dlogits(&probabilities, &ids, scale)?.to_dtype(x.dtype())?;
+            let dlogits = dlogits(probabilities, &ids, scale)?.to_dtype(x.dtype())?;
             if let Some(dw) = dw {
-                add_to(dw, &dlogits.t()?.matmul(&x)?)?;
+                product_into(dw, &dlogits, &x, 1.0, Output::Add)?;
             }
             dx.slice_set(&dlogits.matmul(&narrow)?, 0, pass * alive)?;
         }
@@ -98,16 +99,20 @@ fn spread(dx: &Tensor, targets: &[u32]) -> Result<Tensor> {
     dx.index_select(&numbers(sources, dx.device())?, 0)
 }
 
-/// (loss of each row, softmax) for targets `ids` [n, 1].
-fn score(logits: &Tensor, ids: &Tensor) -> Result<(Tensor, Tensor)> {
-    let highest = logits.max_keepdim(D::Minus1)?;
-    let weights = logits.broadcast_sub(&highest)?.exp()?;
+/// (loss of each row, softmax) for targets `ids` [n, 1]; two tensors of the logits' size at most.
+fn score(logits: Tensor, ids: &Tensor) -> Result<(Tensor, Tensor)> {
+    let (highest, wanted) = (logits.max_keepdim(D::Minus1)?, logits.gather(ids, 1)?);
+    let shifted = logits.broadcast_sub(&highest)?;
+    drop(logits);
+    let weights = shifted.exp()?;
+    drop(shifted);
     let sum = weights.sum_keepdim(D::Minus1)?;
-    let loss = ((sum.log()? + highest)? - logits.gather(ids, 1)?)?.squeeze(1)?;
+    let loss = ((sum.log()? + highest)? - wanted)?.squeeze(1)?;
     Ok((loss, weights.broadcast_div(&sum)?))
 }
 
-fn dlogits(probabilities: &Tensor, ids: &Tensor, scale: f32) -> Result<Tensor> {
-    let minus = Tensor::full(-scale, ids.shape(), ids.device())?;
-    (probabilities * f64::from(scale))?.scatter_add(ids, &minus, 1)
+fn dlogits(probabilities: Tensor, ids: &Tensor, scale: f32) -> Result<Tensor> {
+    let dlogits = (probabilities * f64::from(scale))?;
+    dlogits.scatter_add_set(ids, &Tensor::full(-scale, ids.shape(), ids.device())?, 1)?;
+    Ok(dlogits)
 }

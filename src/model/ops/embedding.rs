@@ -2,13 +2,13 @@
 
 use candle_core::{DType, Result, Tensor};
 
-use super::storage::{add_to, for_element, mutate, read};
+use super::storage::{for_element, has_kernels, mutate, read};
 use crate::model::kernels;
 
 /// y[i] = W[ids[i]] in the type of activations.
 pub(crate) fn embedding(ids: &Tensor, w: &Tensor, dtype: DType) -> Result<Tensor> {
     let (n, d) = (ids.dim(0)?, w.dim(1)?);
-    if !w.device().is_cpu() {
+    if !has_kernels(w.device()) {
         return w.index_select(ids, 0)?.to_dtype(dtype);
     }
     for_element!(dtype, T => {
@@ -20,7 +20,7 @@ pub(crate) fn embedding(ids: &Tensor, w: &Tensor, dtype: DType) -> Result<Tensor
 /// dW[ids[i]] += dy[i].
 pub(crate) fn embedding_backward(dy: &Tensor, ids: &Tensor, dw: &Tensor) -> Result<()> {
     let d = dw.dim(1)?;
-    if !dw.device().is_cpu() {
+    if !has_kernels(dw.device()) {
         return composed_backward(dy, ids, dw);
     }
     for_element!(dy.dtype(), T => read::<T, _>(dy, |dy| read(ids, |ids| mutate(dw, |dw| {
@@ -30,5 +30,6 @@ pub(crate) fn embedding_backward(dy: &Tensor, ids: &Tensor, dw: &Tensor) -> Resu
 }
 
 pub(super) fn composed_backward(dy: &Tensor, ids: &Tensor, dw: &Tensor) -> Result<()> {
-    add_to(dw, &dw.zeros_like()?.index_add(ids, &dy.to_dtype(DType::F32)?, 0)?)
+    let rows = ids.unsqueeze(1)?.broadcast_as(dy.shape())?.contiguous()?;
+    dw.scatter_add_set(&rows, &dy.to_dtype(DType::F32)?, 0)
 }

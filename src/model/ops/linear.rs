@@ -4,12 +4,13 @@
 
 use candle_core::{Result, Tensor};
 
-use super::storage::{add_to, for_element, mutate, read};
+use super::compose::{product_into, scaled};
+use super::storage::{for_element, has_kernels, mutate, read};
 use crate::model::kernels::{self, Output};
 
 /// y = x·Wᵀ.
 pub(crate) fn linear(x: &Tensor, w: &Tensor) -> Result<Tensor> {
-    if !x.device().is_cpu() {
+    if !has_kernels(x.device()) {
         return composed(x, w);
     }
     let ((o, i), n) = (w.dims2()?, x.dim(0)?);
@@ -21,8 +22,8 @@ pub(crate) fn linear(x: &Tensor, w: &Tensor) -> Result<Tensor> {
 
 /// y = onto + scale · x·Wᵀ.
 pub(crate) fn linear_onto(onto: Tensor, x: &Tensor, w: &Tensor, scale: f32) -> Result<Tensor> {
-    if !x.device().is_cpu() {
-        return onto + (composed(x, w)? * f64::from(scale))?;
+    if !has_kernels(x.device()) {
+        return onto + scaled(composed(x, w)?, scale)?;
     }
     let size = w.dims2()?;
     for_element!(x.dtype(), T => read::<T, _>(x, |x| read(w, |w| mutate::<T>(&onto, |onto| {
@@ -34,7 +35,7 @@ pub(crate) fn linear_onto(onto: Tensor, x: &Tensor, w: &Tensor, scale: f32) -> R
 
 /// dx = dy·W.
 pub(crate) fn linear_backward_input(dy: &Tensor, w: &Tensor) -> Result<Tensor> {
-    if !dy.device().is_cpu() {
+    if !has_kernels(dy.device()) {
         return composed_backward_input(dy, w);
     }
     let ((o, i), n) = (w.dims2()?, dy.dim(0)?);
@@ -51,8 +52,8 @@ pub(crate) fn linear_backward_input_onto(
     w: &Tensor,
     scale: f32,
 ) -> Result<Tensor> {
-    if !dy.device().is_cpu() {
-        return onto + (composed_backward_input(dy, w)? * f64::from(scale))?;
+    if !has_kernels(dy.device()) {
+        return onto + scaled(composed_backward_input(dy, w)?, scale)?;
     }
     let size = w.dims2()?;
     for_element!(dy.dtype(), T => read::<T, _>(dy, |dy| read(w, |w| mutate::<T>(&onto, |onto| {
@@ -70,8 +71,8 @@ pub(crate) fn linear_backward_weight(
     scale: f32,
     output: Output,
 ) -> Result<()> {
-    if !x.device().is_cpu() {
-        return composed_backward_weight(dw, dy, x, scale, output);
+    if !has_kernels(x.device()) {
+        return product_into(dw, dy, x, scale, output);
     }
     let size = dw.dims2()?;
     for_element!(x.dtype(), T => read::<T, _>(dy, |dy| read::<T, _>(x, |x| mutate::<f32>(dw, |dw| {
@@ -86,17 +87,4 @@ pub(super) fn composed(x: &Tensor, w: &Tensor) -> Result<Tensor> {
 
 pub(super) fn composed_backward_input(dy: &Tensor, w: &Tensor) -> Result<Tensor> {
     dy.matmul(&w.to_dtype(dy.dtype())?)
-}
-
-pub(super) fn composed_backward_weight(
-    dw: &Tensor,
-    dy: &Tensor,
-    x: &Tensor,
-    scale: f32,
-    output: Output,
-) -> Result<()> {
-    if output == Output::Overwrite {
-        dw.zero_set()?;
-    }
-    add_to(dw, &(dy.t()?.matmul(x)? * f64::from(scale))?)
 }

@@ -1,10 +1,11 @@
 //! The differentiable building blocks: each a forward and an explicit backward on tensors.
 //!
-//! On the CPU they run [`super::kernels`]; on other devices they are composed of candle's tensor
-//! operations (the `composed` functions). Tests prove both equal. Weights and their gradients are
-//! f32; activations have the type of the input.
+//! Where [`has_kernels`] says so they run [`super::kernels`]; on other devices they are composed of
+//! candle's tensor operations (the `composed` functions). Tests prove both equal. Weights and their
+//! gradients are f32; activations have the type of the input.
 
 mod attention;
+mod compose;
 mod cross_entropy;
 mod embedding;
 mod linear;
@@ -15,6 +16,7 @@ mod swiglu;
 
 pub(crate) use super::kernels::{Heads, Output};
 pub(super) use attention::{attention, attention_backward};
+pub(crate) use compose::pieces;
 pub(super) use cross_entropy::{HeadGradient, head_cross_entropy};
 pub(super) use embedding::{embedding, embedding_backward};
 pub(super) use linear::{
@@ -22,7 +24,9 @@ pub(super) use linear::{
 };
 pub(super) use rms_norm::{rms_norm, rms_norm_backward};
 pub(super) use rope::{Positions, RopeTable, rope};
-pub(crate) use storage::{mutate, read};
+#[cfg(test)]
+pub(crate) use storage::elsewhere;
+pub(crate) use storage::{has_kernels, mutate, read};
 pub(super) use swiglu::{swiglu, swiglu_backward};
 
 #[cfg(test)]

@@ -2,12 +2,13 @@
 
 use candle_core::{D, DType, Result, Tensor};
 
-use super::storage::{add_to, for_element, mutate, mutate_wanted, read};
+use super::compose::add_to;
+use super::storage::{for_element, has_kernels, mutate, mutate_wanted, read};
 use crate::model::kernels;
 
 /// y = x · w / sqrt(mean(x²) + ε).
 pub(crate) fn rms_norm(x: &Tensor, w: &Tensor, epsilon: f32) -> Result<Tensor> {
-    if !x.device().is_cpu() {
+    if !has_kernels(x.device()) {
         return composed(x, w, epsilon);
     }
     for_element!(x.dtype(), T => {
@@ -27,7 +28,7 @@ pub(crate) fn rms_norm_backward(
     dw: Option<&Tensor>,
     residual: Tensor,
 ) -> Result<Tensor> {
-    if !x.device().is_cpu() {
+    if !has_kernels(x.device()) {
         return composed_backward(dy, x, w, epsilon, dw, &residual);
     }
     for_element!(x.dtype(), T => read::<T, _>(x, |x| read(dy, |dy| read(w, |w| {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use candle_core::{D, DType, Device, Result, Tensor};
 
-use super::storage::{for_element, mutate, read};
+use super::storage::{for_element, has_kernels, mutate, read};
 use crate::model::kernels::{self, Rotation};
 
 /// Cosines and sines of every position and frequency.
@@ -36,7 +36,7 @@ impl RopeTable {
 /// The position of each row in its sequence.
 pub(crate) struct Positions {
     values: Vec<u32>,
-    /// The same on a device that is not the CPU.
+    /// The same on a device without kernels.
     tensor: Option<Tensor>,
 }
 
@@ -48,7 +48,7 @@ impl Positions {
         for sequence in sequences {
             values.extend((0_u32..).take(sequence.len()));
         }
-        let tensor = if device.is_cpu() { None } else { Some(Tensor::new(values.as_slice(), device)?) };
+        let tensor = if has_kernels(device) { None } else { Some(Tensor::new(values.as_slice(), device)?) };
         Ok(Self { values, tensor })
     }
 
@@ -61,7 +61,7 @@ impl Positions {
 ///
 /// On the CPU the storage of `x` itself is rotated: nobody else may hold it.
 pub(crate) fn rope(x: Tensor, table: &RopeTable, positions: &Positions, sign: f32) -> Result<Tensor> {
-    if !x.device().is_cpu() {
+    if !has_kernels(x.device()) {
         return composed(&x, table, positions, sign);
     }
     let width = x.dim(1)?;

@@ -1,14 +1,29 @@
-//! Slices of CPU tensors, for kernels.
+//! Which tensors kernels work on, and their values as slices.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
 
-use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Storage, Tensor, WithDType, bail};
+use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Result, Storage, Tensor, WithDType, bail};
 
 use crate::model::kernels::Element;
 
+/// Whether kernels work on the tensors of `device`; else operations are composed of candle's.
+pub(crate) fn has_kernels(device: &Device) -> bool {
+    #[cfg(test)]
+    if elsewhere::is_pretended() {
+        return false;
+    }
+    device.is_cpu()
+}
+
+/// Refuses what kernels can't work on: an operation that did not ask is a defect.
+fn check_device(device: &Device) -> Result<()> {
+    if has_kernels(device) { Ok(()) } else { bail!("a kernel was given a tensor of another device") }
+}
+
 /// Calls `f` with the values of a contiguous CPU tensor.
 pub(crate) fn read<T: WithDType, R>(tensor: &Tensor, f: impl FnOnce(&[T]) -> Result<R>) -> Result<R> {
+    check_device(tensor.device())?;
     let (storage, layout) = tensor.storage_and_layout();
     let Storage::Cpu(storage) = &*storage else { bail!("a kernel was given a tensor of another device") };
     let Some((start, end)) = layout.contiguous_offsets() else {
@@ -21,6 +36,7 @@ pub(crate) fn read<T: WithDType, R>(tensor: &Tensor, f: impl FnOnce(&[T]) -> Res
 ///
 /// Whoever else holds this tensor, or a view of it, sees the change; `f` must not read it.
 pub(crate) fn mutate<T: Element>(tensor: &Tensor, f: impl FnOnce(&mut [T]) -> Result<()>) -> Result<()> {
+    check_device(tensor.device())?;
     tensor.inplace_op1(&Mutate(Cell::new(Some(f)), PhantomData))
 }
 
@@ -33,12 +49,6 @@ pub(super) fn mutate_wanted(
         Some(buffer) => mutate(buffer, |buffer| f(Some(buffer))),
         None => f(None),
     }
-}
-
-/// Adds to a gradient buffer on any device.
-pub(super) fn add_to(buffer: &Tensor, addend: &Tensor) -> Result<()> {
-    let addend = addend.to_dtype(buffer.dtype())?;
-    buffer.slice_set(&(buffer + addend)?, 0, 0)
 }
 
 struct Mutate<T, F>(Cell<Option<F>>, PhantomData<T>);
@@ -77,3 +87,70 @@ macro_rules! for_element {
     };
 }
 pub(super) use for_element;
+
+/// Tests of the other devices' path, on a machine that has none.
+#[cfg(test)]
+pub(crate) mod elsewhere {
+    use std::cell::Cell;
+
+    thread_local! {
+        static PRETENDED: Cell<bool> = const { Cell::new(false) };
+    }
+
+    pub(super) fn is_pretended() -> bool {
+        PRETENDED.get()
+    }
+
+    /// Runs `work` as if tensors lay on a device without kernels: asking for a kernel is an error.
+    ///
+    /// It holds for operations begun by this thread.
+    pub(crate) fn pretended<R>(work: impl FnOnce() -> R) -> R {
+        struct Undo(bool);
+        impl Drop for Undo {
+            fn drop(&mut self) {
+                PRETENDED.set(self.0);
+            }
+        }
+        let _undo = Undo(PRETENDED.replace(true));
+        work()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::DType;
+
+    use super::*;
+
+    fn error(result: Result<()>) -> String {
+        result.unwrap_err().to_string()
+    }
+
+    /// The door to a tensor's memory, both ways.
+    fn doors(tensor: &Tensor) -> [Result<()>; 2] {
+        [read::<f32, _>(tensor, |_| Ok(())), mutate::<f32>(tensor, |_| Ok(()))]
+    }
+
+    #[test]
+    fn a_tensor_of_another_device_a_view_and_another_type_are_refused_by_name() {
+        let tensor = Tensor::zeros((3, 4), DType::F32, &Device::Cpu).unwrap();
+        assert!(doors(&tensor).into_iter().all(|result| result.is_ok()));
+        for result in elsewhere::pretended(|| doors(&tensor)) {
+            assert!(error(result).contains("another device"));
+        }
+        for result in doors(&tensor.t().unwrap()) {
+            assert!(error(result).contains("strided"));
+        }
+        for result in doors(&tensor.to_dtype(DType::BF16).unwrap()) {
+            let error = error(result);
+            assert!(error.contains("another type") || error.contains("unexpected dtype"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_pretended_ends_with_the_work_even_if_it_panics() {
+        let panicked = std::panic::catch_unwind(|| elsewhere::pretended(|| panic!("expected")));
+        assert!(panicked.is_err() && has_kernels(&Device::Cpu));
+        assert!(!elsewhere::pretended(|| has_kernels(&Device::Cpu)));
+    }
+}

@@ -2,12 +2,12 @@
 
 use candle_core::{DType, Result, Tensor};
 
-use super::storage::{for_element, mutate, read};
+use super::storage::{for_element, has_kernels, mutate, read};
 use crate::model::kernels;
 
 /// silu(gate) · up.
 pub(crate) fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
-    if !gate.device().is_cpu() {
+    if !has_kernels(gate.device()) {
         return composed(gate, up);
     }
     for_element!(gate.dtype(), T => {
@@ -20,7 +20,7 @@ pub(crate) fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
 ///
 /// On the CPU they are written over `gate` and `up`: nobody else may hold those.
 pub(crate) fn swiglu_backward(dy: &Tensor, gate: Tensor, up: Tensor) -> Result<(Tensor, Tensor)> {
-    if !gate.device().is_cpu() {
+    if !has_kernels(gate.device()) {
         return composed_backward(dy, &gate, &up);
     }
     for_element!(gate.dtype(), T => read::<T, _>(dy, |dy| mutate(&gate, |gate| mutate(&up, |up| {

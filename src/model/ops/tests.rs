@@ -70,7 +70,7 @@ fn linear_has_the_numeric_gradient_and_equals_its_composition() {
     let (dw, other) = (zeros(&w), zeros(&w));
     let dx = linear_backward_input(&dy, &w).unwrap();
     linear_backward_weight(&dw, &dy, &x, 1.0, Output::Overwrite).unwrap();
-    linear::composed_backward_weight(&other, &dy, &x, 1.0, Output::Overwrite).unwrap();
+    compose::product_into(&other, &dy, &x, 1.0, Output::Overwrite).unwrap();
     assert_close(&linear(&x, &w).unwrap(), &linear::composed(&x, &w).unwrap(), 1e-5);
     assert_close(&dx, &linear::composed_backward_input(&dy, &w).unwrap(), 1e-5);
     assert_close(&dw, &other, 1e-5);
@@ -81,7 +81,7 @@ fn linear_has_the_numeric_gradient_and_equals_its_composition() {
 #[test]
 fn a_weight_gradient_is_added_to_what_is_there() {
     let (x, dy) = (random(1, &[ROWS, 7]), random(3, &[ROWS, 9]));
-    for put in [linear_backward_weight, linear::composed_backward_weight] {
+    for put in [linear_backward_weight, compose::product_into] {
         let (once, twice) = (random(5, &[9, 7]), random(6, &[9, 7]));
         put(&once, &dy, &x, 2.0, Output::Overwrite).unwrap();
         put(&twice, &dy, &x, 1.0, Output::Overwrite).unwrap();

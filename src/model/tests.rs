@@ -1,0 +1,89 @@
+//! The decoder as a whole: by both paths, with adapters, with recomputation.
+
+use candle_core::{DType, Device, Result, Tensor};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::{Decoder, Gradients, Lora, mutate};
+use crate::arch::ModelConfig;
+use crate::data::{Batch, Example, collate};
+use crate::space::Precision;
+use crate::trial::Phase;
+
+mod adapters;
+mod paths;
+mod recomputation;
+
+const LORA: Lora = Lora { rank: 3, alpha: 6.0 };
+
+/// Two query heads for each key head, and sizes that no vector register divides.
+fn config(tied: bool) -> ModelConfig {
+    let json = format!(
+        r#"{{"model_type":"llama","vocab_size":37,"hidden_size":24,"intermediate_size":42,"num_hidden_layers":2,
+        "num_attention_heads":4,"num_key_value_heads":2,"max_position_embeddings":32,"tie_word_embeddings":{tied}}}"#
+    );
+    ModelConfig::from_json(&json).unwrap()
+}
+
+/// Sequences of different lengths, one of a single position; prompts are not scored.
+fn batch() -> Batch {
+    let example = |length: u32, prompt_tokens| Example {
+        input_ids: (0..length).map(|i| (i * i * 7 + length * 5) % 37).collect(),
+        prompt_tokens,
+    };
+    let (long, short, one) = (example(20, 6), example(9, 1), example(2, 1));
+    collate(&[&long, &short, &one])
+}
+
+/// Weights so large that slopes do not drown in the rounding of f32.
+fn decoder(tied: bool, adapters: bool, precision: Precision) -> Decoder {
+    let model = Decoder::random(config(tied), 3, precision, &Device::Cpu).unwrap();
+    for (_, weight) in model.trainable().filter(|(spec, _)| spec.is_matrix()) {
+        set(weight, |value| *value *= 12.0);
+    }
+    if !adapters {
+        return model;
+    }
+    let model = model.with_adapters(LORA, 5).unwrap();
+    let mut rng = ChaCha8Rng::seed_from_u64(7);
+    for (_, weight) in model.trainable().filter(|(spec, _)| spec.name.ends_with("lora_B.weight")) {
+        set(weight, |value| *value = rng.random_range(-0.2..0.2));
+    }
+    model
+}
+
+/// Changes every value of a weight in place.
+fn set(weight: &Tensor, mut change: impl FnMut(&mut f32)) {
+    let changed = mutate::<f32>(weight, |values| {
+        values.iter_mut().for_each(&mut change);
+        Ok(())
+    });
+    changed.unwrap();
+}
+
+fn silent() -> impl FnMut(Phase) -> Result<()> {
+    |_| Ok(())
+}
+
+/// Sum of the losses, and the gradient of each trainable weight with its name.
+fn pass(model: &Decoder) -> (f64, Vec<(String, Vec<f32>)>) {
+    let mut gradients = Gradients::zeros(model).unwrap();
+    let loss = model.accumulate(&batch(), 0.25, &mut gradients, &mut silent()).unwrap();
+    gradients.check_all_reached(model).unwrap();
+    let named = |((spec, _), gradient): ((&crate::arch::ParameterSpec, _), &Tensor)| {
+        (spec.name.clone(), values(gradient))
+    };
+    (loss, model.trainable().zip(gradients.buffers()).map(named).collect())
+}
+
+fn values(tensor: &Tensor) -> Vec<f32> {
+    tensor.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// The largest difference, as a share of the largest value of `plain`.
+fn off(ours: &[f32], plain: &[f32]) -> f32 {
+    assert_eq!(ours.len(), plain.len());
+    let largest =
+        |values: &mut dyn Iterator<Item = f32>| values.map(f32::abs).max_by(f32::total_cmp).unwrap();
+    largest(&mut ours.iter().zip(plain).map(|(a, b)| a - b)) / largest(&mut plain.iter().copied())
+}

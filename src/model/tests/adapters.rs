@@ -1,0 +1,94 @@
+//! Low-rank adapters: their gradients are slopes, they are all that is trained, and they merge.
+
+use super::super::{GradientSink, Output};
+use super::*;
+
+/// Each adapter moved by ±ε along its own gradient: the loss must change by ε·|gradient|.
+#[test]
+fn the_gradient_of_every_adapter_is_the_slope_of_the_loss() {
+    for tied in [true, false] {
+        let model = decoder(tied, true, Precision::F32);
+        let mut gradients = Gradients::zeros(&model).unwrap();
+        model.accumulate(&batch(), 1.0, &mut gradients, &mut silent()).unwrap();
+        let mut reached = 0;
+        for ((spec, weight), gradient) in model.trainable().zip(gradients.buffers()) {
+            let (start, gradient) = (values(weight), values(gradient));
+            let norm = gradient.iter().map(|value| value * value).sum::<f32>().sqrt();
+            let loss = |step: f32| -> f64 {
+                let mut moved = start.iter().zip(&gradient).map(|(from, by)| from + step * by / norm);
+                set(weight, |value| *value = moved.next().unwrap());
+                model.losses(&batch()).unwrap().iter().map(|loss| f64::from(*loss)).sum()
+            };
+            let step = 3e-3;
+            let slope = (loss(step) - loss(-step)) / (2.0 * f64::from(step));
+            loss(0.0);
+            let error = (slope / f64::from(norm) - 1.0).abs();
+            assert!(error < 1e-2, "{}: slope {slope}, gradient {norm}", spec.name);
+            reached += 1;
+        }
+        assert_eq!(reached, adapter_count(), "nothing else is trained");
+    }
+}
+
+/// A and B of seven linear layers in each block.
+fn adapter_count() -> usize {
+    2 * 7 * config(true).num_hidden_layers
+}
+
+/// Which slots a pass gave something, and which it said are complete.
+#[derive(Default)]
+struct Slots {
+    received: Vec<usize>,
+    completed: Vec<usize>,
+}
+
+impl GradientSink for Slots {
+    fn receive(&mut self, slot: usize, _: &mut dyn FnMut(&Tensor, Output) -> Result<()>) -> Result<()> {
+        // What a pass puts here is of no meaning to what it does elsewhere.
+        self.received.push(slot);
+        Ok(())
+    }
+
+    fn complete(&mut self, slot: usize, _: &Tensor) -> Result<()> {
+        self.completed.push(slot);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_frozen_weight_has_no_gradient_and_every_adapter_is_completed_once() {
+    let model = decoder(true, true, Precision::F32);
+    assert_eq!(Gradients::zeros(&model).unwrap().buffers().len(), adapter_count());
+    assert!(model.trainable().all(|(spec, _)| spec.name.contains(".lora_")));
+    let mut slots = Slots::default();
+    model.accumulate(&batch(), 1.0, &mut slots, &mut silent()).unwrap();
+    slots.completed.sort_unstable();
+    assert_eq!(slots.completed, (0..adapter_count()).collect::<Vec<_>>());
+    slots.received.sort_unstable();
+    assert_eq!(slots.received, slots.completed);
+}
+
+#[test]
+fn adapters_merged_into_the_weights_give_the_same_logits() {
+    for tied in [true, false] {
+        let model = decoder(tied, true, Precision::F32);
+        let adapters: Vec<(String, Tensor)> =
+            model.trainable().map(|(spec, weight)| (spec.name.clone(), weight.clone())).collect();
+        let find = |name: String| adapters.iter().find(|(other, _)| *other == name).map(|(_, weight)| weight);
+        let merged = |(spec, weight): (crate::arch::ParameterSpec, &Tensor)| {
+            let name = spec.name.trim_end_matches(".weight");
+            let half = |letter| find(format!("{name}.lora_{letter}.weight"));
+            let Some((a, b)) = half('A').zip(half('B')) else { return weight.clone() };
+            (weight + (b.matmul(a).unwrap() * 2.0).unwrap()).unwrap()
+        };
+        let base = crate::arch::parameters(model.config());
+        let weights: Vec<Tensor> = base.into_iter().zip(model.weights()).map(merged).collect();
+        let changed = weights.iter().zip(model.weights()).filter(|(a, b)| values(a) != values(b)).count();
+        assert_eq!(changed, adapter_count() / 2);
+        let merged = Decoder::new(config(tied), weights, Precision::F32, &Device::Cpu).unwrap();
+        let logits = |model: &Decoder| values(&model.logits(&batch()).unwrap());
+        assert!(off(&logits(&model), &logits(&merged)) < 1e-5);
+        let without = Decoder::new(config(tied), model.weights().to_vec(), Precision::F32, &Device::Cpu);
+        assert!(off(&logits(&model), &logits(&without.unwrap())) > 0.05, "the adapters say something");
+    }
+}
