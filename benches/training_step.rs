@@ -4,6 +4,7 @@
 //! process and prints one line of JSON; without a row, every row in a process of its own.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -16,6 +17,7 @@ use diapason::device::CountingAllocator;
 use diapason::model::{Decoder, Lora, read_config, read_weights};
 use diapason::space::Precision;
 use diapason::train::{Engine, StepSettings, in_pool};
+use diapason::trial::Phase;
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
@@ -131,17 +133,24 @@ fn run(row: Row, arguments: &Arguments) -> Result<()> {
     let mut batches = Batches::new(arguments.tokens.as_deref(), vocabulary, micro_batch, length)?;
     let mut engine = Engine::new(model, 0.0, None, 1)?;
     let (mut losses, mut step_seconds) = (Vec::new(), Vec::new());
+    let mut clock = PhaseClock::default();
     for step in 1..=arguments.steps {
         let batch = batches.next()?;
         let started = Instant::now();
         let settings = StepSettings { step, learning_rate: arguments.learning_rate };
-        let done = engine.step(&[batch], settings, &mut |_| Ok(()))?;
+        clock.start();
+        let done = engine.step(&[batch], settings, &mut |phase| {
+            clock.enter(phase, step > 1);
+            Ok(())
+        })?;
+        clock.enter(Phase::Load, step > 1);
         step_seconds.push(started.elapsed().as_secs_f64());
         losses.push(done.loss_nats);
     }
     let line = serde_json::json!({
         "row": row.name(), "micro_batch": micro_batch, "sequence_length": length,
         "tokens_per_step": micro_batch * length, "step_seconds": step_seconds, "losses": losses,
+        "phase_seconds": clock.total,
         "idle_rss_bytes": idle_rss_bytes, "peak_rss_bytes": status_bytes("VmHWM")?,
     });
     println!("{line}");
@@ -161,6 +170,29 @@ fn model(row: Row, arguments: &Arguments) -> Result<Decoder> {
     let decoder = decoder.with_recomputation(arguments.recompute);
     let lora = Lora { rank: 16, alpha: 32.0 };
     Ok(if matches!(row, Row::DLora) { decoder.with_adapters(lora, 0)? } else { decoder })
+}
+
+/// How long the phases of the steps took, all but the warm-up's.
+#[derive(Default)]
+struct PhaseClock {
+    current: Option<(Phase, Instant)>,
+    total: BTreeMap<String, f64>,
+}
+
+impl PhaseClock {
+    fn start(&mut self) {
+        self.current = None;
+    }
+
+    fn enter(&mut self, next: Phase, counts: bool) {
+        let now = Instant::now();
+        if let Some((phase, since)) = self.current.replace((next, now))
+            && counts
+        {
+            *self.total.entry(format!("{phase:?}").to_lowercase()).or_default() +=
+                (now - since).as_secs_f64();
+        }
+    }
 }
 
 /// Where the batches come from.

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import machine
 from largest import largest_within
-from measure import OutOfMemory, Report, Side, SideError, run
+from measure import OutOfMemory, Report, Setting, Side, SideError, run
 from rows import GIB, MIB, ROWS, Case, cases
 from table import Figure, markdown
 
@@ -38,9 +38,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("rows", nargs="*", metavar="ROW", help="rows to run (default: all)")
     parser.add_argument("--alternations", type=int, default=3, help="runs per side and row (default: 3, at least 3)")
     parser.add_argument("--no-largest", action="store_true", help="leave out the largest micro-batch")
+    parser.add_argument("--malloc", choices=("tuned", "default"), default="tuned",
+                        help="of both sides: tuned for speed as in our trials (default), or left as it is")
     parser.add_argument("--model", type=Path, help="folder in the Hugging Face layout, for the rows d-*")
     parser.add_argument("--tokens", type=Path, help="little-endian u32 token ids to train on")
-    parser.add_argument("--keep", action="store_true", help=f"keep the table of a partial run too, in {RESULTS.name}")
+    parser.add_argument("--keep", action="store_true",
+                        help=f"write the table of a partial run or another malloc to {RESULTS.name} too")
     parser.add_argument("--check", action="store_true", help="check the arguments and stop")
     parser.add_argument("--ours", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -60,22 +63,24 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def inputs(case: Case, arguments: argparse.Namespace) -> list[str]:
-    """The options that give both sides their weights and their text."""
+def setting_of(case: Case, arguments: argparse.Namespace) -> Setting:
+    """The allocator, weights and text of every process of a case."""
     given: list[str] = []
     if arguments.model is not None and case.row.name.startswith("d-"):
         given += ["--model", str(arguments.model.resolve())]
     if arguments.tokens is not None:
         given += ["--tokens", str(arguments.tokens.resolve())]
-    return given
+    return Setting(arguments.malloc, tuple(given))
 
 
-def alternate(case: Case, sides: tuple[Side, Side], alternations: int, extra: list[str]) -> tuple[list[Report], list[Report]]:
+def alternate(
+    case: Case, sides: tuple[Side, Side], alternations: int, setting: Setting
+) -> tuple[list[Report], list[Report]]:
     """Ours, theirs, ours, theirs …, each in a fresh process."""
     reports: tuple[list[Report], list[Report]] = ([], [])
     for turn in range(alternations):
         for side, kept in zip(sides, reports):
-            report = run(case, side, case.row.micro_batch, case.row.steps, extra)
+            report = run(case, side, case.row.micro_batch, case.row.steps, setting)
             kept.append(report)
             say(f"{case.name} {turn + 1}/{alternations} {side.name}: {report.tokens_per_second:.0f} tokens/s, "
                 f"peak {report.peak_rss_bytes / MIB:.0f} MiB, loss {report.losses[0]:.4f} → {report.losses[-1]:.4f}")
@@ -95,12 +100,12 @@ def figures_of(case: Case, ours: list[Report], peer: list[Report]) -> list[Figur
     ]
 
 
-def largest(case: Case, side: Side, report: Report, extra: list[str]) -> int:
+def largest(case: Case, side: Side, report: Report, setting: Setting) -> int:
     """The largest micro-batch of one side under the cap; starts from what `report` measured."""
 
     def peak_of(size: int) -> int | None:
         try:
-            peak = run(case, side, size, PROBE_STEPS, extra).peak_rss_bytes
+            peak = run(case, side, size, PROBE_STEPS, setting).peak_rss_bytes
         except OutOfMemory:
             say(f"{case.name} {side.name}: micro-batch {size} died of memory")
             return None
@@ -124,23 +129,24 @@ def loss_note(case: Case, ours: list[Report], peer: list[Report], same_weights: 
 
 def measure(case: Case, sides: tuple[Side, Side], arguments: argparse.Namespace) -> tuple[list[Figure], str]:
     """Every figure of one case, and the note on its losses."""
-    extra = inputs(case, arguments)
-    ours, peer = alternate(case, sides, arguments.alternations, extra)
+    setting = setting_of(case, arguments)
+    ours, peer = alternate(case, sides, arguments.alternations, setting)
     figures = figures_of(case, ours, peer)
     if not arguments.no_largest:
-        sizes = [largest(case, side, reports[0], extra) for side, reports in zip(sides, (ours, peer))]
-        figures.append(Figure(case.name, f"largest micro-batch under {CAP // GIB} GiB", "", "higher", [sizes[0]], [sizes[1]]))
-    return figures, loss_note(case, ours, peer, "--model" in extra)
+        sizes = [largest(case, side, reports[0], setting) for side, reports in zip(sides, (ours, peer))]
+        metric = f"largest micro-batch under {CAP // GIB} GiB"
+        figures.append(Figure(case.name, metric, "", "higher", [sizes[0]], [sizes[1]]))
+    return figures, loss_note(case, ours, peer, "--model" in setting.options)
 
 
-def document(figures: list[Figure], notes: list[str], load: float) -> str:
+def document(figures: list[Figure], notes: list[str], load: float, malloc: str) -> str:
     """The table with what a reader needs to judge it."""
     versions = ", ".join(f"{name} {version}" for name, version in machine.versions().items())
     rows = "\n".join(f"- {note}" for note in notes)
     return (
         "# Training: diapason against PyTorch\n\n"
         f"{machine.describe()}; {date.today()}; {versions}; load average at the start {load:.1f}.\n"
-        "Medians of fresh processes, run alternately; two threads and the same malloc settings on both sides.\n"
+        f"Medians of fresh processes, run alternately; two threads and {malloc} malloc on both sides.\n"
         "Made by `benches/peers/training.sh`.\n\n"
         f"{markdown(figures)}\n\n{rows}\n"
     )
@@ -148,9 +154,9 @@ def document(figures: list[Figure], notes: list[str], load: float) -> str:
 
 def keep(text: str, arguments: argparse.Namespace, failed: bool) -> None:
     """Writes the table into the results folder; a part of it would hide the rest of the last one."""
-    whole = not arguments.no_largest and (not arguments.rows or set(arguments.rows) == set(ROWS)) and not failed
-    if not (whole or arguments.keep):
-        say(f"a partial run: {RESULTS} stays as it was (--keep to write it)")
+    whole = set(arguments.rows or ROWS) == set(ROWS) and not arguments.no_largest and not failed
+    if not (whole and arguments.malloc == "tuned" or arguments.keep):
+        say(f"a partial run, or one of another setting: {RESULTS} stays as it was (--keep to write it)")
         return
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(text)
@@ -180,7 +186,8 @@ def main() -> int:
             continue
         figures += measured
         notes.append(note)
-    text = document(figures, notes + [f"failed: {failure.splitlines()[0]}" for failure in failures], load)
+    notes += [f"failed: {failure.splitlines()[0]}" for failure in failures]
+    text = document(figures, notes, load, arguments.malloc)
     keep(text, arguments, bool(failures))
     print(text)
     print(json.dumps({

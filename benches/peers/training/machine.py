@@ -37,7 +37,8 @@ def describe() -> str:
     sets = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if name in flags]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
     name = fields.get("model name", platform.machine())
-    return f"{name}, {os.cpu_count()} cores ({' '.join(sets)}), {memory:.0f} GiB, {platform.system()} {platform.release()}"
+    system = f"{platform.system()} {platform.release()}"
+    return f"{name}, {os.cpu_count()} cores ({' '.join(sets)}), {memory:.0f} GiB, {system}"
 
 
 def versions() -> dict[str, str]:

@@ -9,6 +9,7 @@ import json
 import re
 import subprocess
 import unittest
+import unittest.mock
 
 import machine
 from compare import loss_note
@@ -147,6 +148,11 @@ class Cases(unittest.TestCase):
     def test_both_sides_have_the_allocator_of_our_trials(self):
         source = (machine.ROOT / "src/executor/local.rs").read_text()
         self.assertEqual(dict(re.findall(r'\("(MALLOC_\w+)", "(\d+)"\)', source)), MALLOC)
+
+    def test_default_malloc_leaves_the_allocator_alone_whatever_the_shell_says(self):
+        with unittest.mock.patch.dict("os.environ", MALLOC):
+            self.assertFalse(set(MALLOC) & set(environment(CASE, PEER, "default")))
+            self.assertLessEqual(MALLOC.items(), environment(CASE, OURS).items())
 
 
 class Losses(unittest.TestCase):

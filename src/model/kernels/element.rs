@@ -23,6 +23,9 @@ pub(crate) trait Element: WithDType + Default {
     /// The nearest value of this format.
     fn narrow(value: f32) -> Self;
 
+    /// What `make` makes, where the format is f32.
+    fn from_wide(make: impl FnOnce() -> Vec<f32>) -> Option<Vec<Self>>;
+
     /// The slice itself where it is f32.
     fn as_wide(values: &mut [Self]) -> Option<&mut [f32]>;
 
@@ -53,6 +56,10 @@ impl Element for f32 {
     #[inline(always)]
     fn narrow(value: f32) -> Self {
         value
+    }
+
+    fn from_wide(make: impl FnOnce() -> Vec<f32>) -> Option<Vec<Self>> {
+        Some(make())
     }
 
     fn as_wide(values: &mut [Self]) -> Option<&mut [f32]> {
@@ -96,6 +103,10 @@ impl Element for bf16 {
         let upper = if value.is_nan() { quiet } else { rounded };
         #[expect(clippy::cast_possible_truncation, reason = "shifted down to 16 bits")]
         Self::from_bits(upper as u16)
+    }
+
+    fn from_wide(_: impl FnOnce() -> Vec<f32>) -> Option<Vec<Self>> {
+        None
     }
 
     fn as_wide(_: &mut [Self]) -> Option<&mut [f32]> {

@@ -3,16 +3,14 @@
 use rayon::prelude::*;
 
 use super::Element;
-use super::gemm::{Matrix, Output, Threads, gemm};
+use super::gemm::{self, Matrix, Output, Threads, gemm};
 
 /// Values a thread narrows at once.
 const GRAIN: usize = 1 << 14;
 
 /// x·Wᵀ.
 pub(crate) fn linear<T: Element>(x: &[T], w: &[f32], (o, i): (usize, usize)) -> Vec<T> {
-    let mut y = vec![T::default(); x.len() / i * o];
-    product(&mut y, x, Matrix::new(w, o, i).t(), 1.0, Output::Overwrite);
-    y
+    fresh(x, Matrix::new(w, o, i).t())
 }
 
 /// y += scale · x·Wᵀ.
@@ -22,9 +20,7 @@ pub(crate) fn linear_onto<T: Element>(y: &mut [T], x: &[T], w: &[f32], (o, i): (
 
 /// dy·W.
 pub(crate) fn linear_backward_input<T: Element>(dy: &[T], w: &[f32], (o, i): (usize, usize)) -> Vec<T> {
-    let mut dx = vec![T::default(); dy.len() / o * i];
-    product(&mut dx, dy, Matrix::new(w, o, i), 1.0, Output::Overwrite);
-    dx
+    fresh(dy, Matrix::new(w, o, i))
 }
 
 /// dx += scale · dy·W.
@@ -49,6 +45,17 @@ pub(crate) fn linear_backward_weight<T: Element>(
 ) {
     let n = x.len() / i;
     gemm(dw, Matrix::new(dy, n, o).t(), Matrix::new(x, n, i), scale, output, Threads::All);
+}
+
+/// x·b.
+fn fresh<T: Element>(x: &[T], b: Matrix<f32>) -> Vec<T> {
+    let (k, m) = b.size();
+    let rows = x.len() / k;
+    T::from_wide(|| gemm::product(Matrix::new(x, rows, k), b, 1.0)).unwrap_or_else(|| {
+        let mut y = vec![T::default(); rows * m];
+        product(&mut y, x, b, 1.0, Output::Overwrite);
+        y
+    })
 }
 
 /// out (+)= scale · x·b. A narrow output is made from f32 sums, as many rows at a time as its format

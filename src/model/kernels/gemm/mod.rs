@@ -28,9 +28,9 @@ use tile::{Kernel, Write};
 
 /// Depth of one pass: a panel of `b` this deep stays in the first cache level, a block of `a` in the
 /// second.
-const PASS: usize = 384;
+const PASS: usize = 576;
 /// Rows of `a` packed together.
-const BLOCK_ROWS: usize = 96;
+const BLOCK_ROWS: usize = 128;
 /// Most columns of `b` packed together.
 const WIDEST: usize = 2048;
 /// Most values of `b` packed together: 8 MiB of f32.
@@ -65,12 +65,25 @@ pub(super) fn gemm<A: Element, B: Element>(
     output: Output,
     threads: Threads,
 ) {
-    let instructions = Instructions::of_this_machine();
-    let product = Product { a, b, scale, output };
-    match Kernel::narrow(instructions) {
-        Some(kernel) if A::IS_NARROW || B::IS_NARROW => product.run(out, &kernel, threads),
-        _ => product.run(out, &Kernel::wide(instructions), threads),
+    // SAFETY (of the cast): a place that may be uninitialised takes any f32, and only values are
+    // written to it.
+    #[expect(unsafe_code, reason = "the same places, seen as ones that need not be read")]
+    let out = unsafe { &mut *(std::ptr::from_mut(out) as *mut [MaybeUninit<f32>]) };
+    Product { a, b, scale, output }.run_on_this_machine(out, threads);
+}
+
+/// `scale · a[m, k] · b[k, n]`, row after row, on all threads. Nothing is cleared first.
+pub(super) fn product<A: Element, B: Element>(a: Matrix<A>, b: Matrix<B>, scale: f32) -> Vec<f32> {
+    let length = a.rows * b.columns;
+    let mut out = Vec::with_capacity(length);
+    let product = Product { a, b, scale, output: Output::Overwrite };
+    product.run_on_this_machine(&mut out.spare_capacity_mut()[..length], Threads::All);
+    // SAFETY: a product that overwrites writes every value of its output.
+    #[expect(unsafe_code, reason = "clearing the output first would cost a pass over it")]
+    unsafe {
+        out.set_len(length);
     }
+    out
 }
 
 /// One call's inputs.
@@ -89,12 +102,20 @@ struct PackedB<'a, F> {
 }
 
 impl<A: Element, B: Element> Product<'_, A, B> {
-    fn run<F: Factor>(&self, out: &mut [f32], kernel: &Kernel<F>, threads: Threads) {
+    fn run_on_this_machine(&self, out: &mut [MaybeUninit<f32>], threads: Threads) {
+        let instructions = Instructions::of_this_machine();
+        match Kernel::narrow(instructions) {
+            Some(kernel) if A::IS_NARROW || B::IS_NARROW => self.run(out, &kernel, threads),
+            _ => self.run(out, &Kernel::wide(instructions), threads),
+        }
+    }
+
+    fn run<F: Factor>(&self, out: &mut [MaybeUninit<f32>], kernel: &Kernel<F>, threads: Threads) {
         let (m, n, k) = (self.a.rows, self.b.columns, self.a.columns);
         assert_eq!(k, self.b.rows, "inner sizes differ");
         assert_eq!(out.len(), m * n, "the output has another size");
         if k == 0 && self.output == Output::Overwrite {
-            out.fill(0.0);
+            out.fill(MaybeUninit::new(0.0));
         }
         if out.is_empty() || k == 0 {
             return;
@@ -103,22 +124,22 @@ impl<A: Element, B: Element> Product<'_, A, B> {
         let deepest = deepest.next_multiple_of(F::DEPTH);
         let widest = (PACKED / deepest).min(WIDEST).min(n).next_multiple_of(kernel.columns);
         let mut packed_b = uninitialised(deepest.div_ceil(F::DEPTH) * widest);
-        let jobs = Jobs::new(m, kernel, threads);
-        let block = jobs.rows.min(BLOCK_ROWS.next_multiple_of(kernel.rows));
-        let mut packed_a = uninitialised(jobs.count * block * PASS.min(deepest).div_ceil(F::DEPTH));
+        let mut jobs = jobs(out, n, kernel, threads);
+        let largest = jobs.iter().map(|job| job.out.len() / n).max().unwrap_or(0);
+        let block = largest.min(BLOCK_ROWS).next_multiple_of(kernel.rows);
+        let scratch = block * PASS.min(deepest).div_ceil(F::DEPTH);
+        let mut packed_a = uninitialised(jobs.len() * scratch);
         for depth in ranges(0..k, deepest) {
             for columns in ranges(0..n, widest) {
                 let factors = self.pack_b(&mut packed_b, &columns, &depth, kernel, threads);
                 let b = PackedB { factors, columns, depth: depth.clone() };
-                let scratch = packed_a.len() / jobs.count;
-                let job = |(job, (out, scratch)): (usize, (&mut [f32], &mut [MaybeUninit<F>]))| {
-                    self.rows_of_out(out, job * jobs.rows, scratch, block, &b, kernel);
+                let rows = |(job, scratch): (&mut Job, &mut [MaybeUninit<F>])| {
+                    self.rows_of_out(job.out, job.first, scratch, block, &b, kernel);
                 };
                 if threads == Threads::One {
-                    out.chunks_mut(jobs.rows * n).zip(packed_a.chunks_mut(scratch)).enumerate().for_each(job);
+                    jobs.iter_mut().zip(packed_a.chunks_mut(scratch)).for_each(rows);
                 } else {
-                    let pieces = out.par_chunks_mut(jobs.rows * n).zip(packed_a.par_chunks_mut(scratch));
-                    pieces.enumerate().for_each(job);
+                    jobs.par_iter_mut().zip(packed_a.par_chunks_mut(scratch)).for_each(rows);
                 }
             }
         }
@@ -160,7 +181,7 @@ impl<A: Element, B: Element> Product<'_, A, B> {
     /// The rows of one job, from row `first`.
     fn rows_of_out<F: Factor>(
         &self,
-        out: &mut [f32],
+        out: &mut [MaybeUninit<f32>],
         first: usize,
         scratch: &mut [MaybeUninit<F>],
         block: usize,
@@ -185,7 +206,7 @@ impl<A: Element, B: Element> Product<'_, A, B> {
     /// All tiles of some rows over one pass.
     fn tiles<F: Factor>(
         &self,
-        out: &mut [f32],
+        out: &mut [MaybeUninit<f32>],
         a: &[F],
         b: &PackedB<F>,
         pass: &Range<usize>,
@@ -196,7 +217,7 @@ impl<A: Element, B: Element> Product<'_, A, B> {
         let depth = pass.len().div_ceil(F::DEPTH);
         let whole_depth = b.depth.len().div_ceil(F::DEPTH);
         let start = (pass.start - b.depth.start) / F::DEPTH;
-        let mut edge = [0.0; LARGEST_TILE];
+        let mut edge = [MaybeUninit::new(0.0); LARGEST_TILE];
         for (panel, factors) in b.factors.chunks(whole_depth * kernel.columns).enumerate() {
             let factors = &factors[start * kernel.columns..][..depth * kernel.columns];
             let column = b.columns.start + panel * kernel.columns;
@@ -220,25 +241,43 @@ impl<A: Element, B: Element> Product<'_, A, B> {
 /// Values of the largest tile of any kernel.
 const LARGEST_TILE: usize = 8 * 32;
 
-fn put(out: &mut [f32], values: &[f32], add: bool) {
-    for (out, value) in out.iter_mut().zip(values) {
-        *out = if add { *out + value } else { *value };
+/// Moves what belongs to the output out of a tile that reaches beyond it.
+#[expect(unsafe_code, reason = "what is added to was written before")]
+fn put(out: &mut [MaybeUninit<f32>], tile: &[MaybeUninit<f32>], add: bool) {
+    for (out, value) in out.iter_mut().zip(tile) {
+        // SAFETY: every value of a tile was written; the output is added to only where an earlier pass,
+        // or the caller of a product that adds, has written it.
+        unsafe { out.write(value.assume_init() + if add { out.assume_init() } else { 0.0 }) };
     }
 }
 
-/// How the rows of the output are split.
-struct Jobs {
-    count: usize,
-    rows: usize,
+/// Some rows of the output.
+struct Job<'a> {
+    first: usize,
+    out: &'a mut [MaybeUninit<f32>],
 }
 
-impl Jobs {
-    fn new<F>(m: usize, kernel: &Kernel<F>, threads: Threads) -> Self {
-        let most = if threads == Threads::One { 1 } else { rayon::current_num_threads() * JOBS_PER_THREAD };
-        let panels = m.div_ceil(kernel.rows);
-        let per_job = panels.div_ceil(most);
-        Self { count: panels.div_ceil(per_job), rows: per_job * kernel.rows }
+/// The rows of the output in pieces of whole tiles, as equal as can be.
+fn jobs<'a, F>(
+    out: &'a mut [MaybeUninit<f32>],
+    n: usize,
+    kernel: &Kernel<F>,
+    threads: Threads,
+) -> Vec<Job<'a>> {
+    let most = if threads == Threads::One { 1 } else { rayon::current_num_threads() * JOBS_PER_THREAD };
+    let m = out.len() / n;
+    let panels = m.div_ceil(kernel.rows);
+    let count = panels.min(most);
+    let mut rest = out;
+    let mut jobs = Vec::with_capacity(count);
+    for job in 0..count {
+        let first = job * panels / count * kernel.rows;
+        let end = ((job + 1) * panels / count * kernel.rows).min(m);
+        let (own, after) = rest.split_at_mut((end - first) * n);
+        jobs.push(Job { first, out: own });
+        rest = after;
     }
+    jobs
 }
 
 /// `range` in pieces of at most `size`.

@@ -87,16 +87,29 @@ fn pack_rows<T: Element, F: Factor, const WIDTH: usize>(
     stride: usize,
     (rows, depth): (usize, usize),
 ) {
-    for (strip, groups) in groups.chunks_mut(SIDE).enumerate() {
-        let start = strip * SIDE * F::DEPTH;
-        let length = (SIDE * F::DEPTH).min(depth - start);
-        for first in (0..WIDTH).step_by(SIDE) {
-            let mut square = [[F::default(); SIDE]; SIDE];
-            for (lane, square) in (first..rows.min(first + SIDE)).zip(&mut square) {
-                line_of(square, &data[lane * stride + start..][..length]);
+    for first in (0..WIDTH).step_by(SIDE) {
+        for (strip, groups) in groups.chunks_mut(SIDE).enumerate() {
+            let start = strip * SIDE * F::DEPTH;
+            let length = (SIDE * F::DEPTH).min(depth - start);
+            let line = |lane: usize| &data[(first + lane) * stride + start..][..length];
+            // What has its whole size needs no memory between its loads and its stores.
+            if rows >= first + SIDE
+                && let Some(groups) = groups.first_chunk_mut::<SIDE>()
+                && length == SIDE * F::DEPTH
+            {
+                let square = transpose(std::array::from_fn(|lane| whole_line(line(lane))));
+                for (group, square) in groups.iter_mut().zip(square) {
+                    if let Some(lanes) = group[first..].first_chunk_mut::<SIDE>() {
+                        *lanes = square.map(MaybeUninit::new);
+                    }
+                }
+                continue;
             }
-            let square = transpose(square);
-            for (group, square) in groups.iter_mut().zip(square) {
+            let mut square = [[F::default(); SIDE]; SIDE];
+            for (lane, square) in square.iter_mut().enumerate().take(rows.saturating_sub(first)) {
+                part_of_line(square, line(lane));
+            }
+            for (group, square) in groups.iter_mut().zip(transpose(square)) {
                 for (lane, factor) in group[first..].iter_mut().zip(square) {
                     lane.write(factor);
                 }
@@ -105,15 +118,22 @@ fn pack_rows<T: Element, F: Factor, const WIDTH: usize>(
     }
 }
 
+/// `SIDE` factors from as many values as they need.
+#[inline(always)]
+fn whole_line<T: Element, F: Factor>(values: &[T]) -> [F; SIDE] {
+    if F::DEPTH == 1 {
+        let values: [T; SIDE] = values.first_chunk().copied().unwrap_or_default();
+        values.map(|value| F::of(value, T::default()))
+    } else {
+        let values: [T; 2 * SIDE] = values.first_chunk().copied().unwrap_or_default();
+        std::array::from_fn(|i| F::of(values[2 * i], values[2 * i + 1]))
+    }
+}
+
 /// Neighbouring values as factors; what is missing at the end stays as it is.
 #[inline(always)]
-fn line_of<T: Element, F: Factor>(line: &mut [F; SIDE], values: &[T]) {
+fn part_of_line<T: Element, F: Factor>(line: &mut [F; SIDE], values: &[T]) {
     if F::DEPTH == 1 {
-        // A whole line has a known length, which makes it one move.
-        if let Some(values) = values.first_chunk::<SIDE>() {
-            *line = values.map(|value| F::of(value, T::default()));
-            return;
-        }
         for (factor, value) in line.iter_mut().zip(values) {
             *factor = F::of(*value, T::default());
         }

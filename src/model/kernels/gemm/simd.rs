@@ -25,6 +25,8 @@ pub(super) trait Simd {
     unsafe fn splat(factor: Self::Factor) -> Self::Factors;
     /// `sums + a · b`.
     unsafe fn multiply_add(sums: Self::Sums, a: Self::Factors, b: Self::Factors) -> Self::Sums;
+    /// Asks for the cache line of a value that will be read or written.
+    unsafe fn prefetch(out: *const f32);
     /// `out = scale · sums`.
     unsafe fn store(out: *mut f32, sums: Self::Sums, scale: f32);
     /// `out += scale · sums`.
@@ -60,6 +62,9 @@ impl Simd for Portable {
     unsafe fn multiply_add(sums: [f32; 4], a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
         std::array::from_fn(|i| sums[i] + a[i] * b[i])
     }
+
+    #[inline(always)]
+    unsafe fn prefetch(_: *const f32) {}
 
     #[inline(always)]
     unsafe fn store(out: *mut f32, sums: [f32; 4], scale: f32) {
@@ -123,6 +128,11 @@ mod x86 {
         }
 
         #[inline(always)]
+        unsafe fn prefetch(out: *const f32) {
+            unsafe { arch::_mm_prefetch(out.cast(), arch::_MM_HINT_T0) }
+        }
+
+        #[inline(always)]
         unsafe fn store(out: *mut f32, sums: arch::__m256, scale: f32) {
             unsafe { arch::_mm256_storeu_ps(out, arch::_mm256_mul_ps(sums, Self::splat(scale))) }
         }
@@ -159,6 +169,11 @@ mod x86 {
         #[inline(always)]
         unsafe fn multiply_add(sums: arch::__m512, a: arch::__m512, b: arch::__m512) -> arch::__m512 {
             unsafe { arch::_mm512_fmadd_ps(a, b, sums) }
+        }
+
+        #[inline(always)]
+        unsafe fn prefetch(out: *const f32) {
+            unsafe { arch::_mm_prefetch(out.cast(), arch::_MM_HINT_T0) }
         }
 
         #[inline(always)]
@@ -202,6 +217,11 @@ mod x86 {
                 let a = transmute::<arch::__m512i, arch::__m512bh>(a);
                 arch::_mm512_dpbf16_ps(sums, a, transmute::<arch::__m512i, arch::__m512bh>(b))
             }
+        }
+
+        #[inline(always)]
+        unsafe fn prefetch(out: *const f32) {
+            unsafe { arch::_mm_prefetch(out.cast(), arch::_MM_HINT_T0) }
         }
 
         #[inline(always)]

@@ -2,6 +2,8 @@
 #![expect(clippy::inline_always, reason = "a helper is compiled for the processor of the loop it stands in")]
 #![expect(unsafe_code, reason = "raw panels in the one loop where bounds checks would cost")]
 
+use std::mem::MaybeUninit;
+
 use super::instructions::Instructions;
 use super::simd::{Portable, Simd};
 
@@ -42,11 +44,20 @@ pub(super) struct Write {
 
 impl<F> Kernel<F> {
     /// One tile into `out`, whose rows lie `row_stride` apart.
-    pub(super) fn tile(&self, a: &[F], b: &[F], out: &mut [f32], row_stride: usize, write: Write) {
+    ///
+    /// A tile that adds reads what is there, which must have been written.
+    pub(super) fn tile(
+        &self,
+        a: &[F],
+        b: &[F],
+        out: &mut [MaybeUninit<f32>],
+        row_stride: usize,
+        write: Write,
+    ) {
         let depth = a.len() / self.rows;
         assert!(b.len() == depth * self.columns && a.len() == depth * self.rows, "panels of other sizes");
         assert!(out.len() >= (self.rows - 1) * row_stride + self.columns, "a tile beyond the output");
-        let target = Target { out: out.as_mut_ptr(), row_stride, scale: write.scale, add: write.add };
+        let target = Target { out: out.as_mut_ptr().cast(), row_stride, scale: write.scale, add: write.add };
         // SAFETY: the panels hold `depth` columns of `rows` and of `columns` factors and the output
         // reaches to the end of the last row, asserted above; a kernel is only made where the
         // processor has its instructions.
@@ -120,6 +131,11 @@ unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(panels: Panels<
     let Target { out, row_stride, scale, add } = target;
     // SAFETY: every offset stays inside what the caller promised.
     unsafe {
+        for row in 0..ROWS {
+            // The tile's lines of the output come while the sums are made.
+            S::prefetch(out.add(row * row_stride));
+            S::prefetch(out.add(row * row_stride + (VECTORS - 1) * S::LANES));
+        }
         let mut sums = [[S::zero(); VECTORS]; ROWS];
         for _ in 0..depth {
             let columns: [S::Factors; VECTORS] = std::array::from_fn(|j| S::load(b.add(j * S::LANES)));
