@@ -231,7 +231,8 @@ impl Decoder {
             x = y;
         }
         enter(Phase::Loss)?;
-        let (loss, mut dx) = self.loss(x, batch, scale, sink)?;
+        let (loss, mut dx) = self.loss(&x, batch, scale, sink)?;
+        drop(x);
         enter(Phase::Backward)?;
         while let Some(keep) = kept.pop() {
             let layer = self.layer(kept.len());
@@ -258,13 +259,13 @@ impl Decoder {
     /// Sum of the losses, and the gradient of the last layer's output.
     fn loss(
         &self,
-        x: Tensor,
+        x: &Tensor,
         batch: &Batch,
         scale: f32,
         sink: &mut dyn GradientSink,
     ) -> Result<(f64, Tensor)> {
         let (norm, head) = (self.weight(self.final_norm()), self.head());
-        let normed = ops::rms_norm(&x, norm.value, self.epsilon())?;
+        let normed = ops::rms_norm(x, norm.value, self.epsilon())?;
         let (mut normed, mut scored) = (Some(normed), None);
         head.receive(sink, &mut |dw| {
             if let Some(normed) = normed.take() {
@@ -280,7 +281,7 @@ impl Decoder {
             candle_core::bail!("the head returned no gradient")
         };
         let residual = x.zeros_like()?;
-        let dx = norm_backward(norm, &dnormed, &x, residual, self.epsilon(), sink)?;
+        let dx = norm_backward(norm, &dnormed, x, residual, self.epsilon(), sink)?;
         Ok((losses.iter().map(|loss| f64::from(*loss)).sum(), dx))
     }
 

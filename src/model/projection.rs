@@ -8,6 +8,9 @@ use candle_core::{Result, Tensor};
 use super::GradientSink;
 use super::ops::{self, Output};
 
+/// What puts a gradient into its buffer; into none where the weight is frozen.
+type Put<'a> = dyn FnMut(Option<(&Tensor, Output)>) -> Result<()> + 'a;
+
 /// A weight and where its gradient goes; a frozen one has none.
 #[derive(Clone, Copy)]
 pub(super) struct Weight<'a> {
@@ -17,11 +20,7 @@ pub(super) struct Weight<'a> {
 
 impl Weight<'_> {
     /// Puts what `put` has into the weight's gradient, if it is trainable.
-    pub(super) fn receive(
-        self,
-        sink: &mut dyn GradientSink,
-        put: &mut dyn FnMut(Option<(&Tensor, Output)>) -> Result<()>,
-    ) -> Result<()> {
+    pub(super) fn receive(self, sink: &mut dyn GradientSink, put: &mut Put<'_>) -> Result<()> {
         let Some(slot) = self.slot else { return put(None) };
         sink.receive(slot, &mut |buffer, output| put(Some((buffer, output))))
     }
