@@ -55,7 +55,7 @@ const PLAIN: Setup =
 
 /// A model and data that are there for as long as a test takes its turn.
 struct Folder {
-    folder: TempDir,
+    root: TempDir,
     pool: rayon::ThreadPool,
     _turn: MutexGuard<'static, ()>,
 }
@@ -73,9 +73,9 @@ impl Folder {
     fn new() -> Self {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(THREADS).build().unwrap();
-        let this = Self { folder: tempfile::tempdir().unwrap(), pool, _turn: turn };
+        let this = Self { root: tempfile::tempdir().unwrap(), pool, _turn: turn };
         let model = Decoder::random(config(), 5, Precision::F32, &candle_core::Device::Cpu).unwrap();
-        let folder = this.folder.path();
+        let folder = this.root.path();
         write_folder(folder, model.config(), model.weights(), DType::F32, folder).unwrap();
         // A probe takes the longest examples; here all are alike, in what is scored of them too.
         let ids = |n: u32| (n * 7..).step_by(31).map(|id| id % VOCABULARY).take(LENGTH + 1).collect();
@@ -90,14 +90,14 @@ impl Folder {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.root.path().join(name)
     }
 
     fn spec(&self, setup: Setup, micro_batch_size: usize) -> TrialSpec {
         let batch = BatchPlan { micro_batch_size, gradient_accumulation_steps: setup.accumulation };
         TrialSpec {
             device: DeviceSpec::Cpu { cap: None },
-            model: self.folder.path().to_owned(),
+            model: self.root.path().to_owned(),
             dataset: self.path("data.safetensors"),
             hyperparams: Hyperparams { precision: setup.precision, batch, learning_rate: 1e-3 },
             train: TrainSpec {

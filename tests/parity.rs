@@ -1,6 +1,7 @@
 //! Our decoder against candle-transformers' Llama, on the same files.
 #![expect(clippy::unwrap_used, reason = "a helper that can't go on fails its test")]
 
+use std::iter;
 use std::path::Path;
 
 use candle_core::{DType, Device, IndexOp, Tensor};
@@ -60,7 +61,7 @@ fn ours(folder: &Path) -> Vec<Vec<f32>> {
     let batch = Batch {
         input_ids: TOKENS.to_vec(),
         targets: vec![0; length],
-        sequences: vec![0..length],
+        sequences: iter::once(0..length).collect(),
         scored_tokens: length,
     };
     decoder.logits(&batch).unwrap().to_vec2().unwrap()

@@ -111,6 +111,7 @@ impl Layer<'_> {
     }
 
     /// Gradient of the middle, added to that of the output.
+    #[expect(clippy::needless_pass_by_value, reason = "what the forward pass kept is freed at the end")]
     fn mlp_backward(
         &self,
         SavedMlp { gate, up }: SavedMlp,
@@ -133,6 +134,7 @@ impl Layer<'_> {
     }
 
     /// Gradient of the input, added to that of the middle.
+    #[expect(clippy::needless_pass_by_value, reason = "what the forward pass kept is freed at the end")]
     fn attention_backward(
         &self,
         saved: SavedAttention,

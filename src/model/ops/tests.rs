@@ -10,6 +10,7 @@ use super::*;
 use crate::data::IGNORED;
 
 mod agreement;
+mod random_attention;
 
 const HEADS: Heads = Heads { h: 4, g: 2, k: 6 };
 /// Two sequences of different lengths.
