@@ -257,7 +257,6 @@ impl Decoder {
     }
 
     /// Sum of the losses, and the gradient of the last layer's output.
-    #[expect(clippy::needless_pass_by_value, reason = "the layers' output is freed at the end")]
     fn loss(
         &self,
         x: &Tensor,

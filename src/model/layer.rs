@@ -111,7 +111,6 @@ impl Layer<'_> {
     }
 
     /// Gradient of the middle, added to that of the output.
-    #[expect(clippy::needless_pass_by_value, reason = "what the forward pass kept is freed at the end")]
     fn mlp_backward(
         &self,
         SavedMlp { gate, up }: SavedMlp,
@@ -134,7 +133,6 @@ impl Layer<'_> {
     }
 
     /// Gradient of the input, added to that of the middle.
-    #[expect(clippy::needless_pass_by_value, reason = "what the forward pass kept is freed at the end")]
     fn attention_backward(
         &self,
         saved: SavedAttention,
