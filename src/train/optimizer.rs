@@ -231,7 +231,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(32))]
+        #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.min(32)))]
 
         #[test]
         fn tensors_of_any_size_are_updated_and_summed_as_by_plain_tensor_operations(

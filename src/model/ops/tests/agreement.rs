@@ -37,7 +37,7 @@ fn shapes() -> impl Strategy<Value = (usize, usize)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.min(64)))]
 
     #[test]
     fn rms_norm((n, d) in shapes(), (dtype, seed) in formats(), frozen: bool) {

@@ -36,7 +36,7 @@ fn one_after_another(lengths: &[usize]) -> Vec<Range<usize>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.min(96)))]
 
     #[test]
     fn attention_and_its_gradients(lengths in lengths(), heads in heads(), seed in 0..1000_u64) {
