@@ -3,7 +3,7 @@
 //! Shapes: x [n, d], W [v, d] (f32), targets [n]. All logits at once would be n·v values, the
 //! largest tensor of a training step; here only those of one pass are ever alive, and the gradients
 //! are made while they are (the idea of Hsu et al. 2024, Liger Kernel). Rows whose target is
-//! ignored (prompts, padding) take no part.
+//! ignored (prompts) take no part.
 
 use multiversion::multiversion;
 use multiversion::target::target_cfg_f;
