@@ -32,7 +32,7 @@ enum Row {
     C,
     /// SmolLM2-135M, 2 sequences of 256 tokens.
     DFull,
-    /// The same with LoRA of rank 16 on all linear layers of the blocks.
+    /// The same with `LoRA` of rank 16 on all linear layers of the blocks.
     DLora,
     /// Row a in bfloat16 with f32 master weights.
     Bf16,

@@ -53,7 +53,7 @@ fn run(command: Command) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Worker => {
-            crate::worker::run(io::stdin().lock(), &mut io::stdout().lock())?;
+            crate::train::in_pool(|| crate::worker::run(io::stdin().lock(), &mut io::stdout().lock()))?;
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -10,8 +10,8 @@ const STEPS_PER_BLOCK: usize = 8;
 ///
 /// So a run resumes at a step without any state, and a step holds the same examples however it is
 /// cut into micro-batches. An epoch is shuffled, cut into blocks of eight steps, each block sorted
-/// by length and cut into steps, and the steps shuffled: a step holds similar lengths, so little
-/// of it is padding. The remainder of an epoch that fills no step is left out of that epoch.
+/// by length and cut into steps, and the steps shuffled: a step holds similar lengths, so its
+/// micro-batches take about the same time and memory. The remainder of an epoch that fills no step is left out of that epoch.
 #[derive(Clone, Debug)]
 pub struct StepPlan {
     lengths: Vec<usize>,

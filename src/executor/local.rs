@@ -51,6 +51,8 @@ impl Local {
             ("MALLOC_MMAP_THRESHOLD_", "4294967296"),
             ("MALLOC_TRIM_THRESHOLD_", "8589934592"),
             ("MALLOC_TOP_PAD_", "67108864"),
+            // One arena: what one thread frees another can use.
+            ("MALLOC_ARENA_MAX", "1"),
         ] {
             command.env(name, value);
         }

@@ -105,16 +105,16 @@ impl Layer<'_> {
         sink: &mut dyn GradientSink,
     ) -> Result<Tensor> {
         let Saved { x, attention, middle, mlp } = saved;
-        let dmiddle = self.mlp_backward(mlp, middle, dy, pass, sink)?;
-        self.attention_backward(attention, x, dmiddle, pass, sink)
+        let dmiddle = self.mlp_backward(mlp, &middle, dy, pass, sink)?;
+        drop(middle);
+        self.attention_backward(attention, &x, dmiddle, pass, sink)
     }
 
     /// Gradient of the middle, added to that of the output.
-    #[expect(clippy::needless_pass_by_value, reason = "what the forward pass kept is freed at the end")]
     fn mlp_backward(
         &self,
         SavedMlp { gate, up }: SavedMlp,
-        middle: Tensor,
+        middle: &Tensor,
         dy: Tensor,
         pass: &Pass,
         sink: &mut dyn GradientSink,
@@ -124,20 +124,19 @@ impl Layer<'_> {
         drop(product);
         let (dgate, dup) = ops::swiglu_backward(&dproduct, gate, up)?;
         drop(dproduct);
-        let normed = ops::rms_norm(&middle, self.mlp_norm.value, pass.epsilon)?;
+        let normed = ops::rms_norm(middle, self.mlp_norm.value, pass.epsilon)?;
         let dnormed = self.gate.backward(&dgate, &normed, None, sink)?;
         drop(dgate);
         let dnormed = self.up.backward(&dup, &normed, Some(dnormed), sink)?;
         drop((dup, normed));
-        norm_backward(self.mlp_norm, &dnormed, &middle, dy, pass.epsilon, sink)
+        norm_backward(self.mlp_norm, &dnormed, middle, dy, pass.epsilon, sink)
     }
 
     /// Gradient of the input, added to that of the middle.
-    #[expect(clippy::needless_pass_by_value, reason = "what the forward pass kept is freed at the end")]
     fn attention_backward(
         &self,
         saved: SavedAttention,
-        x: Tensor,
+        x: &Tensor,
         dmiddle: Tensor,
         pass: &Pass,
         sink: &mut dyn GradientSink,
@@ -147,7 +146,7 @@ impl Layer<'_> {
         drop(attended);
         let (dq, dk, dv) = ops::attention_backward(&dattended, q, k, v, pass.sequences, pass.heads)?;
         drop(dattended);
-        let normed = ops::rms_norm(&x, self.attention_norm.value, pass.epsilon)?;
+        let normed = ops::rms_norm(x, self.attention_norm.value, pass.epsilon)?;
         let dq = ops::rope(dq, pass.rope, pass.positions, -1.0)?;
         let dnormed = self.q.backward(&dq, &normed, None, sink)?;
         drop(dq);
@@ -156,7 +155,7 @@ impl Layer<'_> {
         drop(dk);
         let dnormed = self.v.backward(&dv, &normed, Some(dnormed), sink)?;
         drop((dv, normed));
-        norm_backward(self.attention_norm, &dnormed, &x, dmiddle, pass.epsilon, sink)
+        norm_backward(self.attention_norm, &dnormed, x, dmiddle, pass.epsilon, sink)
     }
 }
 

@@ -6,7 +6,10 @@
 use candle_core::{Result, Tensor};
 
 use super::GradientSink;
-use super::ops;
+use super::ops::{self, Output};
+
+/// What puts a gradient into its buffer; into none where the weight is frozen.
+type Put<'a> = dyn FnMut(Option<(&Tensor, Output)>) -> Result<()> + 'a;
 
 /// A weight and where its gradient goes; a frozen one has none.
 #[derive(Clone, Copy)]
@@ -16,18 +19,23 @@ pub(super) struct Weight<'a> {
 }
 
 impl Weight<'_> {
-    /// Puts what `put` adds to a zeroed or partly filled gradient, if the weight is trainable.
+    /// Puts what `put` has into the weight's gradient, if it is trainable.
+    pub(super) fn receive(self, sink: &mut dyn GradientSink, put: &mut Put<'_>) -> Result<()> {
+        let Some(slot) = self.slot else { return put(None) };
+        sink.receive(slot, &mut |buffer, output| put(Some((buffer, output))))
+    }
+
+    /// The same for a `put` that can only add.
     pub(super) fn add(
         self,
         sink: &mut dyn GradientSink,
         put: &mut dyn FnMut(Option<&Tensor>) -> Result<()>,
     ) -> Result<()> {
-        let Some(slot) = self.slot else { return put(None) };
-        sink.receive(slot, &mut |buffer, output| {
-            if output == ops::Output::Overwrite {
+        self.receive(sink, &mut |gradient| {
+            if let Some((buffer, Output::Overwrite)) = gradient {
                 buffer.zero_set()?;
             }
-            put(Some(buffer))
+            put(gradient.map(|(buffer, _)| buffer))
         })
     }
 

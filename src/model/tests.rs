@@ -69,7 +69,7 @@ fn silent() -> impl FnMut(Phase) -> Result<()> {
 fn pass(model: &Decoder) -> (f64, Vec<(String, Vec<f32>)>) {
     let mut gradients = Gradients::zeros(model).unwrap();
     let loss = model.accumulate(&batch(), 0.25, &mut gradients, &mut silent()).unwrap();
-    gradients.check_all_reached(model).unwrap();
+    assert!(gradients.buffers().iter().flat_map(values).all(f32::is_finite));
     let named = |((spec, _), gradient): ((&crate::arch::ParameterSpec, _), &Tensor)| {
         (spec.name.clone(), values(gradient))
     };

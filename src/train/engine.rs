@@ -2,9 +2,9 @@
 
 use super::TrainError;
 use super::in_backward::{InBackward, Scratch};
-use super::optimizer::{AdamW, Step, clip_factor, global_norm};
+use super::optimizer::{AdamW, Step, clip_factor, sum_of_squares};
 use crate::data::Batch;
-use crate::model::{Decoder, Gradients};
+use crate::model::{Decoder, Gradients, check_reached};
 use crate::trial::Phase;
 
 /// A decoder in training.
@@ -118,12 +118,16 @@ impl Engine {
                     total_nats += self.model.accumulate(batch, scale, gradients, enter)?;
                 }
                 enter(Phase::Optimizer)?;
-                let norm = global_norm(gradients)?;
+                let squares = gradients.buffers().iter().map(sum_of_squares);
+                let squares: Vec<f64> = squares.collect::<candle_core::Result<_>>()?;
+                let norm = squares.iter().sum::<f64>().sqrt();
                 if !(total_nats.is_finite() && norm.is_finite()) {
                     return Err(TrainError::Diverged { step });
                 }
                 if step == self.model.all_reached_at_step() {
-                    gradients.check_all_reached(&self.model)?;
+                    for ((spec, _), squares) in self.model.trainable().zip(&squares) {
+                        check_reached(&spec.name, *squares)?;
+                    }
                 }
                 let clip = max_grad_norm.map_or(1.0, |limit| clip_factor(norm, limit));
                 self.optimizer.step(&self.model, gradients, Step { clip, ..settings })?;

@@ -81,9 +81,10 @@ impl GradientSink for InBackward<'_> {
         let (_, buffer) = self.scratch.begun.swap_remove(index);
         let (spec, _) = self.trainable[slot];
         let gradient = buffer.reshape(weight.shape())?;
-        self.squares += sum_of_squares(&gradient)?;
+        let squares = sum_of_squares(&gradient)?;
+        self.squares += squares;
         if self.check && self.unreached.is_none() {
-            self.unreached = check_reached(&spec.name, &gradient).err();
+            self.unreached = check_reached(&spec.name, squares).err();
         }
         self.optimizer.update(slot, spec, (weight, &gradient), self.step)?;
         self.scratch.free.push(buffer);

@@ -155,12 +155,7 @@ fn update(by: Update, weight: &mut [f32], gradient: &[f32], m: &mut [f32], v: &m
     }
 }
 
-/// Euclidean norm of all gradients together.
-pub(super) fn global_norm(gradients: &Gradients) -> Result<f64> {
-    let squares = gradients.buffers().iter().map(sum_of_squares).collect::<Result<Vec<f64>>>()?;
-    Ok(squares.iter().sum::<f64>().sqrt())
-}
-
+/// Sum of the squares of one gradient; their sum over all gradients is the square of the global norm.
 pub(super) fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
     if !has_kernels(tensor.device()) {
         return composed_sum_of_squares(tensor);

@@ -19,6 +19,7 @@ MALLOC = {
     "MALLOC_MMAP_THRESHOLD_": "4294967296",
     "MALLOC_TRIM_THRESHOLD_": "8589934592",
     "MALLOC_TOP_PAD_": "67108864",
+    "MALLOC_ARENA_MAX": "1",
 }
 MEMORY_LIMIT = 12 * GIB
 """No child may hold more: a search for the largest size must not starve the machine."""

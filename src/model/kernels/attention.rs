@@ -202,7 +202,7 @@ fn pieces(rows: Range<usize>) -> impl Iterator<Item = Range<usize>> {
 }
 
 /// Rows of one key head, where they are.
-fn head<'a, T>(x: &'a [T], rows: &Range<usize>, group: usize, heads: Heads) -> Matrix<'a, T> {
+fn head<'a, T: Element>(x: &'a [T], rows: &Range<usize>, group: usize, heads: Heads) -> Matrix<'a, T> {
     let stride = heads.g * heads.k;
     Matrix::strided(&x[rows.start * stride + group * heads.k..], rows.len(), heads.k, stride)
 }

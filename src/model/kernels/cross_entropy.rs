@@ -3,7 +3,7 @@
 //! Shapes: x [n, d], W [v, d] (f32), targets [n]. All logits at once would be n·v values, the
 //! largest tensor of a training step; here only those of one pass are ever alive, and the gradients
 //! are made while they are (the idea of Hsu et al. 2024, Liger Kernel). Rows whose target is
-//! ignored (prompts, padding) take no part.
+//! ignored (prompts) take no part.
 
 use multiversion::multiversion;
 use multiversion::target::target_cfg_f;
@@ -26,8 +26,8 @@ const LEAST_ROWS: usize = 64;
 pub(crate) struct HeadGradients<'a> {
     /// Factor of the summed loss.
     pub scale: f32,
-    /// Added to.
-    pub dw: Option<&'a mut [f32]>,
+    /// Where that of W goes, and whether it is added to what is there.
+    pub dw: Option<(&'a mut [f32], Output)>,
 }
 
 /// Rows whose logits are alive at once: at most n.
@@ -65,6 +65,7 @@ pub(crate) fn head_cross_entropy<T: Element>(
         let n = rows.len();
         let (logits, wide) = (&mut logits[..n * v], &mut wide[..n * d]);
         gather(wide, x, rows, d);
+        // The loss is what runs are judged by: its logits are never made from rounded weights.
         gemm(logits, Matrix::new(wide, n, d), head.t(), 1.0, Output::Overwrite, Threads::All);
         let scale = gradients.as_ref().map(|gradients| gradients.scale);
         score(logits, rows, targets, scale, &mut scored_losses);
@@ -72,15 +73,19 @@ pub(crate) fn head_cross_entropy<T: Element>(
             losses[*row] = *loss;
         }
         if let Some(gradients) = &mut gradients {
-            let dlogits = Matrix::new(logits, n, v);
-            if let Some(dw) = &mut gradients.dw {
-                gemm(dw, dlogits.t(), Matrix::new(wide, n, d), 1.0, Output::Add, Threads::All);
+            let dlogits = Matrix::new(logits, n, v).rounded_as::<T>();
+            if let Some((dw, output)) = &mut gradients.dw {
+                gemm(dw, dlogits.t(), Matrix::new(wide, n, d), 1.0, *output, Threads::All);
+                *output = Output::Add;
             }
             gemm(wide, dlogits, head, 1.0, Output::Overwrite, Threads::All);
             scatter(x, wide, rows, d);
         }
     }
-    if gradients.is_some() {
+    if let Some(HeadGradients { dw, .. }) = gradients {
+        if let (true, Some((dw, Output::Overwrite))) = (scored.is_empty(), dw) {
+            dw.fill(0.0);
+        }
         let ignored = x.chunks_mut(d).zip(targets).filter(|(_, target)| **target == IGNORED);
         ignored.for_each(|(row, _)| row.fill(T::default()));
     }

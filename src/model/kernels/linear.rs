@@ -66,10 +66,8 @@ fn product<T: Element>(out: &mut [T], x: &[T], b: Matrix<f32>, scale: f32, outpu
         return gemm(out, Matrix::new(x, x.len() / k, k), b, scale, output, Threads::All);
     }
     let rows = (x.len() / k).clamp(1, T::ROWS_PER_PASS);
-    let mut sums = vec![0.0; rows * m];
     for (out, x) in out.chunks_mut(rows * m).zip(x.chunks(rows * k)) {
-        let sums = &mut sums[..out.len()];
-        gemm(sums, Matrix::new(x, x.len() / k, k), b, scale, Output::Overwrite, Threads::All);
+        let mut sums = gemm::product(Matrix::new(x, x.len() / k, k), b, scale);
         out.par_chunks_mut(GRAIN).zip(sums.par_chunks_mut(GRAIN)).for_each(|(out, sums)| {
             if output == Output::Add {
                 sums.iter_mut().zip(&*out).for_each(|(sum, out)| *sum += out.widen());

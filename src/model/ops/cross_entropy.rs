@@ -13,8 +13,8 @@ use crate::model::kernels::{self, HeadGradients, rows_alive, scored_rows};
 pub(crate) struct HeadGradient<'a> {
     /// Factor of the summed loss.
     pub scale: f32,
-    /// Where that of W is added; `None` where W is frozen.
-    pub dw: Option<&'a Tensor>,
+    /// Where that of W goes, and whether it is added to what is there; `None` where W is frozen.
+    pub dw: Option<(&'a Tensor, Output)>,
 }
 
 /// What the head gives.
@@ -40,7 +40,9 @@ pub(crate) fn head_cross_entropy(
     let d = x.dim(1)?;
     let mut losses = Vec::new();
     for_element!(x.dtype(), T => read(w, |w| mutate::<T>(&x, |x| {
-        mutate_wanted(gradient.and_then(|gradient| gradient.dw), |dw| {
+        let (dw, output) = gradient.and_then(|gradient| gradient.dw).unzip();
+        mutate_wanted(dw, |dw| {
+            let dw = dw.zip(output);
             let gradients = gradient.map(|HeadGradient { scale, .. }| HeadGradients { scale, dw });
             losses = kernels::head_cross_entropy(x, w, targets, d, gradients);
             Ok(())
@@ -59,6 +61,9 @@ pub(super) fn composed(
     let narrow = w.to_dtype(x.dtype())?;
     let scored = scored_rows(targets);
     let mut losses = vec![0.0; targets.len()];
+    if let Some((dw, Output::Overwrite)) = gradient.and_then(|gradient| gradient.dw) {
+        dw.zero_set()?;
+    }
     // One row more than is scored: that of all ignored rows, zero.
     let dx = gradient.map(|_| Tensor::zeros((scored.len() + 1, d), x.dtype(), device)).transpose()?;
     let alive = rows_alive(n, w.dim(0)?, d).max(1);
@@ -72,7 +77,7 @@ pub(super) fn composed(
         }
         if let (Some(HeadGradient { scale, dw }), Some(dx)) = (gradient, &dx) {
             let dlogits = dlogits(probabilities, &ids, scale)?.to_dtype(x.dtype())?;
-            if let Some(dw) = dw {
+            if let Some((dw, _)) = dw {
                 product_into(dw, &dlogits, &x, 1.0, Output::Add)?;
             }
             dx.slice_set(&dlogits.matmul(&narrow)?, 0, pass * alive)?;

@@ -181,7 +181,7 @@ fn head_and_cross_entropy_have_the_numeric_gradient_and_equal_their_composition(
     let targets: Vec<u32> = (0..10).map(|i| if i % 4 == 1 { IGNORED } else { i }).collect();
     let scale = 0.3;
     let (dw, other) = (zeros(&w), zeros(&w));
-    let into = |dw| Some(HeadGradient { scale, dw: Some(dw) });
+    let into = |dw| Some(HeadGradient { scale, dw: Some((dw, Output::Add)) });
     let kernel = head_cross_entropy(own(&x), &w, &targets, into(&dw)).unwrap();
     let composed = cross_entropy::composed(&x, &w, &targets, into(&other)).unwrap();
     let tensor = |values: &[f32]| Tensor::from_slice(values, ROWS, &Device::Cpu).unwrap();

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::super::Element;
+
 /// A view of a slice as a matrix whose rows, or columns, lie one after another.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Matrix<'a, T> {
@@ -12,6 +14,8 @@ pub(in super::super) struct Matrix<'a, T> {
     pub(super) columns: usize,
     stride: usize,
     transposed: bool,
+    /// Whether the values may be rounded to bfloat16 for a product.
+    pub(super) may_round: bool,
 }
 
 /// The values of some neighbouring rows, as they lie in memory.
@@ -22,7 +26,7 @@ pub(super) enum Lines<'a, T> {
     ByColumn { data: &'a [T], stride: usize },
 }
 
-impl<'a, T> Matrix<'a, T> {
+impl<'a, T: Element> Matrix<'a, T> {
     /// `rows × columns`, row after row.
     pub(in super::super) fn new(data: &'a [T], rows: usize, columns: usize) -> Self {
         Self::strided(data, rows, columns, columns)
@@ -33,12 +37,17 @@ impl<'a, T> Matrix<'a, T> {
         let needed = if rows == 0 { 0 } else { (rows - 1) * stride + columns };
         assert!(stride >= columns, "rows of {columns} values can't lie {stride} apart");
         assert!(data.len() >= needed, "a {rows}×{columns} matrix needs more than {} values", data.len());
-        Self { data, rows, columns, stride, transposed: false }
+        Self { data, rows, columns, stride, transposed: false, may_round: T::IS_NARROW }
     }
 
     /// Rows and columns.
     pub(in super::super) fn size(&self) -> (usize, usize) {
         (self.rows, self.columns)
+    }
+
+    /// The view for products that need no more precision than `N` has.
+    pub(in super::super) fn rounded_as<N: Element>(self) -> Self {
+        Self { may_round: N::IS_NARROW, ..self }
     }
 
     /// The transposed view.

@@ -105,7 +105,7 @@ impl<A: Element, B: Element> Product<'_, A, B> {
     fn run_on_this_machine(&self, out: &mut [MaybeUninit<f32>], threads: Threads) {
         let instructions = Instructions::of_this_machine();
         match Kernel::narrow(instructions) {
-            Some(kernel) if A::IS_NARROW || B::IS_NARROW => self.run(out, &kernel, threads),
+            Some(kernel) if self.a.may_round || self.b.may_round => self.run(out, &kernel, threads),
             _ => self.run(out, &Kernel::wide(instructions), threads),
         }
     }

@@ -107,8 +107,10 @@ proptest! {
         let target = |i: usize| if i % 4 < ignored { IGNORED } else { u32::try_from((i * 7 + 3) % v).unwrap() };
         let targets: Vec<u32> = (0..n).map(target).collect();
         let (dw, other) = (zeros(&[v, d]), zeros(&[v, d]));
-        let into = |dw| Some(HeadGradient { scale: 0.3, dw: if frozen { None } else { Some(dw) } });
-        // The kernel multiplies in f32 whatever the format; the composition would round the logits.
+        let into = |dw| Some(HeadGradient { scale: 0.3, dw: if frozen { None } else { Some((dw, Output::Add)) } });
+        // The kernel makes logits in f32 whatever the format; the composition would round them. The
+        // factors of the gradients may be rounded where the activations are.
+        let rounding = if dtype == DType::F32 { 5e-5 } else { 0.03 };
         let wide = x.to_dtype(DType::F32).unwrap();
         let plain = ops::cross_entropy::composed(&wide, &w, &targets, into(&other)).unwrap();
         let ours = ops::head_cross_entropy(own(&x), &w, &targets, into(&dw)).unwrap();
@@ -116,8 +118,8 @@ proptest! {
         prop_assert_eq!(&alone.losses, &ours.losses);
         let row = |losses: Vec<f32>| Tensor::from_vec(losses, n, &Device::Cpu).unwrap();
         assert_near(&row(ours.losses), &row(plain.losses), 5e-5);
-        assert_near(&ours.dx.unwrap(), &plain.dx.unwrap().to_dtype(dtype).unwrap(), 5e-5);
-        assert_near(&dw, &other, 5e-5);
+        assert_near(&ours.dx.unwrap(), &plain.dx.unwrap().to_dtype(dtype).unwrap(), rounding);
+        assert_near(&dw, &other, rounding);
         prop_assert!(alone.dx.is_none());
     }
 }
