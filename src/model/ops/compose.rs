@@ -9,8 +9,8 @@ use candle_core::{Result, Tensor};
 
 use super::Output;
 
-/// Values of one piece: 16 MiB of f32, more than most weights but the embedding have.
-const PIECE: usize = 1 << 22;
+/// Values of one piece: 8 MiB of f32, enough to keep a card busy.
+const PIECE: usize = 1 << 21;
 
 /// The rows of a matrix of `width` columns, in pieces.
 pub(crate) fn pieces(rows: usize, width: usize) -> impl Iterator<Item = Range<usize>> {
