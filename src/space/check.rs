@@ -32,6 +32,7 @@ impl Study {
         Ok(Self {
             seed: file.study.seed.unwrap_or(0),
             device: check.device(&file.study)?,
+            threads: check.threads(&file.study)?,
             output: file.study.output.clone().unwrap_or_else(|| Path::new("results").join(&name)),
             name,
             model: check.model(&file.model)?,
@@ -128,6 +129,17 @@ impl Check<'_> {
         text.parse().or_else(|error: super::ParseDeviceError| {
             self.wrong("study.device", format!("`{text}`"), &error.to_string())
         })
+    }
+
+    fn threads(&self, section: &StudySection) -> Checked<Option<usize>> {
+        match section.threads {
+            Some(0) => self.wrong(
+                "study.threads",
+                "0".to_owned(),
+                "a trial needs at least one thread; without the key it has one for every processor",
+            ),
+            threads => Ok(threads),
+        }
     }
 
     fn model(&self, section: &ModelSection) -> Checked<ModelSettings> {
@@ -408,6 +420,7 @@ mod tests {
             ("[space]\neffective_batch_size = []\n", "space.effective_batch_size"),
             ("[space]\ngradient_accumulation_steps = 2\n", "space.gradient_accumulation_steps"),
             ("[study]\ndevice = 'gpu'\n", "study.device"),
+            ("[study]\nthreads = 0\n", "study.threads"),
             ("[quantize]\ntypes = ['q9']\n", "quantize.types"),
         ] {
             let error = study(more).unwrap_err();

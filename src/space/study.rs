@@ -16,6 +16,8 @@ pub struct Study {
     pub seed: u64,
     /// Where trials run.
     pub device: DeviceSpec,
+    /// Threads of a trial; one for every processor where none are named.
+    pub threads: Option<usize>,
     /// Folder that receives everything the study makes.
     pub output: PathBuf,
     /// The base model.

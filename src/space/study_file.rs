@@ -36,6 +36,7 @@ pub(super) struct StudySection {
     pub name: Option<String>,
     pub seed: Option<u64>,
     pub device: Option<String>,
+    pub threads: Option<usize>,
     #[serde(alias = "output_dir")]
     pub output: Option<PathBuf>,
 }
