@@ -111,6 +111,7 @@ impl Folder {
                 gradient_checkpointing: setup.recompute,
                 validation_examples: 64,
                 eval_micro_batch_size: micro_batch_size,
+                lora: None,
             },
             task: Task::Evaluate,
         }
