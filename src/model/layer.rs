@@ -8,7 +8,7 @@ use candle_core::{Result, Tensor};
 
 use super::GradientSink;
 use super::norm::Norm;
-use super::ops::{self, Heads, Positions, RopeTable};
+use super::ops::{self, AttentionBackward, Heads, Positions, RopeTable};
 use super::projection::{Fan, Projection};
 use crate::arch::Activation;
 
@@ -40,7 +40,8 @@ pub(super) struct Layer<'a> {
     pub(super) activation: Activation,
 }
 
-/// What a layer keeps for its backward pass; the rest is computed again.
+/// What a layer keeps for its backward pass; norms, what was attended and the gated product are
+/// computed again.
 pub(super) struct Saved {
     x: Tensor,
     attention: SavedAttention,
@@ -53,7 +54,6 @@ struct SavedAttention {
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    attended: Tensor,
     /// What is normed after attention.
     output: Option<Tensor>,
 }
@@ -68,7 +68,7 @@ struct SavedMlp {
 impl Layer<'_> {
     /// The output alone.
     pub(super) fn forward(&self, x: Tensor, pass: &Pass) -> Result<Tensor> {
-        let SavedAttention { attended, output, .. } = self.attend(&x, pass)?;
+        let (SavedAttention { output, .. }, attended) = self.attend(&x, pass)?;
         let middle = self.middle(x, &attended, output.as_ref())?;
         drop((attended, output));
         let mlp = self.mlp(&middle)?;
@@ -84,13 +84,15 @@ impl Layer<'_> {
 
     /// What the backward pass needs, made from the layer's input.
     pub(super) fn save(&self, x: Tensor, pass: &Pass) -> Result<Saved> {
-        let attention = self.attend(&x, pass)?;
-        let middle = self.middle(x.copy()?, &attention.attended, attention.output.as_ref())?;
+        let (attention, attended) = self.attend(&x, pass)?;
+        let middle = self.middle(x.copy()?, &attended, attention.output.as_ref())?;
+        drop(attended);
         let mlp = self.mlp(&middle)?;
         Ok(Saved { x, attention, middle, mlp })
     }
 
-    fn attend(&self, x: &Tensor, pass: &Pass) -> Result<SavedAttention> {
+    /// What the attention keeps, and what was attended.
+    fn attend(&self, x: &Tensor, pass: &Pass) -> Result<(SavedAttention, Tensor)> {
         let normed = self.attention_norm.forward(x)?;
         let [q, k, v] = self.inputs.forward(&normed)?;
         drop(normed);
@@ -104,7 +106,7 @@ impl Layer<'_> {
             (q, k, attended)
         };
         let output = self.after_attention.map(|_| self.o.forward(&attended)).transpose()?;
-        Ok(SavedAttention { q, k, v, attended, output })
+        Ok((SavedAttention { q, k, v, output }, attended))
     }
 
     /// Rotated by position; back where `sign` is −1.
@@ -181,24 +183,24 @@ impl Layer<'_> {
     /// Gradient of the input, added to that of the middle.
     fn attention_backward(
         &self,
-        saved: SavedAttention,
+        SavedAttention { q, k, v, output }: SavedAttention,
         x: &Tensor,
         dmiddle: Tensor,
         pass: &Pass,
         sink: &mut dyn GradientSink,
     ) -> Result<Tensor> {
-        let SavedAttention { q, k, v, attended, output } = saved;
         let dout = before(self.after_attention, output, &dmiddle, sink)?;
-        let dattended = self.o.backward(dout.as_ref().unwrap_or(&dmiddle), &attended, None, sink)?;
-        drop((dout, attended));
+        let (dattended, low) = self.o.backward_input(dout.as_ref().unwrap_or(&dmiddle), None)?;
         let (raw, q, k) = if self.head_norms.is_some() {
             let (turned_q, turned_k) = self.turned(&q, &k, pass)?;
             (Some([q, k]), turned_q, turned_k)
         } else {
             (None, q, k)
         };
-        let (dq, dk, dv) = ops::attention_backward(&dattended, q, k, v, pass.sequences, self.heads)?;
-        drop(dattended);
+        let AttentionBackward { dq, dkeys: dk, dvalues: dv, out: attended } =
+            ops::attention_backward(dattended, q, k, v, pass.sequences, self.heads)?;
+        self.o.backward_weights(dout.as_ref().unwrap_or(&dmiddle), &attended, low.as_ref(), sink)?;
+        drop((dout, attended, low));
         let (mut dq, mut dk) = (self.turn(dq, pass, -1.0)?, self.turn(dk, pass, -1.0)?);
         if let (Some([q_norm, k_norm]), Some([q, k])) = (self.head_norms, raw) {
             dq = q_norm.backward(&dq, &q, sink)?;

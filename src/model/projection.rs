@@ -26,7 +26,12 @@ struct Part<'a> {
     rows: Range<usize>,
 }
 
-impl Part<'_> {
+impl<'a> Part<'a> {
+    /// All outputs.
+    fn whole(dy: &'a Tensor) -> Result<Self> {
+        Ok(Part { dy, rows: 0..dy.dim(1)? })
+    }
+
     /// These rows of a matrix or a bias, in its memory.
     fn of(&self, tensor: &Tensor) -> Result<Tensor> {
         tensor.narrow(0, self.rows.start, self.rows.len())
@@ -142,31 +147,55 @@ impl Projection<'_> {
         onto: Option<Tensor>,
         sink: &mut dyn GradientSink,
     ) -> Result<Tensor> {
-        self.backward_parts(&[Part { dy, rows: 0..dy.dim(1)? }], x, onto, sink)
+        let (dx, dlow) = self.backward_input(dy, onto)?;
+        self.backward_weights(dy, x, dlow.as_ref(), sink)?;
+        Ok(dx)
     }
 
-    /// dx = dy·W + scale · (dy·B)·A; dW = dyᵀ·x; db = Σ dy; dB = scale · dyᵀ·(x·Aᵀ);
-    /// dA = scale · (dy·B)ᵀ·x. A weight is complete only after the input's gradient has been made with
-    /// it.
-    fn backward_parts(
+    /// dx = dy·W + scale · (dy·B)·A, added to `onto` if given; and dy·B, where there is a side path.
+    pub(super) fn backward_input(
+        &self,
+        dy: &Tensor,
+        onto: Option<Tensor>,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        self.parts_input(&[Part::whole(dy)?], onto)
+    }
+
+    /// dW = dyᵀ·x; db = Σ dy; dB = scale · dyᵀ·(x·Aᵀ); dA = scale · (dy·B)ᵀ·x.
+    ///
+    /// The weights are complete then, so that the input's gradient must have been made before.
+    pub(super) fn backward_weights(
+        &self,
+        dy: &Tensor,
+        x: &Tensor,
+        dlow: Option<&Tensor>,
+        sink: &mut dyn GradientSink,
+    ) -> Result<()> {
+        self.parts_weights(&[Part::whole(dy)?], x, dlow, sink)
+    }
+
+    fn parts_input(&self, parts: &[Part], onto: Option<Tensor>) -> Result<(Tensor, Option<Tensor>)> {
+        let dx = products_onto(onto, parts, self.w)?;
+        let Some(SidePath { a, b, scale }) = self.side else { return Ok((dx, None)) };
+        let dlow = products_onto(None, parts, b)?;
+        let dx = ops::linear_backward_input_onto(dx, &dlow, a.value, scale)?;
+        Ok((dx, Some(dlow)))
+    }
+
+    fn parts_weights(
         &self,
         parts: &[Part],
         x: &Tensor,
-        onto: Option<Tensor>,
+        dlow: Option<&Tensor>,
         sink: &mut dyn GradientSink,
-    ) -> Result<Tensor> {
-        let dx = products_onto(onto, parts, self.w)?;
+    ) -> Result<()> {
         self.w.take_products(parts, x, 1.0, sink)?;
         if let Some(bias) = self.bias {
             bias.take_sums(parts, sink)?;
         }
-        let Some(SidePath { a, b, scale }) = self.side else { return Ok(dx) };
-        let dlow = products_onto(None, parts, b)?;
-        let dx = ops::linear_backward_input_onto(dx, &dlow, a.value, scale)?;
+        let (Some(SidePath { a, b, scale }), Some(dlow)) = (self.side, dlow) else { return Ok(()) };
         b.take_products(parts, &ops::linear(x, a.value)?, scale, sink)?;
-        let whole = Part { dy: &dlow, rows: 0..dlow.dim(1)? };
-        a.take_products(&[whole], x, scale, sink)?;
-        Ok(dx)
+        a.take_products(&[Part::whole(dlow)?], x, scale, sink)
     }
 }
 
@@ -227,7 +256,10 @@ impl<const N: usize> Fan<'_, N> {
             }
             Self::Fused(projection, counts) => {
                 let parts = one_below_the_other(counts).zip(&dys).map(|(rows, dy)| Part { dy, rows });
-                Some(projection.backward_parts(&parts.collect::<Vec<_>>(), x, None, sink)?)
+                let parts: Vec<Part> = parts.collect();
+                let (dx, dlow) = projection.parts_input(&parts, None)?;
+                projection.parts_weights(&parts, x, dlow.as_ref(), sink)?;
+                Some(dx)
             }
         };
         dx.ok_or_else(|| candle_core::Error::msg("no projection has a gradient"))

@@ -16,7 +16,7 @@ mod rope;
 mod storage;
 
 pub(crate) use super::kernels::{Heads, Output};
-pub(super) use attention::{attention, attention_backward};
+pub(super) use attention::{AttentionBackward, attention, attention_backward};
 pub(super) use bias::{add_bias, bias_backward};
 pub(crate) use compose::pieces;
 pub(super) use cross_entropy::{HeadGradient, head_cross_entropy, logits};
