@@ -10,7 +10,7 @@ use candle_core::{DType, Device, Tensor};
 use safetensors::{Dtype, View};
 
 use super::error::{ModelError, Result};
-use super::{Decoder, TensorFiles};
+use super::{Decoder, Merged, TensorFiles};
 use crate::arch::{self, ModelConfig, ParameterSpec};
 use crate::data::TOKENIZER_FILES;
 use crate::files::{write_bytes, write_whole};
@@ -62,18 +62,38 @@ pub fn write_tensors<'a>(
     dtype: DType,
     metadata: &[(&str, String)],
 ) -> Result<()> {
+    let plain = |(name, weight): &(&'a str, &'a Tensor)| (*name, Merged { weight, adapter: None });
+    write_merged(file, tensors.iter().map(plain), dtype, metadata)
+}
+
+/// The same for weights that are merged with their adapters as they are written.
+fn write_merged<'n, 'w>(
+    file: &Path,
+    tensors: impl Iterator<Item = (&'n str, Merged<'w>)>,
+    dtype: DType,
+    metadata: &[(&str, String)],
+) -> Result<()> {
     let metadata = metadata.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
     let failure = Cell::new(None);
-    let view =
-        |(name, tensor): &(&'a str, &'a Tensor)| (*name, Converted { tensor, dtype, failure: &failure });
+    let views: Vec<_> =
+        tensors.map(|(name, tensor)| (name, Converted { tensor, dtype, failure: &failure })).collect();
     write_whole(file, at(file), |path| {
-        safetensors::serialize_to_file(tensors.iter().map(view), Some(metadata), path)
+        safetensors::serialize_to_file(views, Some(metadata), path)
             .map_err(|error| at(file)(io::Error::other(error)))?;
         failure.take().map_or(Ok(()), |error| Err(ModelError::Tensor(error)))
     })
 }
 
-/// Writes a model folder that Transformers reads; tokenizer files are copied from `tokenizer_from`.
+/// Writes `model`, merged with its adapters, as a folder that Transformers reads; tokenizer files are
+/// copied from `tokenizer_from`.
+///
+/// # Errors
+/// A file can't be read or written.
+pub fn write_model(folder: &Path, model: &Decoder, dtype: DType, tokenizer_from: &Path) -> Result<()> {
+    write_layout(folder, model.config(), model.merged(), dtype, tokenizer_from)
+}
+
+/// The same for weights in the order of [`arch::parameters`].
 ///
 /// # Errors
 /// A file can't be read or written.
@@ -81,6 +101,17 @@ pub fn write_folder(
     folder: &Path,
     config: &ModelConfig,
     weights: &[Tensor],
+    dtype: DType,
+    tokenizer_from: &Path,
+) -> Result<()> {
+    let weights = weights.iter().map(|weight| Merged { weight, adapter: None });
+    write_layout(folder, config, weights, dtype, tokenizer_from)
+}
+
+fn write_layout<'a>(
+    folder: &Path,
+    config: &ModelConfig,
+    weights: impl Iterator<Item = Merged<'a>>,
     dtype: DType,
     tokenizer_from: &Path,
 ) -> Result<()> {
@@ -99,9 +130,9 @@ pub fn write_folder(
     };
     write_bytes(&file, config.to_json_of(dtype_name).as_bytes()).map_err(at(&file))?;
     let specs = arch::parameters(config);
-    let named: Vec<(&str, &Tensor)> = specs.iter().map(|spec| spec.name.as_str()).zip(weights).collect();
+    let named = specs.iter().map(|spec| spec.name.as_str()).zip(weights);
     // Transformers refuses a file that does not say which framework wrote it.
-    write_tensors(&folder.join(WEIGHTS_FILE), &named, dtype, &[("format", "pt".to_owned())])
+    write_merged(&folder.join(WEIGHTS_FILE), named, dtype, &[("format", "pt".to_owned())])
 }
 
 /// Writes a model folder of fresh random weights, in bf16; tokenizer files that are there stay.
@@ -110,18 +141,18 @@ pub fn write_folder(
 /// A file can't be written.
 pub fn write_random(folder: &Path, config: &ModelConfig, seed: u64) -> Result<()> {
     let model = Decoder::random(config.clone(), seed, Precision::F32, &Device::Cpu)?;
-    write_folder(folder, config, model.weights(), DType::BF16, folder)
+    write_model(folder, &model, DType::BF16, folder)
 }
 
 /// For `map_err`: a file operation that failed at `file`.
-fn at(file: &Path) -> impl FnOnce(io::Error) -> ModelError {
+pub(super) fn at(file: &Path) -> impl FnOnce(io::Error) -> ModelError {
     let file = file.to_owned();
     move |source| ModelError::Io { file, source }
 }
 
 /// A tensor that is converted when its bytes are asked for, one at a time.
 struct Converted<'a> {
-    tensor: &'a Tensor,
+    tensor: Merged<'a>,
     dtype: DType,
     /// Why a conversion failed: neither the trait nor the writer, which pads what is short, says so.
     failure: &'a Cell<Option<candle_core::Error>>,
@@ -137,11 +168,12 @@ impl View for Converted<'_> {
     }
 
     fn shape(&self) -> &[usize] {
-        self.tensor.dims()
+        self.tensor.weight.dims()
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        let bytes = self.tensor.to_dtype(self.dtype).map(|tensor| View::data(&tensor).into_owned());
+        let value = self.tensor.value().and_then(|value| value.to_dtype(self.dtype));
+        let bytes = value.map(|tensor| View::data(&tensor).into_owned());
         Cow::Owned(bytes.unwrap_or_else(|error| {
             self.failure.set(Some(error));
             Vec::new()
@@ -149,7 +181,7 @@ impl View for Converted<'_> {
     }
 
     fn data_len(&self) -> usize {
-        self.tensor.elem_count() * self.dtype.size_in_bytes()
+        self.tensor.weight.elem_count() * self.dtype.size_in_bytes()
     }
 }
 
