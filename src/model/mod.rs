@@ -25,7 +25,8 @@ pub use lora::Lora;
 #[cfg(test)]
 pub(crate) use ops::elsewhere;
 pub(crate) use ops::{has_kernels, mutate, pieces, read};
-pub use tensor_files::TensorFiles;
+pub use tensor_files::{INDEX_FILE, TensorFiles, weight_files};
 pub use weights::{
-    CONFIG_FILE, WEIGHTS_FILE, read_config, read_weights, write_folder, write_random, write_tensors,
+    CONFIG_FILE, GENERATION_FILE, WEIGHTS_FILE, read_config, read_weights, write_folder, write_random,
+    write_tensors,
 };

@@ -1,14 +1,48 @@
 //! What a study was made from, by content: did data or base model change since it began?
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
 
 use super::StudyError;
 use crate::data::{self, DataError};
 use crate::fingerprint::Fingerprint;
 use crate::model::CONFIG_FILE;
 use crate::space::DataSettings;
+use crate::store::Store;
+
+const HUB: &str = "hub";
+
+/// Where on the hub the base model is from: a resumed study takes the same commit, even where the
+/// branch has moved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct HubOrigin {
+    /// What the study file says.
+    pub(super) typed: String,
+    /// `owner/name`.
+    pub(super) id: String,
+    /// What the revision stood for when the study began.
+    pub(super) commit: String,
+}
+
+impl fmt::Display for HubOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.id, self.commit)
+    }
+}
+
+/// Where on the hub the base model is from, if it is.
+pub(super) fn known_origin(store: &Store) -> Result<Option<HubOrigin>, StudyError> {
+    Ok(store.fact(HUB)?)
+}
+
+/// Remembers where on the hub the base model is from.
+pub(super) fn remember_origin(store: &Store, origin: &HubOrigin) -> Result<(), StudyError> {
+    Ok(store.set_fact(HUB, origin)?)
+}
 
 /// Fingerprint of the bytes of the data's source, file by file.
 pub(super) fn source_digest(settings: &DataSettings) -> Result<String, StudyError> {
