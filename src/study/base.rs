@@ -25,7 +25,7 @@ impl Driver<'_> {
 
     /// At the commit the study began with, if it has begun with this source.
     fn fetch_base(&mut self, source: &ModelSource, spec: &HubSpec) -> Result<PathBuf, StudyError> {
-        let known = known_origin(&self.store)?.filter(|origin| origin.typed == source.typed);
+        let known = known_origin(self.study, &self.store)?;
         let wanted = known.as_ref().map_or_else(|| spec.clone(), |origin| spec.at(&origin.commit));
         let Fetched { folder, spec } = self.fetch(&wanted)?;
         if known.is_none() {

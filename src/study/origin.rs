@@ -11,7 +11,7 @@ use super::StudyError;
 use crate::data::{self, DataError};
 use crate::fingerprint::Fingerprint;
 use crate::model::CONFIG_FILE;
-use crate::space::DataSettings;
+use crate::space::{DataSettings, ModelSettings, Study};
 use crate::store::Store;
 
 const HUB: &str = "hub";
@@ -34,9 +34,13 @@ impl fmt::Display for HubOrigin {
     }
 }
 
-/// Where on the hub the base model is from, if it is.
-pub(super) fn known_origin(store: &Store) -> Result<Option<HubOrigin>, StudyError> {
-    Ok(store.fact(HUB)?)
+/// Where on the hub the base model is from, if it was fetched for what the study file says now.
+pub(super) fn known_origin(study: &Study, store: &Store) -> Result<Option<HubOrigin>, StudyError> {
+    let typed = match &study.model {
+        ModelSettings::Source(source) => &source.typed,
+        ModelSettings::New(_) => return Ok(None),
+    };
+    Ok(store.fact(HUB)?.filter(|origin: &HubOrigin| origin.typed == *typed))
 }
 
 /// Remembers where on the hub the base model is from.

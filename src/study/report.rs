@@ -68,7 +68,7 @@ fn build(
     Ok(StudyReport {
         study: study.name.clone(),
         provenance: provenance(study, store, device, &history)?,
-        model: model_summary(study, model, known_origin(store)?),
+        model: model_summary(study, model, known_origin(study, store)?),
         data: data_summary(study, data),
         frontier: frontier.collect(),
         probes: store.probes()?,
