@@ -133,10 +133,9 @@ impl ModelCache {
         }
         let lock = File::create(&path).map_err(HubError::disk(&path))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Some(lock)),
             Err(fs::TryLockError::WouldBlock) => Ok(None),
-            // A file system without locks: better two downloads than none.
-            Err(fs::TryLockError::Error(_)) => Ok(Some(lock)),
+            // A file system without locks counts as free: better two downloads than none.
+            Ok(()) | Err(fs::TryLockError::Error(_)) => Ok(Some(lock)),
         }
     }
 }

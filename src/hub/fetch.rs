@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use super::cache::ModelCache;
 use super::event::{HubEvent, Listener};
 use super::listing::{Listing, RemoteFile};
-use super::remote::{Access, Remote, access};
+use super::remote::Remote;
 use super::transfer::{Transfer, length};
-use super::{HubError, HubSettings, HubSpec};
+use super::{Access, HubError, HubSettings, HubSpec};
 use crate::model::{INDEX_FILE, weight_files};
 use crate::units::Bytes;
 
@@ -48,7 +48,7 @@ impl Hub {
     /// Whether the hub can be asked; takes a few seconds at most.
     #[must_use]
     pub fn access(&self) -> Access {
-        access(&self.settings)
+        Access::of(&self.settings)
     }
 
     /// The folder of a model: from the cache if it is whole there, with what is missing fetched.

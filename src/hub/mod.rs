@@ -9,6 +9,7 @@
 //! `hf-hub` makes the authorized requests and knows the cache's names. Sizes, digests, resumption
 //! and the words for what can go wrong are ours.
 
+mod access;
 mod cache;
 mod error;
 mod event;
@@ -20,10 +21,10 @@ mod source;
 mod spec;
 mod transfer;
 
+pub use access::Access;
 pub use error::HubError;
 pub use event::{HubEvent, Listener};
 pub use fetch::{Fetched, Hub};
-pub use remote::Access;
 pub use settings::HubSettings;
 pub use source::Source;
 pub use spec::HubSpec;

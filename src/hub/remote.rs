@@ -16,7 +16,7 @@ pub(super) const ATTEMPTS: u32 = 4;
 /// A hub that does not take a call for so long is not there.
 const CONNECT: Duration = Duration::from_secs(10);
 /// A hub that thinks for so long, or falls silent in a transfer, has forgotten us.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_mins(1);
 /// Patience of `doctor`.
 const GLANCE: Duration = Duration::from_secs(4);
 
@@ -36,19 +36,6 @@ pub(super) struct Answer {
     code: Option<String>,
     message: Option<String>,
     pub(super) body: Box<dyn Read>,
-}
-
-/// What a glance at the hub told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// `HF_HUB_OFFLINE` forbids to look.
-    Offline,
-    /// It answers, and takes the token where there is one.
-    Open,
-    /// It answers, and refuses the token.
-    TokenRefused,
-    /// It does not answer.
-    Unreachable(String),
 }
 
 impl<'a> Remote<'a> {
@@ -101,7 +88,7 @@ impl<'a> Remote<'a> {
     ) -> Result<Answer, HubError> {
         let mut failures = 0;
         loop {
-            let error = match self.ask(file, start, SILENCE) {
+            let error = match self.ask(file, start) {
                 Ok(answer) if matches!(answer.status, 200 | 206 | 416) => return Ok(answer),
                 Ok(answer) => self.meaning(answer, file),
                 Err(error) => self.unreachable(&error),
@@ -129,8 +116,17 @@ impl<'a> Remote<'a> {
         Ok(())
     }
 
+    /// The status of the one answer that depends on nothing but the token.
+    #[expect(clippy::redundant_closure_for_method_calls, reason = "the error's crate is not ours to name")]
+    pub(super) fn glance(&self) -> io::Result<u16> {
+        let request = self.repo.info_request().uri(format!("{}/api/whoami-v2", self.settings.endpoint));
+        let config = request.config().http_status_as_error(false).timeout_global(Some(GLANCE));
+        config.build().call().map(|response| response.status().as_u16()).map_err(|error| error.into_io())
+    }
+
     /// One request: for a file of the repository, else for its listing.
-    fn ask(&self, file: Option<&str>, start: u64, patience: Duration) -> io::Result<Answer> {
+    #[expect(clippy::redundant_closure_for_method_calls, reason = "the error's crate is not ours to name")]
+    fn ask(&self, file: Option<&str>, start: u64) -> io::Result<Answer> {
         let request = self.repo.info_request();
         let request = match file {
             Some(name) => request.uri(self.repo.url(name)),
@@ -140,9 +136,9 @@ impl<'a> Remote<'a> {
         // Sizes and ranges are those of the file as it is, not of a compressed form.
         let config = request.config().accept_encoding("identity").http_status_as_error(false);
         let config = config
-            .timeout_connect(Some(CONNECT.min(patience)))
-            .timeout_recv_response(Some(patience))
-            .timeout_per_read(Some(patience));
+            .timeout_connect(Some(CONNECT))
+            .timeout_recv_response(Some(SILENCE))
+            .timeout_per_read(Some(SILENCE));
         let response = config.build().call().map_err(|error| error.into_io())?;
         let (head, body) = response.into_parts();
         let header =
@@ -184,30 +180,5 @@ impl<'a> Remote<'a> {
                 passing: matches!(status, 408 | 429 | 500..),
             },
         }
-    }
-}
-
-/// Whether the hub can be asked.
-pub(super) fn access(settings: &HubSettings) -> Access {
-    if settings.offline {
-        return Access::Offline;
-    }
-    // The path of no repository of anybody: the one request that shows whether the token is taken.
-    let spec = HubSpec { id: "api/whoami-v2".to_owned(), revision: None };
-    let asked = Remote::new(settings, &spec)
-        .map_err(|error| error.to_string())
-        .and_then(|remote| remote.glance().map_err(|error| error.to_string()));
-    match asked {
-        Ok(401 | 403) if settings.token.is_some() => Access::TokenRefused,
-        Ok(_) => Access::Open,
-        Err(reason) => Access::Unreachable(reason),
-    }
-}
-
-impl Remote<'_> {
-    fn glance(&self) -> io::Result<u16> {
-        let request = self.repo.info_request().uri(format!("{}/api/whoami-v2", self.settings.endpoint));
-        let config = request.config().http_status_as_error(false).timeout_global(Some(GLANCE));
-        config.build().call().map(|response| response.status().as_u16()).map_err(|error| error.into_io())
     }
 }

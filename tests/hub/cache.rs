@@ -67,12 +67,14 @@ fn a_hub_that_can_not_be_asked_does_not_hinder_what_the_cache_has() {
     assert!(told.contains(COMMIT) && told.contains("can't be reached") && !told.contains("hint"), "{told}");
     server.fault("/api/", 9, Fault::Status(503, ""));
     assert_eq!(fetch(&server.hub(), ID).unwrap(), fetched);
-    // What the hub does say counts.
-    server.fault("/api/", 9, Fault::Status(401, "GatedRepo"));
-    let hub = Hub::new(HubSettings { token: Some("t".to_owned()), ..server.settings() });
-    server.requests();
-    let spec = format!("{ID}@gone");
-    assert!(matches!(fetch(&hub, &spec), Err(HubError::Answer { .. } | HubError::Gated { .. })));
+}
+
+#[test]
+fn a_hub_that_refuses_counts_even_where_the_cache_has_the_model() {
+    let server = server();
+    fetch(&server.hub(), ID).unwrap();
+    server.fault("/api/", 1, Fault::Status(403, "GatedRepo"));
+    assert!(matches!(fetch(&server.hub(), ID), Err(HubError::Gated { .. })));
 }
 
 #[test]

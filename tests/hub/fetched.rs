@@ -11,7 +11,7 @@ use crate::server::{COMMIT, Fault, ID, OTHER, Server};
 pub(crate) const CONFIG: (&str, &[u8]) = ("config.json", b"{\"a\": 1}");
 pub(crate) const TOKENIZER: (&str, &[u8]) = ("tokenizer.json", b"{}");
 
-/// Bytes that no two places of share: 600 kB.
+/// 600 kB in which no place looks like another.
 pub(crate) fn weights() -> Vec<u8> {
     (0_u32..150_000).flat_map(|n| (n.wrapping_mul(2_654_435_761)).to_le_bytes()).collect()
 }

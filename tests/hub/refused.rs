@@ -77,6 +77,16 @@ fn a_hub_that_is_not_there_is_named_with_the_settings_that_lead_to_it() {
     check(&hub, ID, &["http://127.0.0.1:1 can't be reached", "HF_ENDPOINT"]);
 }
 
+/// Reaching TLS at all shows that it is built in and has a provider of ciphers.
+#[test]
+fn a_hub_that_does_not_speak_tls_is_told() {
+    let server = server();
+    let endpoint = server.endpoint().replace("http:", "https:");
+    let hub = Hub::new(HubSettings { endpoint: endpoint.clone(), ..server.settings() });
+    check(&hub, ID, &[&format!("{endpoint} can't be reached"), "HF_ENDPOINT"]);
+    assert_eq!(server.requests(), [""; 0], "no plain request");
+}
+
 #[test]
 fn an_answer_that_is_no_hubs_is_refused() {
     let server = server();
