@@ -103,6 +103,29 @@ fn a_study_keeps_the_commit_it_began_with() {
     assert!(server.requests().iter().any(|line| line.contains(COMMIT)));
 }
 
+#[cfg(unix)]
+#[test]
+fn a_study_that_is_interrupted_while_it_fetches_ends_and_goes_on_from_there() {
+    use rustix::process::{Pid, Signal, kill_process};
+    use std::process::Stdio;
+    use std::time::{Duration, Instant};
+    let study = TinyStudy::new().set("model.source", ID);
+    let server = Server::of_folder(&study.path("base"));
+    server.fault("/cdn/", 1, Fault::Late(Duration::from_secs(2)));
+    let mut command = at(&server, &study, &["fit", "study.toml"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let begun = Instant::now();
+    while !server.requests().iter().any(|line| line.contains("/cdn/")) {
+        assert!(begun.elapsed() < Duration::from_secs(60) && child.try_wait().unwrap().is_none());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let ran = Ran::of(child.wait_with_output().unwrap());
+    assert_eq!(ran.code, Some(130), "{}", ran.stderr);
+    assert!(ran.stderr.contains("interrupted; what has arrived is kept"), "{}", ran.stderr);
+    run(&server, &study, &["fit", "study.toml", "--json"]).json();
+}
+
 #[test]
 fn the_doctor_knows_the_hub() {
     let study = TinyStudy::new();

@@ -77,6 +77,15 @@ fn a_hub_that_is_not_there_is_named_with_the_settings_that_lead_to_it() {
     check(&hub, ID, &["http://127.0.0.1:1 can't be reached", "HF_ENDPOINT"]);
 }
 
+#[test]
+fn an_endpoint_that_is_no_address_is_named() {
+    let settings = server().settings();
+    for endpoint in ["no address", "huggingface", ""] {
+        let hub = Hub::new(HubSettings { endpoint: endpoint.to_owned(), ..settings.clone() });
+        check(&hub, ID, &[&format!("{endpoint} can't be reached"), "HF_ENDPOINT"]);
+    }
+}
+
 /// Reaching TLS at all shows that it is built in and has a provider of ciphers.
 #[test]
 fn a_hub_that_does_not_speak_tls_is_told() {

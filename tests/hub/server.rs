@@ -32,6 +32,8 @@ pub(crate) enum Fault {
     Status(u16, &'static str),
     /// The connection ends after so many bytes of the body.
     Cut(usize),
+    /// The second half of the body comes so much later.
+    Late(Duration),
     /// The last byte is another.
     Flip,
     /// All of the file comes, whatever range was asked for.
@@ -46,6 +48,8 @@ struct State {
     /// Which requests go wrong, how often, and how.
     faults: Vec<(&'static str, usize, Fault)>,
     token: Option<&'static str>,
+    /// How long the second half of the body now being answered takes.
+    late: Duration,
     log: Vec<String>,
 }
 
@@ -160,9 +164,16 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     let headers = headers.iter().filter_map(|line| line.split_once(": "));
     let headers = headers.map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect();
     let request = Request { method, path, headers };
-    let (head, body) = answer(&request, &mut state.lock().unwrap());
+    let (head, body, late) = {
+        let mut state = state.lock().unwrap();
+        let (head, body) = answer(&request, &mut state);
+        (head, body, std::mem::take(&mut state.late))
+    };
+    let (first, second) = body.split_at(body.len() / 2);
     stream.write_all(head.as_bytes())?;
-    stream.write_all(&body)
+    stream.write_all(first)?;
+    thread::sleep(late);
+    stream.write_all(second)
 }
 
 /// Head and body of the answer; a body that is cut is shorter than its head says.
@@ -177,6 +188,9 @@ fn answer(request: &Request, state: &mut State) -> (String, Vec<u8>) {
     });
     if let Some(Fault::Status(status, code)) = fault {
         return refuse(status, code);
+    }
+    if let Some(Fault::Late(late)) = fault {
+        state.late = late;
     }
     let path = request.path.split('?').next().unwrap();
     let authorized = request.headers.get("authorization").map(String::as_str);
