@@ -7,7 +7,7 @@ use std::ops::Range;
 use candle_core::{Result, Tensor};
 
 use super::GradientSink;
-use super::ops::{self, Heads, Positions, RopeTable};
+use super::ops::{self, AttentionBackward, Heads, Positions, RopeTable};
 use super::projection::{Projection, Weight};
 
 /// What all layers share in one pass.
@@ -32,7 +32,8 @@ pub(super) struct Layer<'a> {
     pub(super) down: Projection<'a>,
 }
 
-/// What a layer keeps for its backward pass; norms and the gated product are computed again.
+/// What a layer keeps for its backward pass; norms, the attention's output and the gated product are
+/// computed again.
 pub(super) struct Saved {
     x: Tensor,
     attention: SavedAttention,
@@ -44,7 +45,6 @@ struct SavedAttention {
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    attended: Tensor,
 }
 
 struct SavedMlp {
@@ -55,7 +55,7 @@ struct SavedMlp {
 impl Layer<'_> {
     /// The output alone.
     pub(super) fn forward(&self, x: Tensor, pass: &Pass) -> Result<Tensor> {
-        let attended = self.attend(&x, pass)?.attended;
+        let (_, attended) = self.attend(&x, pass)?;
         let middle = self.o.forward_onto(x, &attended)?;
         drop(attended);
         let mlp = self.gates(&middle, pass)?;
@@ -71,20 +71,22 @@ impl Layer<'_> {
 
     /// What the backward pass needs, made from the layer's input.
     pub(super) fn save(&self, x: Tensor, pass: &Pass) -> Result<Saved> {
-        let attention = self.attend(&x, pass)?;
-        let middle = self.o.forward_onto(x.copy()?, &attention.attended)?;
+        let (attention, attended) = self.attend(&x, pass)?;
+        let middle = self.o.forward_onto(x.copy()?, &attended)?;
+        drop(attended);
         let mlp = self.gates(&middle, pass)?;
         Ok(Saved { x, attention, middle, mlp })
     }
 
-    fn attend(&self, x: &Tensor, pass: &Pass) -> Result<SavedAttention> {
+    /// What the attention keeps, and its output.
+    fn attend(&self, x: &Tensor, pass: &Pass) -> Result<(SavedAttention, Tensor)> {
         let normed = ops::rms_norm(x, self.attention_norm.value, pass.epsilon)?;
         let q = ops::rope(self.q.forward(&normed)?, pass.rope, pass.positions, 1.0)?;
         let k = ops::rope(self.k.forward(&normed)?, pass.rope, pass.positions, 1.0)?;
         let v = self.v.forward(&normed)?;
         drop(normed);
         let attended = ops::attention(&q, &k, &v, pass.sequences, pass.heads)?;
-        Ok(SavedAttention { q, k, v, attended })
+        Ok((SavedAttention { q, k, v }, attended))
     }
 
     fn gates(&self, middle: &Tensor, pass: &Pass) -> Result<SavedMlp> {
@@ -135,17 +137,17 @@ impl Layer<'_> {
     /// Gradient of the input, added to that of the middle.
     fn attention_backward(
         &self,
-        saved: SavedAttention,
+        SavedAttention { q, k, v }: SavedAttention,
         x: &Tensor,
         dmiddle: Tensor,
         pass: &Pass,
         sink: &mut dyn GradientSink,
     ) -> Result<Tensor> {
-        let SavedAttention { q, k, v, attended } = saved;
-        let dattended = self.o.backward(&dmiddle, &attended, None, sink)?;
-        drop(attended);
-        let (dq, dk, dv) = ops::attention_backward(&dattended, q, k, v, pass.sequences, pass.heads)?;
-        drop(dattended);
+        let (dattended, low) = self.o.backward_input(&dmiddle, None)?;
+        let AttentionBackward { dq, dkeys: dk, dvalues: dv, out: attended } =
+            ops::attention_backward(dattended, q, k, v, pass.sequences, pass.heads)?;
+        self.o.backward_weights(&dmiddle, &attended, low.as_ref(), sink)?;
+        drop((attended, low));
         let normed = ops::rms_norm(x, self.attention_norm.value, pass.epsilon)?;
         let dq = ops::rope(dq, pass.rope, pass.positions, -1.0)?;
         let dnormed = self.q.backward(&dq, &normed, None, sink)?;

@@ -84,9 +84,6 @@ impl Projection<'_> {
     }
 
     /// The gradient of the input, added to `onto` if given; those of the weights go to `sink`.
-    ///
-    /// dx = dy·W + scale · (dy·B)·A; dW = dyᵀ·x; dB = scale · dyᵀ·(x·Aᵀ); dA = scale · (dy·B)ᵀ·x. A
-    /// weight is complete only after the input's gradient has been made with it.
     pub(super) fn backward(
         &self,
         dy: &Tensor,
@@ -94,17 +91,40 @@ impl Projection<'_> {
         onto: Option<Tensor>,
         sink: &mut dyn GradientSink,
     ) -> Result<Tensor> {
-        let mut dx = match onto {
+        let (dx, dlow) = self.backward_input(dy, onto)?;
+        self.backward_weights(dy, x, dlow.as_ref(), sink)?;
+        Ok(dx)
+    }
+
+    /// dx = dy·W + scale · (dy·B)·A, added to `onto` if given; and dy·B, where there is a side path.
+    pub(super) fn backward_input(
+        &self,
+        dy: &Tensor,
+        onto: Option<Tensor>,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        let dx = match onto {
             Some(onto) => ops::linear_backward_input_onto(onto, dy, self.w.value, 1.0)?,
             None => ops::linear_backward_input(dy, self.w.value)?,
         };
+        let Some(SidePath { a, b, scale }) = self.side else { return Ok((dx, None)) };
+        let dlow = ops::linear_backward_input(dy, b.value)?;
+        let dx = ops::linear_backward_input_onto(dx, &dlow, a.value, scale)?;
+        Ok((dx, Some(dlow)))
+    }
+
+    /// dW = dyᵀ·x; dB = scale · dyᵀ·(x·Aᵀ); dA = scale · (dy·B)ᵀ·x.
+    ///
+    /// The weights are complete then, so that the input's gradient must have been made before.
+    pub(super) fn backward_weights(
+        &self,
+        dy: &Tensor,
+        x: &Tensor,
+        dlow: Option<&Tensor>,
+        sink: &mut dyn GradientSink,
+    ) -> Result<()> {
         self.w.take_product(dy, x, 1.0, sink)?;
-        if let Some(SidePath { a, b, scale }) = self.side {
-            let dlow = ops::linear_backward_input(dy, b.value)?;
-            dx = ops::linear_backward_input_onto(dx, &dlow, a.value, scale)?;
-            b.take_product(dy, &ops::linear(x, a.value)?, scale, sink)?;
-            a.take_product(&dlow, x, scale, sink)?;
-        }
-        Ok(dx)
+        let (Some(SidePath { a, b, scale }), Some(dlow)) = (self.side, dlow) else { return Ok(()) };
+        b.take_product(dy, &ops::linear(x, a.value)?, scale, sink)?;
+        a.take_product(dlow, x, scale, sink)
     }
 }

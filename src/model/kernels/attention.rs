@@ -78,22 +78,24 @@ pub(crate) fn attention<T: Element>(
     out
 }
 
-/// The gradients, written over q, keys and values.
+/// The gradients, written over q, keys and values. The output is made again, over its gradient `dout`:
+/// a layer then need not keep it.
 pub(crate) fn attention_backward<T: Element>(
-    dout: &[T],
+    dout: &mut [T],
     q: &mut [T],
     keys: &mut [T],
     values: &mut [T],
     sequences: &[Range<usize>],
     heads: Heads,
 ) {
-    let q = blocks(q, sequences, heads.g, heads.members() * heads.k);
+    let own = heads.members() * heads.k;
+    let queries =
+        blocks(dout, sequences, heads.g, own).into_par_iter().zip(blocks(q, sequences, heads.g, own));
     let keys = blocks(keys, sequences, heads.g, heads.k);
     let values = blocks(values, sequences, heads.g, heads.k);
-    q.into_par_iter().zip(keys).zip(values).enumerate().for_each(
-        |(unit, ((mut q, mut keys), mut values))| {
-            let (sequence, group) = (&sequences[unit / heads.g], unit % heads.g);
-            let t = sequence.len();
+    queries.zip(keys).zip(values).enumerate().for_each(
+        |(unit, (((mut dout, mut q), mut keys), mut values))| {
+            let t = sequences[unit / heads.g].len();
             let mut unit = Unit {
                 heads,
                 k: copied(&mut keys, t, heads.k),
@@ -102,8 +104,7 @@ pub(crate) fn attention_backward<T: Element>(
                 dv: vec![0.0; t * heads.k],
             };
             for rows in pieces(0..t) {
-                let own = sequence.start + rows.start..sequence.start + rows.end;
-                unit.rows(&mut q, &stacked(dout, &own, group, heads), rows);
+                unit.rows(&mut q, &mut dout, rows);
             }
             written(&mut keys, &unit.dk, heads.k);
             written(&mut values, &unit.dv, heads.k);
@@ -122,32 +123,29 @@ struct Unit {
 }
 
 impl Unit {
-    /// Adds some positions to dk and dv and writes their dq over their q.
+    /// Adds some positions to dk and dv, and writes their dq over their q and their o over their do.
     ///
-    /// dv += pᵀ·do; dp = do·vᵀ; ds = p∘(dp − Σ p∘dp); dq = ds·k/√k; dk += dsᵀ·q/√k.
-    fn rows<T: Element>(&mut self, q: &mut Block<T>, dout: &[f32], rows: Range<usize>) {
+    /// dv += pᵀ·do; dp = do·vᵀ; ds = p∘(dp − Σ p∘dp); dq = ds·k/√k; dk += dsᵀ·q/√k; o = p·v.
+    fn rows<T: Element>(&mut self, q: &mut Block<T>, dout: &mut Block<T>, rows: Range<usize>) {
         let Heads { k: width, .. } = self.heads;
-        let (scale, m, past) = (self.heads.scale(), dout.len() / width, rows.end);
-        let mut queries = vec![0.0; dout.len()];
-        for row in rows.clone() {
-            stack(&mut queries, q.row(row), row - rows.start, rows.len(), width);
-        }
+        let (scale, m, past) = (self.heads.scale(), rows.len() * self.heads.members(), rows.end);
+        let (mut queries, mut out) = (gathered(q, &rows, m, width), gathered(dout, &rows, m, width));
         let reached = past * width;
         let (k, v) = (Matrix::new(&self.k, past, width), Matrix::new(&self.v, past, width));
         let p = probabilities(&queries, k, &rows, 0, self.heads);
-        let stacked = Matrix::new(dout, m, width);
-        gemm(&mut self.dv[..reached], Matrix::new(&p, m, past).t(), stacked, 1.0, Output::Add, Threads::One);
+        let (p_matrix, dout_matrix) = (Matrix::new(&p, m, past), Matrix::new(&out, m, width));
+        gemm(&mut self.dv[..reached], p_matrix.t(), dout_matrix, 1.0, Output::Add, Threads::One);
         let mut ds = vec![0.0; p.len()];
-        gemm(&mut ds, stacked, v.t(), 1.0, Output::Overwrite, Threads::One);
+        gemm(&mut ds, dout_matrix, v.t(), 1.0, Output::Overwrite, Threads::One);
+        gemm(&mut out, p_matrix, v, 1.0, Output::Overwrite, Threads::One);
+        spread(dout, &rows, &out, width);
         for (ds, p) in ds.chunks_mut(past).zip(p.chunks(past)) {
             softmax_backward(ds, p);
         }
-        let (ds, stacked) = (Matrix::new(&ds, m, past), Matrix::new(&queries, m, width));
-        gemm(&mut self.dk[..reached], ds.t(), stacked, scale, Output::Add, Threads::One);
+        let (ds, query_matrix) = (Matrix::new(&ds, m, past), Matrix::new(&queries, m, width));
+        gemm(&mut self.dk[..reached], ds.t(), query_matrix, scale, Output::Add, Threads::One);
         gemm(&mut queries, ds, k, scale, Output::Overwrite, Threads::One);
-        for row in rows.clone() {
-            unstack(q.row(row), &queries, row - rows.start, rows.len(), width);
-        }
+        spread(q, &rows, &queries, width);
     }
 }
 
@@ -226,6 +224,22 @@ fn stack<T: Element>(out: &mut [f32], own: &[T], row: usize, rows: usize, k: usi
 fn unstack<T: Element>(own: &mut [T], stacked: &[f32], row: usize, rows: usize, k: usize) {
     for (member, values) in own.chunks_mut(k).enumerate() {
         T::narrow_into(values, &stacked[(member * rows + row) * k..][..k]);
+    }
+}
+
+/// The query heads of some rows of a block, one below the other: [m, k].
+fn gathered<T: Element>(block: &mut Block<T>, rows: &Range<usize>, m: usize, k: usize) -> Vec<f32> {
+    let mut out = vec![0.0; m * k];
+    for row in rows.clone() {
+        stack(&mut out, block.row(row), row - rows.start, rows.len(), k);
+    }
+    out
+}
+
+/// The reverse of [`gathered`].
+fn spread<T: Element>(block: &mut Block<T>, rows: &Range<usize>, stacked: &[f32], k: usize) {
+    for row in rows.clone() {
+        unstack(block.row(row), stacked, row - rows.start, rows.len(), k);
     }
 }
 

@@ -15,12 +15,10 @@ use super::gemm::{Matrix, Output, Threads, gemm};
 use super::sums::{LANES, Sums, highest};
 use crate::data::IGNORED;
 
-/// Bytes of one pass. Each pass reads W twice and reads and writes dW once, so a pass wants many
-/// rows to spread that over: this gives 340 at v = 49152, where the products take over twenty
-/// times as long as that traffic. More would only be felt as memory.
-const PASS_BYTES: usize = 64 << 20;
-/// Rows of a pass at least, where the vocabulary is so large that the bytes allow fewer.
-const LEAST_ROWS: usize = 64;
+/// Rows of one pass. Each pass reads W twice and reads and writes dW once: 16 bytes of traffic for 6 ·
+/// `ROWS` operations. The products of this many rows take about ten times as long as that traffic on
+/// two cores; more would only be felt as memory.
+const ROWS: usize = 256;
 
 /// What gradients are wanted of, with respect to x and, where it is not frozen, W.
 pub(crate) struct HeadGradients<'a> {
@@ -31,8 +29,8 @@ pub(crate) struct HeadGradients<'a> {
 }
 
 /// Rows whose logits are alive at once: at most n.
-pub(crate) fn rows_alive(n: usize, v: usize, d: usize) -> usize {
-    (PASS_BYTES / size_of::<f32>() / (v + d)).max(LEAST_ROWS).min(n)
+pub(crate) fn rows_alive(n: usize) -> usize {
+    ROWS.min(n)
 }
 
 /// The numbers of the rows that are scored.
@@ -57,7 +55,7 @@ pub(crate) fn head_cross_entropy<T: Element>(
     let v = w.len() / d;
     let head = Matrix::new(w, v, d);
     let scored = scored_rows(targets);
-    let alive = rows_alive(targets.len(), v, d);
+    let alive = rows_alive(targets.len());
     let (mut logits, mut wide) = (vec![0.0; alive * v], vec![0.0; alive * d]);
     let mut losses = vec![0.0; targets.len()];
     let mut scored_losses = vec![0.0; alive];

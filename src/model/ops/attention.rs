@@ -31,27 +31,39 @@ pub(crate) fn attention(
     })
 }
 
-/// (dq, dkeys, dvalues); the scores are computed again.
+/// What the backward pass of attention gives.
+pub(crate) struct AttentionBackward {
+    /// Gradient of the queries.
+    pub dq: Tensor,
+    /// Gradient of the keys.
+    pub dkeys: Tensor,
+    /// Gradient of the values.
+    pub dvalues: Tensor,
+    /// The output, made again.
+    pub out: Tensor,
+}
+
+/// The gradients and the output; the scores are computed again.
 ///
-/// On the CPU the gradients are written over `q`, `keys` and `values`: nobody else may hold them.
+/// On the CPU they are written over `q`, `keys`, `values` and `dout`: nobody else may hold them.
 pub(crate) fn attention_backward(
-    dout: &Tensor,
+    dout: Tensor,
     q: Tensor,
     keys: Tensor,
     values: Tensor,
     sequences: &[Range<usize>],
     heads: Heads,
-) -> Result<(Tensor, Tensor, Tensor)> {
+) -> Result<AttentionBackward> {
     if !has_kernels(q.device()) {
-        return composed_backward(dout, &q, &keys, &values, sequences, heads);
+        return composed_backward(&dout, &q, &keys, &values, sequences, heads);
     }
-    for_element!(q.dtype(), T => read::<T, _>(dout, |dout| {
+    for_element!(q.dtype(), T => mutate::<T>(&dout, |dout| {
         mutate::<T>(&q, |q| mutate::<T>(&keys, |keys| mutate::<T>(&values, |values| {
             kernels::attention_backward(dout, q, keys, values, sequences, heads);
             Ok(())
         })))
     }))?;
-    Ok((q, keys, values))
+    Ok(AttentionBackward { dq: q, dkeys: keys, dvalues: values, out: dout })
 }
 
 pub(super) fn composed(
@@ -76,17 +88,19 @@ pub(super) fn composed_backward(
     values: &Tensor,
     sequences: &[Range<usize>],
     heads: Heads,
-) -> Result<(Tensor, Tensor, Tensor)> {
-    let (mut dq, mut dk, mut dv) = (Vec::new(), Vec::new(), Vec::new());
+) -> Result<AttentionBackward> {
+    let mut parts: [Vec<Tensor>; 4] = Default::default();
     for (rows, t) in together(sequences, heads) {
         let part = |x: &Tensor| x.narrow(0, rows.start, rows.len());
         let inputs = (part(q)?, part(keys)?, part(values)?);
-        let parts = equal_lengths_backward(&part(dout)?, inputs, t, heads)?;
-        dq.push(parts.0);
-        dk.push(parts.1);
-        dv.push(parts.2);
+        let AttentionBackward { dq, dkeys, dvalues, out } =
+            equal_lengths_backward(&part(dout)?, inputs, t, heads)?;
+        for (parts, part) in parts.iter_mut().zip([dq, dkeys, dvalues, out]) {
+            parts.push(part);
+        }
     }
-    Ok((Tensor::cat(&dq, 0)?, Tensor::cat(&dk, 0)?, Tensor::cat(&dv, 0)?))
+    let [dq, dkeys, dvalues, out] = parts.map(|parts| Tensor::cat(&parts, 0));
+    Ok(AttentionBackward { dq: dq?, dkeys: dkeys?, dvalues: dvalues?, out: out? })
 }
 
 /// Neighbouring sequences of equal length `t` with their rows, as many as may be alive at once.
@@ -169,17 +183,20 @@ fn equal_lengths_backward(
     (q, keys, values): (Tensor, Tensor, Tensor),
     t: usize,
     heads: Heads,
-) -> Result<(Tensor, Tensor, Tensor)> {
+) -> Result<AttentionBackward> {
     let dtype = q.dtype();
     let grouped = Grouped::new(&q, t, heads)?;
     let (q, dout) = (grouped.queries(&q)?, grouped.queries(dout)?);
     let (k, v) = (grouped.keys(&keys)?, grouped.keys(&values)?);
     let p = grouped.probabilities(&q, &k)?;
-    let dv = p.to_dtype(dtype)?.t()?.contiguous()?.matmul(&dout)?;
+    let narrow = p.to_dtype(dtype)?;
+    let out = grouped.queries_back(&narrow.matmul(&v)?)?;
+    let dvalues = grouped.keys_back(&narrow.t()?.contiguous()?.matmul(&dout)?)?;
+    drop(narrow);
     let dp = dout.matmul(&v.t()?)?.to_dtype(DType::F32)?;
     let mean = (&p * &dp)?.sum_keepdim(D::Minus1)?;
     let ds = ((p * dp.broadcast_sub(&mean)?)? * grouped.scale())?.to_dtype(dtype)?;
-    let dq = ds.matmul(&k)?;
-    let dk = ds.t()?.contiguous()?.matmul(&q)?;
-    Ok((grouped.queries_back(&dq)?, grouped.keys_back(&dk)?, grouped.keys_back(&dv)?))
+    let dq = grouped.queries_back(&ds.matmul(&k)?)?;
+    let dkeys = grouped.keys_back(&ds.t()?.contiguous()?.matmul(&q)?)?;
+    Ok(AttentionBackward { dq, dkeys, dvalues, out })
 }

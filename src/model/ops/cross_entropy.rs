@@ -66,7 +66,7 @@ pub(super) fn composed(
     }
     // One row more than is scored: that of all ignored rows, zero.
     let dx = gradient.map(|_| Tensor::zeros((scored.len() + 1, d), x.dtype(), device)).transpose()?;
-    let alive = rows_alive(n, w.dim(0)?, d).max(1);
+    let alive = rows_alive(n).max(1);
     for (pass, rows) in scored.chunks(alive).enumerate() {
         let x = x.index_select(&numbers(rows.iter().copied(), device)?, 0)?;
         let ids = numbers(rows.iter().map(|row| targets[*row] as usize), device)?.unsqueeze(1)?;

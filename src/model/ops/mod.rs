@@ -15,7 +15,7 @@ mod storage;
 mod swiglu;
 
 pub(crate) use super::kernels::{Heads, Output};
-pub(super) use attention::{attention, attention_backward};
+pub(super) use attention::{AttentionBackward, attention, attention_backward};
 pub(crate) use compose::pieces;
 pub(super) use cross_entropy::{HeadGradient, head_cross_entropy};
 pub(super) use embedding::{embedding, embedding_backward};

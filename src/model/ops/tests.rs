@@ -143,16 +143,18 @@ fn attention_has_the_numeric_gradient_and_equals_its_composition() {
     let (q, dy) = (random(1, &[ROWS, HEADS.h * HEADS.k]), random(4, &[ROWS, HEADS.h * HEADS.k]));
     let (k, v) = (random(2, &[ROWS, HEADS.g * HEADS.k]), random(3, &[ROWS, HEADS.g * HEADS.k]));
     let attention = |q: &Tensor, k: &Tensor, v: &Tensor| attention(q, k, v, &SEQUENCES, HEADS);
-    let gradients = attention_backward(&dy, own(&q), own(&k), own(&v), &SEQUENCES, HEADS).unwrap();
+    let gradients = attention_backward(own(&dy), own(&q), own(&k), own(&v), &SEQUENCES, HEADS).unwrap();
     let other = attention::composed_backward(&dy, &q, &k, &v, &SEQUENCES, HEADS).unwrap();
     let composed = attention::composed(&q, &k, &v, &SEQUENCES, HEADS).unwrap();
     assert_close(&attention(&q, &k, &v).unwrap(), &composed, 1e-5);
-    assert_close(&gradients.0, &other.0, 1e-5);
-    assert_close(&gradients.1, &other.1, 1e-5);
-    assert_close(&gradients.2, &other.2, 1e-5);
-    assert_close(&gradients.0, &numeric(&q, &dy, |q| attention(q, &k, &v)), 2e-3);
-    assert_close(&gradients.1, &numeric(&k, &dy, |k| attention(&q, k, &v)), 2e-3);
-    assert_close(&gradients.2, &numeric(&v, &dy, |v| attention(&q, &k, v)), 2e-3);
+    assert_close(&gradients.dq, &other.dq, 1e-5);
+    assert_close(&gradients.dkeys, &other.dkeys, 1e-5);
+    assert_close(&gradients.dvalues, &other.dvalues, 1e-5);
+    assert_close(&gradients.out, &composed, 1e-5);
+    assert_close(&other.out, &composed, 1e-5);
+    assert_close(&gradients.dq, &numeric(&q, &dy, |q| attention(q, &k, &v)), 2e-3);
+    assert_close(&gradients.dkeys, &numeric(&k, &dy, |k| attention(&q, k, &v)), 2e-3);
+    assert_close(&gradients.dvalues, &numeric(&v, &dy, |v| attention(&q, &k, v)), 2e-3);
 }
 
 #[test]

@@ -47,10 +47,10 @@ proptest! {
         let (k, v, dy) = (random(seed + 1, &narrow), random(seed + 2, &narrow), random(seed + 3, &wide));
         let ours = ops::attention(&q, &k, &v, &sequences, heads).unwrap();
         assert_close(&ours, &ops::attention::composed(&q, &k, &v, &sequences, heads).unwrap(), 2e-5);
-        let ours = attention_backward(&dy, own(&q), own(&k), own(&v), &sequences, heads).unwrap();
+        let ours = attention_backward(own(&dy), own(&q), own(&k), own(&v), &sequences, heads).unwrap();
         let plain = ops::attention::composed_backward(&dy, &q, &k, &v, &sequences, heads).unwrap();
         // A key's gradient sums over all rows behind it.
-        for (ours, plain) in [(ours.0, plain.0), (ours.1, plain.1), (ours.2, plain.2)] {
+        for (ours, plain) in [(ours.dq, plain.dq), (ours.dkeys, plain.dkeys), (ours.dvalues, plain.dvalues), (ours.out, plain.out)] {
             let largest = plain.abs().unwrap().flatten_all().unwrap().max(0).unwrap();
             let largest: f32 = largest.to_scalar().unwrap();
             assert_close(&ours, &plain, 2e-5 * largest.max(1.0));
