@@ -5,6 +5,7 @@ use std::ops::Range;
 use candle_core::{D, DType, Result, Tensor};
 
 use super::Heads;
+use super::compose::{soft_cap, soft_cap_slopes};
 use super::storage::{for_element, has_kernels, mutate, read};
 use crate::model::kernels;
 
@@ -12,7 +13,7 @@ use crate::model::kernels;
 /// sequence may need more.
 const SCORES_ALIVE: usize = 1 << 26;
 
-/// o = softmax(q·kᵀ/√k, causal)·v, each sequence for itself.
+/// o = softmax(cap(scale·q·kᵀ), causal)·v, each sequence for itself.
 pub(crate) fn attention(
     q: &Tensor,
     keys: &Tensor,
@@ -152,19 +153,21 @@ impl Grouped {
         x.reshape((self.b, g, t, k))?.transpose(1, 2)?.contiguous()?.reshape((self.b * t, g * k))
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "a head's width is far below 2^52")]
-    fn scale(&self) -> f64 {
-        1.0 / (self.heads.k as f64).sqrt()
+    /// Scaled scores in f32, [b·g, members·t, t], under their soft cap.
+    fn scores(&self, q: &Tensor, k: &Tensor) -> Result<Tensor> {
+        let scores = (q.matmul(&k.t()?)?.to_dtype(DType::F32)? * f64::from(self.heads.scale))?;
+        soft_cap(scores, self.heads.cap)
     }
 
-    /// Softmax of the scaled scores in f32, [b·g, members·t, t].
-    fn probabilities(&self, q: &Tensor, k: &Tensor) -> Result<Tensor> {
-        let t = self.t;
-        let scores = (q.matmul(&k.t()?)?.to_dtype(DType::F32)? * self.scale())?;
-        let mask: Vec<f32> = (0..self.heads.members() * t)
-            .flat_map(|row| (0..t).map(move |column| if column > row % t { f32::NEG_INFINITY } else { 0.0 }))
+    /// Softmax of what each row sees.
+    fn probabilities(&self, scores: &Tensor) -> Result<Tensor> {
+        let (t, heads) = (self.t, self.heads);
+        let sees = |row: usize, column: usize| (heads.first_seen(row, 0)..=row).contains(&column);
+        let entry = |row, column| if sees(row, column) { 0.0 } else { f32::NEG_INFINITY };
+        let mask: Vec<f32> = (0..heads.members() * t)
+            .flat_map(|row| (0..t).map(move |column| entry(row % t, column)))
             .collect();
-        let mask = Tensor::from_vec(mask, (1, self.heads.members() * t, t), q.device())?;
+        let mask = Tensor::from_vec(mask, (1, heads.members() * t, t), scores.device())?;
         let scores = scores.broadcast_add(&mask)?;
         let weights = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?)?.exp()?;
         weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)
@@ -174,7 +177,7 @@ impl Grouped {
 fn equal_lengths(q: &Tensor, keys: &Tensor, values: &Tensor, t: usize, heads: Heads) -> Result<Tensor> {
     let grouped = Grouped::new(q, t, heads)?;
     let (queries, k, v) = (grouped.queries(q)?, grouped.keys(keys)?, grouped.keys(values)?);
-    let p = grouped.probabilities(&queries, &k)?.to_dtype(q.dtype())?;
+    let p = grouped.probabilities(&grouped.scores(&queries, &k)?)?.to_dtype(q.dtype())?;
     grouped.queries_back(&p.matmul(&v)?)
 }
 
@@ -188,14 +191,21 @@ fn equal_lengths_backward(
     let grouped = Grouped::new(&q, t, heads)?;
     let (q, dout) = (grouped.queries(&q)?, grouped.queries(dout)?);
     let (k, v) = (grouped.keys(&keys)?, grouped.keys(&values)?);
-    let p = grouped.probabilities(&q, &k)?;
+    let scores = grouped.scores(&q, &k)?;
+    let slopes = heads.cap.map(|cap| soft_cap_slopes(&scores, cap)).transpose()?;
+    let p = grouped.probabilities(&scores)?;
+    drop(scores);
     let narrow = p.to_dtype(dtype)?;
     let out = grouped.queries_back(&narrow.matmul(&v)?)?;
     let dvalues = grouped.keys_back(&narrow.t()?.contiguous()?.matmul(&dout)?)?;
     drop(narrow);
     let dp = dout.matmul(&v.t()?)?.to_dtype(DType::F32)?;
     let mean = (&p * &dp)?.sum_keepdim(D::Minus1)?;
-    let ds = ((p * dp.broadcast_sub(&mean)?)? * grouped.scale())?.to_dtype(dtype)?;
+    let mut ds = ((p * dp.broadcast_sub(&mean)?)? * f64::from(heads.scale))?;
+    if let Some(slopes) = slopes {
+        ds = (ds * slopes)?;
+    }
+    let ds = ds.to_dtype(dtype)?;
     let dq = grouped.queries_back(&ds.matmul(&k)?)?;
     let dkeys = grouped.keys_back(&ds.t()?.contiguous()?.matmul(&q)?)?;
     Ok(AttentionBackward { dq, dkeys, dvalues, out })

@@ -17,12 +17,18 @@ fn lengths() -> impl Strategy<Value = Vec<usize>> {
     prop::collection::vec(prop_oneof![3 => short, 1 => long], 1..4)
 }
 
-/// One to four query heads a key head, of odd and even widths.
+/// One to four query heads a key head, of odd and even widths; with windows and soft caps or without.
 fn heads() -> impl Strategy<Value = Heads> {
-    (1..4_usize, 1..5_usize, prop_oneof![Just(1), 2..40_usize]).prop_map(|(g, members, k)| Heads {
+    let sizes = (1..4_usize, 1..5_usize, prop_oneof![Just(1), 2..40_usize]);
+    let window = prop_oneof![Just(None), (1..12_usize).prop_map(Some), (60..70_usize).prop_map(Some)];
+    let cap = prop_oneof![Just(None), (0.5..50.0_f32).prop_map(Some)];
+    (sizes, 0.1..1.0_f32, window, cap).prop_map(|((g, members, k), scale, window, cap)| Heads {
         h: g * members,
         g,
         k,
+        scale,
+        cap,
+        window,
     })
 }
 
