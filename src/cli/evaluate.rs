@@ -7,6 +7,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::args::EvalOptions;
+use super::fetching::locate;
 use super::usage::UsageError;
 use super::{print, print_json};
 use crate::data::{self, Tokenizer};
@@ -33,7 +34,9 @@ pub(super) struct Evaluated {
 
 /// Prints the loss of a model on a data file.
 pub(super) fn run(options: &EvalOptions) -> Result<ExitCode> {
-    let result = loss(&options.model, tokenizer_folder(options)?, &options.data, options.max_length)?;
+    let model = locate(&options.model)?.path;
+    let tokenizer = tokenizer_folder(options, &model)?;
+    let result = loss(&model, tokenizer, &options.data, options.max_length)?;
     if options.json {
         print_json(&result)?;
     } else {
@@ -43,12 +46,10 @@ pub(super) fn run(options: &EvalOptions) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn tokenizer_folder(options: &EvalOptions) -> Result<&Path, UsageError> {
-    let model = options.model.as_path();
+fn tokenizer_folder<'a>(options: &'a EvalOptions, model: &'a Path) -> Result<&'a Path, UsageError> {
     let wrong = |problem, hint| Err(UsageError::new(model, problem, hint));
     let is_gguf = model.extension().is_some_and(|extension| extension == "gguf");
     match &options.tokenizer {
-        _ if !model.exists() => wrong("there is no such model", "give a model folder or a GGUF file"),
         _ if !model.is_dir() && !is_gguf => {
             wrong("neither a folder nor a GGUF file", "the name of a GGUF file ends in .gguf")
         }

@@ -29,8 +29,8 @@ pub use lora::{Merged, check_targets, trainable_specs};
 pub(crate) use ops::elsewhere;
 pub(crate) use ops::{has_kernels, mutate, pieces, read};
 pub use peft::{ADAPTER_CONFIG_FILE, read_adapter, write_adapter};
-pub use tensor_files::TensorFiles;
+pub use tensor_files::{INDEX_FILE, TensorFiles, weight_files};
 pub use weights::{
-    CONFIG_FILE, WEIGHTS_FILE, read_config, read_weights, write_folder, write_model, write_random,
-    write_tensors,
+    CONFIG_FILE, GENERATION_FILE, WEIGHTS_FILE, read_config, read_weights, write_folder, write_model,
+    write_random, write_tensors,
 };

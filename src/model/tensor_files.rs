@@ -15,7 +15,7 @@ use super::error::{ModelError, Result};
 use super::weights::WEIGHTS_FILE;
 
 /// Name of the table of contents of weights in several files.
-const INDEX_FILE: &str = "model.safetensors.index.json";
+pub const INDEX_FILE: &str = "model.safetensors.index.json";
 
 /// Longest header of a safetensors file, as the `safetensors` crate has it.
 const MAX_HEADER: u64 = 100_000_000;
@@ -159,8 +159,11 @@ fn damaged(file: &Path, message: &dyn fmt::Display) -> ModelError {
     ModelError::Weights { file: file.to_owned(), message: message.to_string() }
 }
 
-/// The files of a model's weights, each once.
-fn weight_files(folder: &Path) -> Result<HashSet<PathBuf>> {
+/// The files of a model's weights, each once: the single one, or those its index lists.
+///
+/// # Errors
+/// There is neither, or the index is damaged.
+pub fn weight_files(folder: &Path) -> Result<HashSet<PathBuf>> {
     let single = folder.join(WEIGHTS_FILE);
     if single.is_file() {
         return Ok(HashSet::from([single]));

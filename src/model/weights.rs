@@ -21,7 +21,7 @@ pub const CONFIG_FILE: &str = "config.json";
 /// Name of a model's weights when they are in one file.
 pub const WEIGHTS_FILE: &str = "model.safetensors";
 /// How to sample from a model, where its authors say so.
-const GENERATION_FILE: &str = "generation_config.json";
+pub const GENERATION_FILE: &str = "generation_config.json";
 
 /// Reads and checks `config.json` of a model folder.
 ///

@@ -51,7 +51,7 @@ impl Driver<'_> {
     /// Anything wrong with model or data, before any trial is run.
     pub fn prepare(&mut self) -> Result<(), StudyError> {
         self.emit(StudyEvent::Stage(Stage::Prepare));
-        let folder = self.base_model();
+        let folder = self.locate_base()?;
         if let ModelSettings::New(new) = self.study.model {
             self.make_base(&new, &folder)?;
         }
