@@ -50,7 +50,7 @@ fn write(options: &QuantizeOptions, gguf_type: GgufType, folder: &Path) -> Resul
     let path = folder.join(format!("{name}-{gguf_type}.gguf"));
     let report = export(&options.model, gguf_type, &path)?;
     let loss_nats = match &options.eval {
-        Some(data) => Some(loss(&path, &options.model, data, None)?.loss_nats),
+        Some(data) => Some(loss(&path, Some(&options.model), data, None)?.loss_nats),
         None => None,
     };
     Ok(Written {

@@ -62,12 +62,48 @@ pub fn write_tensors<'a>(
     dtype: DType,
     metadata: &[(&str, String)],
 ) -> Result<()> {
+    let planned: Vec<PlannedTensor<'_>> =
+        tensors.iter().map(|(name, tensor)| PlannedTensor { name, shape: tensor.dims(), dtype }).collect();
+    write_planned(file, &planned, &|index| Ok(tensors[index].1.clone()), metadata)
+}
+
+/// A tensor that is to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct PlannedTensor<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its shape.
+    pub shape: &'a [usize],
+    /// How its values are kept in the file: f32, bf16 or f16.
+    pub dtype: DType,
+}
+
+impl PlannedTensor<'_> {
+    /// Bytes of its values in the file.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        (self.shape.iter().product::<usize>() * self.dtype.size_in_bytes()) as u64
+    }
+}
+
+/// Writes tensors that are loaded when it is their turn, by their index, one at a time.
+///
+/// # Errors
+/// The file can't be written, or a tensor can't be loaded or converted.
+pub fn write_planned(
+    file: &Path,
+    tensors: &[PlannedTensor<'_>],
+    load: &dyn Fn(usize) -> candle_core::Result<Tensor>,
+    metadata: &[(&str, String)],
+) -> Result<()> {
     let metadata = metadata.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
     let failure = Cell::new(None);
-    let view =
-        |(name, tensor): &(&'a str, &'a Tensor)| (*name, Converted { tensor, dtype, failure: &failure });
+    let view = |(index, tensor)| {
+        let &PlannedTensor { name, .. } = tensor;
+        (name, Pending { tensor, index, load, failure: &failure })
+    };
     write_whole(file, at(file), |path| {
-        safetensors::serialize_to_file(tensors.iter().map(view), Some(metadata), path)
+        safetensors::serialize_to_file(tensors.iter().enumerate().map(view), Some(metadata), path)
             .map_err(|error| at(file)(io::Error::other(error)))?;
         failure.take().map_or(Ok(()), |error| Err(ModelError::Tensor(error)))
     })
@@ -114,17 +150,18 @@ fn at(file: &Path) -> impl FnOnce(io::Error) -> ModelError {
     move |source| ModelError::Io { file, source }
 }
 
-/// A tensor that is converted when its bytes are asked for, one at a time.
-struct Converted<'a> {
-    tensor: &'a Tensor,
-    dtype: DType,
-    /// Why a conversion failed: neither the trait nor the writer, which pads what is short, says so.
+/// A tensor that is loaded and converted when its bytes are asked for.
+struct Pending<'a> {
+    tensor: &'a PlannedTensor<'a>,
+    index: usize,
+    load: &'a dyn Fn(usize) -> candle_core::Result<Tensor>,
+    /// Why one failed: neither the trait nor the writer, which pads what is short, says so.
     failure: &'a Cell<Option<candle_core::Error>>,
 }
 
-impl View for Converted<'_> {
+impl View for Pending<'_> {
     fn dtype(&self) -> Dtype {
-        match self.dtype {
+        match self.tensor.dtype {
             DType::BF16 => Dtype::BF16,
             DType::F16 => Dtype::F16,
             _ => Dtype::F32,
@@ -132,19 +169,19 @@ impl View for Converted<'_> {
     }
 
     fn shape(&self) -> &[usize] {
-        self.tensor.dims()
+        self.tensor.shape
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        let bytes = self.tensor.to_dtype(self.dtype).map(|tensor| View::data(&tensor).into_owned());
-        Cow::Owned(bytes.unwrap_or_else(|error| {
+        let loaded = (self.load)(self.index).and_then(|tensor| tensor.to_dtype(self.tensor.dtype));
+        Cow::Owned(loaded.map(|tensor| View::data(&tensor).into_owned()).unwrap_or_else(|error| {
             self.failure.set(Some(error));
             Vec::new()
         }))
     }
 
     fn data_len(&self) -> usize {
-        self.tensor.elem_count() * self.dtype.size_in_bytes()
+        self.tensor.shape.iter().product::<usize>() * self.tensor.dtype.size_in_bytes()
     }
 }
 

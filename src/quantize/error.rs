@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::arch::ConfigError;
+use crate::data::DataError;
 use crate::model::ModelError;
 use crate::units::Bytes;
 
@@ -130,6 +131,22 @@ pub enum QuantizeError {
         /// What would be right.
         hint: &'static str,
     },
+    /// The GGUF splits text in a way we do not know.
+    #[error(
+        "{}: key `tokenizer.ggml.pre` is {found}, so it is not known how text is split\n  hint: known are {known}; a newer conversion of the model may name one, and its folder in the Hugging Face layout needs none",
+        path.display()
+    )]
+    PreTokenizer {
+        /// The file.
+        path: PathBuf,
+        /// Its name, or `missing`.
+        found: String,
+        /// The names that are known.
+        known: String,
+    },
+    /// The GGUF's keys make no tokenizer.
+    #[error(transparent)]
+    Data(#[from] DataError),
     /// A tensor operation failed.
     #[error("tensor `{name}`: {source}")]
     Tensor {
