@@ -214,6 +214,38 @@ mod tests {
         }
     }
 
+    /// As a large tied model is published: shards, an index, no head.
+    #[test]
+    fn a_tied_model_in_shards_of_several_formats_is_read_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = ModelConfig { tie_word_embeddings: true, ..config() };
+        let model = Decoder::random(config.clone(), 1, Precision::F32, &Device::Cpu).unwrap();
+        let specs = arch::parameters(&config);
+        assert!(specs.iter().all(|spec| spec.name != "lm_head.weight"));
+        let mut index = serde_json::Map::new();
+        for (number, dtype) in [DType::F32, DType::BF16, DType::F16].into_iter().enumerate() {
+            let shard = format!("model-{number}-of-3.safetensors");
+            let named: Vec<(&str, &Tensor)> = specs
+                .iter()
+                .zip(model.weights())
+                .enumerate()
+                .filter(|(at, _)| at % 3 == number)
+                .map(|(_, (spec, weight))| (spec.name.as_str(), weight))
+                .collect();
+            write_tensors(&folder.path().join(&shard), &named, dtype, &[]).unwrap();
+            index.extend(named.iter().map(|(name, _)| ((*name).to_owned(), shard.clone().into())));
+        }
+        let index = serde_json::json!({ "weight_map": index });
+        fs::write(folder.path().join("model.safetensors.index.json"), index.to_string()).unwrap();
+        let read = read_weights(folder.path(), &config).unwrap();
+        assert_eq!(read.len(), specs.len());
+        for ((at, a), b) in model.weights().iter().enumerate().zip(&read) {
+            let difference = (a - b).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+            // Weights are below 0.1 and norms are 1: half a unit of the last place of each format.
+            assert!(difference <= [0.0, 2e-3, 3e-5][at % 3], "{at}: {difference}");
+        }
+    }
+
     #[test]
     fn a_written_folder_keeps_the_tokenizer_and_its_chat_template() {
         let (folder, weights) = written();

@@ -12,7 +12,7 @@ use crate::units::Bytes;
 #[derive(Debug, thiserror::Error)]
 pub enum QuantizeError {
     /// The system refused to read or write.
-    #[error("{}: {source}{}", path.display(), missing_hint(source))]
+    #[error("{}: {source}{}", path.display(), missing_hint(path, source))]
     Io {
         /// File or folder.
         path: PathBuf,
@@ -157,8 +157,11 @@ pub enum QuantizeError {
     },
 }
 
-fn missing_hint(source: &io::Error) -> &'static str {
+fn missing_hint(path: &Path, source: &io::Error) -> &'static str {
     match source.kind() {
+        io::ErrorKind::NotFound if super::is_gguf(path) => {
+            "\n  hint: a path in a study file is relative to it"
+        }
         io::ErrorKind::NotFound => {
             "\n  hint: a model folder holds config.json, tokenizer.json and model.safetensors"
         }

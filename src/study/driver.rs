@@ -8,6 +8,7 @@ use super::{StudyError, StudyEvent, leftovers};
 use crate::device;
 use crate::executor::Executor;
 use crate::fingerprint::Fingerprint;
+use crate::quantize;
 use crate::space::{DeviceSpec, ModelSettings, Study};
 use crate::store::{Lock, Store};
 
@@ -86,6 +87,7 @@ impl<'a> Driver<'a> {
     /// The folder of the base model.
     pub(super) fn base_model(&self) -> PathBuf {
         match &self.study.model {
+            ModelSettings::Folder(file) if quantize::is_gguf(file) => self.layout.unpacked_base(),
             ModelSettings::Folder(folder) => folder.clone(),
             ModelSettings::New(_) => self.layout.new_base(),
         }

@@ -30,6 +30,15 @@ pub enum Stage {
 pub enum StudyEvent<'a> {
     /// A stage begins.
     Stage(Stage),
+    /// The base model's GGUF file is being unpacked.
+    Unpacking {
+        /// The file.
+        file: &'a Path,
+        /// Bytes of weights that are written.
+        done: Bytes,
+        /// All of them.
+        total: Bytes,
+    },
     /// The base model is there.
     ModelReady {
         /// Trainable parameters.
