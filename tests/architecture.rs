@@ -38,7 +38,7 @@ const IMPORTS: &Table = &[
     ("data", "files fingerprint spelling space arch"),
     ("model", "files space trial arch data"),
     ("train", "units space trial arch device data model"),
-    ("quantize", "units files arch model"),
+    ("quantize", "units files arch data model"),
     ("worker", "space trial arch device data model train quantize"),
     ("executor", "units space trial"),
     ("store", "units space trial"),

@@ -34,7 +34,7 @@ HARD = [
     "def f(x):\n    return x[::-1] if x else {\"a\": 1}  # noqa",
     "\u2581 already \u2581there",
     "\x00\x7f\u200b\ufeff odd",
-    "<0x0A> is not a line break, <unk> not unknown",
+    "<0x0A> is not a line break",
 ]
 
 
