@@ -1,13 +1,16 @@
-//! A Hugging Face `config.json` of the Llama architecture.
+//! A Hugging Face `config.json`: sizes, and what the decoder does with them.
 
-use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
+use super::family::{self, Family};
+use super::keys::Keys;
+use super::{ConfigError, Rope, RopeScaling, Traits, rope};
 use crate::space::NewModel;
 
-/// Sizes and constants of a Llama-architecture decoder.
+/// Sizes and traits of a decoder.
 ///
 /// Field names are those of Hugging Face's `LlamaConfig`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ModelConfig {
     /// Entries of the vocabulary (`v`).
     pub vocab_size: usize,
@@ -35,112 +38,63 @@ pub struct ModelConfig {
     pub bos_token_id: Option<u32>,
     /// Token that ends a text.
     pub eos_token_id: Option<u32>,
+    /// What the decoder does with all that.
+    pub traits: Traits,
+    /// The file it was read from.
+    pub origin: Origin,
 }
 
-/// Why a `config.json` describes no model we can train.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
-    /// Not the JSON of a model's configuration.
-    #[error("not a model configuration: {0}\n  hint: Transformers' `save_pretrained` writes the right one")]
-    Syntax(String),
-    /// Another architecture.
-    #[error(
-        "architecture `{found}` is not supported\n  hint: supported are: LlamaForCausalLM (Llama 2, SmolLM2, TinyLlama and others of its layout)"
-    )]
-    Architecture {
-        /// What the file names.
-        found: String,
-    },
-    /// A feature of the family we do not implement.
-    #[error("`{key}` is {value}, which is not supported\n  hint: {right}")]
-    Feature {
-        /// Key of the configuration.
-        key: &'static str,
-        /// Its value.
-        value: String,
-        /// What is supported.
-        right: &'static str,
-    },
+/// The `config.json` a configuration was read from, written again with it; nothing if it is new.
+///
+/// It is no part of what a model is: all are equal.
+#[derive(Clone, Debug, Default)]
+pub struct Origin(Map<String, Value>);
+
+impl PartialEq for Origin {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
-/// The file as it is found, before it is checked.
-#[derive(Deserialize)]
-struct RawConfig {
-    #[serde(default)]
-    architectures: Vec<String>,
-    #[serde(default)]
-    model_type: Option<String>,
-    #[serde(flatten)]
-    rest: serde_json::Map<String, serde_json::Value>,
-}
-
-#[derive(Deserialize)]
-struct RawLlama {
-    vocab_size: usize,
-    hidden_size: usize,
-    intermediate_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    num_key_value_heads: Option<usize>,
-    head_dim: Option<usize>,
-    rms_norm_eps: Option<f64>,
-    rope_theta: Option<f64>,
-    rope_scaling: Option<serde_json::Value>,
-    // Transformers 5 writes the rotary settings here.
-    rope_parameters: Option<RawRope>,
-    max_position_embeddings: Option<usize>,
-    tie_word_embeddings: Option<bool>,
-    attention_bias: Option<bool>,
-    mlp_bias: Option<bool>,
-    hidden_act: Option<String>,
-    bos_token_id: Option<u32>,
-    eos_token_id: Option<serde_json::Value>,
-}
-
-#[derive(Deserialize)]
-struct RawRope {
-    rope_theta: Option<f64>,
-    rope_type: Option<String>,
-}
-
-/// Defaults of Hugging Face's `LlamaConfig`.
-const DEFAULT_RMS_NORM_EPS: f64 = 1e-6;
-const DEFAULT_ROPE_THETA: f64 = 10_000.0;
-const DEFAULT_MAX_POSITIONS: usize = 2048;
+const MAX_POSITIONS: &str = "max_position_embeddings";
 
 impl ModelConfig {
-    /// Reads the text of a `config.json`.
+    /// Reads the text of a `config.json`, as Transformers 4 or 5 writes it.
     ///
     /// # Errors
     /// Bad JSON, another architecture, or a feature that is not implemented.
     pub fn from_json(text: &str) -> Result<Self, ConfigError> {
-        let syntax = |error: serde_json::Error| ConfigError::Syntax(error.to_string());
-        let raw: RawConfig = serde_json::from_str(text).map_err(syntax)?;
-        check_architecture(&raw)?;
-        let llama: RawLlama = serde_json::from_value(raw.rest.into()).map_err(syntax)?;
-        check_features(&llama)?;
-        let config = Self::from_raw(llama);
+        let map: Map<String, Value> =
+            serde_json::from_str(text).map_err(|error| ConfigError::Syntax(error.to_string()))?;
+        let family = family_of(&map)?;
+        let config = Self::read(Keys(&map), family)?;
         config.check_shapes()?;
-        Ok(config)
+        Ok(Self { origin: Origin(map), ..config })
     }
 
-    fn from_raw(raw: RawLlama) -> Self {
-        let rope_theta = raw.rope_parameters.and_then(|rope| rope.rope_theta).or(raw.rope_theta);
-        Self {
-            vocab_size: raw.vocab_size,
-            hidden_size: raw.hidden_size,
-            intermediate_size: raw.intermediate_size,
-            num_hidden_layers: raw.num_hidden_layers,
-            num_attention_heads: raw.num_attention_heads,
-            num_key_value_heads: raw.num_key_value_heads.unwrap_or(raw.num_attention_heads),
-            head_dim: raw.head_dim.unwrap_or(raw.hidden_size / raw.num_attention_heads.max(1)),
-            rms_norm_eps: raw.rms_norm_eps.unwrap_or(DEFAULT_RMS_NORM_EPS),
-            rope_theta: rope_theta.unwrap_or(DEFAULT_ROPE_THETA),
-            max_position_embeddings: raw.max_position_embeddings.unwrap_or(DEFAULT_MAX_POSITIONS),
-            tie_word_embeddings: raw.tie_word_embeddings.unwrap_or(false),
-            bos_token_id: raw.bos_token_id,
-            eos_token_id: raw.eos_token_id.as_ref().and_then(first_id),
-        }
+    fn read(keys: Keys, family: &Family) -> Result<Self, ConfigError> {
+        let layers = keys.size("num_hidden_layers")?;
+        let (hidden_size, heads) = (keys.size("hidden_size")?, keys.size("num_attention_heads")?);
+        let key_value_heads = keys.count_or("num_key_value_heads", family.key_value_heads)?;
+        let head_dim = keys.count("head_dim")?.or(family.head_dim);
+        let mut traits = Traits::read(keys, family, layers)?;
+        Ok(Self {
+            vocab_size: keys.size("vocab_size")?,
+            hidden_size,
+            intermediate_size: keys.size("intermediate_size")?,
+            num_hidden_layers: layers,
+            num_attention_heads: heads,
+            num_key_value_heads: key_value_heads.unwrap_or(heads),
+            head_dim: head_dim.unwrap_or(hidden_size / heads.max(1)),
+            rms_norm_eps: keys.number("rms_norm_eps")?.unwrap_or(family.rms_norm_eps),
+            rope_theta: rope::read(keys, family, &mut traits)?,
+            max_position_embeddings: keys.count(MAX_POSITIONS)?.unwrap_or(family.max_positions),
+            tie_word_embeddings: keys.flag("tie_word_embeddings")?.unwrap_or(family.tied),
+            bos_token_id: keys.token("bos_token_id"),
+            eos_token_id: keys.token("eos_token_id"),
+            traits,
+            origin: Origin::default(),
+        })
     }
 
     /// The configuration of a model that is trained from nothing.
@@ -157,11 +111,13 @@ impl ModelConfig {
             num_key_value_heads: new.num_key_value_heads,
             head_dim: new.hidden_size / new.num_attention_heads.max(1),
             rms_norm_eps: 1e-5,
-            rope_theta: DEFAULT_ROPE_THETA,
+            rope_theta: 10_000.0,
             max_position_embeddings: max_positions,
             tie_word_embeddings: true,
             bos_token_id: Some(end_token),
             eos_token_id: Some(end_token),
+            traits: Traits::default(),
+            origin: Origin::default(),
         };
         config.check_shapes()?;
         Ok(config)
@@ -180,8 +136,15 @@ impl ModelConfig {
                 "it must divide `num_attention_heads`",
             );
         }
-        if self.head_dim == 0 || !self.head_dim.is_multiple_of(2) {
+        let rotated = self.rotary_width();
+        if rotated == 0 || !rotated.is_multiple_of(2) || rotated > self.head_dim {
             return wrong("head_dim", self.head_dim, "rotary embedding needs an even head width");
+        }
+        if let RopeScaling::Long { short, long, .. } = &self.traits.rope_scaling
+            && (short.len() != rotated / 2 || long.len() != rotated / 2)
+        {
+            let right = "each list holds half as many factors as values of a head are rotated";
+            return wrong("short_factor, long_factor", short.len(), right);
         }
         Ok(())
     }
@@ -198,97 +161,115 @@ impl ModelConfig {
         self.num_key_value_heads * self.head_dim
     }
 
-    /// The text of a `config.json` that Transformers reads.
+    /// Values of each head that are rotated, the first ones.
+    fn rotary_width(&self) -> usize {
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a head's width is far below 2^52, and a negative share becomes 0"
+        )]
+        let width = (self.head_dim as f64 * self.traits.rotary_share) as usize;
+        width
+    }
+
+    /// Whether a layer is local.
+    #[must_use]
+    pub fn is_local(&self, layer: usize) -> bool {
+        self.traits.local_layers.get(layer).copied().unwrap_or(false)
+    }
+
+    /// Positions that a layer sees, its own among them; none: all before it.
+    #[must_use]
+    pub fn window(&self, layer: usize) -> Option<usize> {
+        self.traits.window.filter(|_| self.is_local(layer))
+    }
+
+    /// What attention's scores are multiplied by.
+    #[must_use]
+    pub fn attention_scale(&self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "a head's width is far below 2^52")]
+        let width = self.head_dim as f64;
+        self.traits.query_scalar.unwrap_or(width).sqrt().recip()
+    }
+
+    /// What embeddings are multiplied by.
+    #[must_use]
+    pub fn embedding_scale(&self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "a width is far below 2^52")]
+        let width = self.hidden_size as f64;
+        if self.traits.scaled_embedding { width.sqrt() } else { 1.0 }
+    }
+
+    /// What turns the heads of most layers.
+    #[must_use]
+    pub fn rope(&self) -> Rope {
+        Rope::new(self.rope_theta, self.rotary_width(), &self.traits.rope_scaling)
+    }
+
+    /// What turns those of local layers, where it is something else.
+    #[must_use]
+    pub fn local_rope(&self) -> Option<Rope> {
+        let theta = self.traits.local_rope_theta?;
+        Some(Rope::new(theta, self.rotary_width(), &RopeScaling::None))
+    }
+
+    /// The text of a `config.json` that Transformers reads; weights in `bfloat16`.
+    ///
+    /// What the file it was read from says beside our own fields stays.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let mut map = serde_json::json!({
-            "architectures": ["LlamaForCausalLM"],
-            "model_type": "llama",
-            "hidden_act": "silu",
-            "attention_bias": false,
-            "mlp_bias": false,
-            "torch_dtype": "bfloat16",
-        });
-        if let (Some(map), Ok(serde_json::Value::Object(own))) =
-            (map.as_object_mut(), serde_json::to_value(self))
-        {
-            map.extend(own);
+        self.to_json_of("bfloat16")
+    }
+
+    /// The same for weights of another type, such as `float32`.
+    #[must_use]
+    pub fn to_json_of(&self, dtype: &str) -> String {
+        let mut map = self.origin.0.clone();
+        let mut set = |key: &str, value: Value| map.insert(key.to_owned(), value);
+        set("vocab_size", self.vocab_size.into());
+        set("hidden_size", self.hidden_size.into());
+        set("intermediate_size", self.intermediate_size.into());
+        set("num_hidden_layers", self.num_hidden_layers.into());
+        set("num_attention_heads", self.num_attention_heads.into());
+        set("num_key_value_heads", self.num_key_value_heads.into());
+        set("head_dim", self.head_dim.into());
+        set("rms_norm_eps", self.rms_norm_eps.into());
+        set(MAX_POSITIONS, self.max_position_embeddings.into());
+        set("tie_word_embeddings", self.tie_word_embeddings.into());
+        // One name for the type, the one that all versions read.
+        set("torch_dtype", dtype.into());
+        map.remove("dtype");
+        for (key, token) in [("bos_token_id", self.bos_token_id), ("eos_token_id", self.eos_token_id)] {
+            // A list of tokens that ends with other ones stays whole.
+            if Keys(&map).token(key) != token {
+                map.insert(key.to_owned(), token.into());
+            }
         }
-        format!("{map:#}\n")
-    }
-}
-
-fn first_id(value: &serde_json::Value) -> Option<u32> {
-    let value = value.as_array().map_or(Some(value), |ids| ids.first())?;
-    value.as_u64().and_then(|id| u32::try_from(id).ok())
-}
-
-fn check_architecture(raw: &RawConfig) -> Result<(), ConfigError> {
-    let named = raw.architectures.first().cloned().or_else(|| raw.model_type.clone());
-    match named.as_deref() {
-        Some("LlamaForCausalLM" | "llama") => Ok(()),
-        found => Err(ConfigError::Architecture { found: found.unwrap_or("(none named)").to_owned() }),
-    }
-}
-
-fn check_features(raw: &RawLlama) -> Result<(), ConfigError> {
-    let wrong = |key, value: String, right| Err(ConfigError::Feature { key, value, right });
-    let rope_type = raw.rope_parameters.as_ref().and_then(|rope| rope.rope_type.as_deref());
-    if let Some(kind) = rope_type.filter(|kind| *kind != "default") {
-        return wrong(
-            "rope_parameters.rope_type",
-            format!("`{kind}`"),
-            "only unscaled rotary embeddings are implemented",
-        );
-    }
-    if let Some(scaling) = raw.rope_scaling.as_ref().filter(|scaling| !scaling.is_null()) {
-        return wrong("rope_scaling", scaling.to_string(), "only unscaled rotary embeddings are implemented");
-    }
-    for (key, bias) in [("attention_bias", raw.attention_bias), ("mlp_bias", raw.mlp_bias)] {
-        if bias == Some(true) {
-            return wrong(key, "true".to_owned(), "only layers without bias are implemented");
+        let mut default = |key: &str, value: Value| map.entry(key.to_owned()).or_insert(value).is_null();
+        default("architectures", Value::from(vec![self.traits.architecture]));
+        if let Some(family) = family::find(self.traits.architecture) {
+            default("model_type", family.model_type.into());
         }
-    }
-    match raw.hidden_act.as_deref() {
-        None | Some("silu") => Ok(()),
-        Some(other) => wrong("hidden_act", format!("`{other}`"), "only `silu` is implemented"),
+        if self.origin.0.is_empty() {
+            default("hidden_act", "silu".into());
+            default("attention_bias", false.into());
+            default("mlp_bias", false.into());
+        }
+        if !map.contains_key("rope_parameters") {
+            map.insert("rope_theta".to_owned(), self.rope_theta.into());
+        }
+        format!("{:#}\n", Value::Object(map))
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SMOL: &str = r#"{"architectures":["LlamaForCausalLM"],"vocab_size":49152,"hidden_size":576,"intermediate_size":1536,
-        "num_hidden_layers":30,"num_attention_heads":9,"num_key_value_heads":3,"tie_word_embeddings":true,
-        "rope_theta":100000,"rope_scaling":null,"eos_token_id":2,"rms_norm_eps":1e-5}"#;
-
-    #[test]
-    fn a_llama_configuration_is_read_with_the_defaults_of_hugging_face() {
-        let config = ModelConfig::from_json(SMOL).unwrap();
-        assert_eq!((config.head_dim, config.key_value_width()), (64, 192));
-        assert_eq!(config.max_position_embeddings, 2048);
-        assert_eq!(ModelConfig::from_json(&config.to_json()).unwrap(), config);
-    }
-
-    #[test]
-    fn another_architecture_is_named_with_what_is_supported() {
-        let error = ModelConfig::from_json(&SMOL.replace("LlamaForCausalLM", "BertForMaskedLM")).unwrap_err();
-        assert!(
-            error.to_string().contains("BertForMaskedLM") && error.to_string().contains("LlamaForCausalLM")
-        );
-    }
-
-    #[test]
-    fn a_feature_that_is_not_implemented_is_refused() {
-        for (from, to) in [
-            (r#""rope_scaling":null"#, r#""rope_scaling":{"factor":8}"#),
-            (r#""rope_scaling":null"#, r#""attention_bias":true"#),
-            (r#""rope_scaling":null"#, r#""hidden_act":"gelu""#),
-            (r#""num_key_value_heads":3"#, r#""num_key_value_heads":4"#),
-        ] {
-            let error = ModelConfig::from_json(&SMOL.replace(from, to)).unwrap_err();
-            assert!(matches!(error, ConfigError::Feature { .. }), "{error}");
-        }
-    }
+fn family_of(map: &Map<String, Value>) -> Result<&'static Family, ConfigError> {
+    let keys = Keys(map);
+    let first = keys.texts("architectures")?.and_then(|names| names.first().copied());
+    let named = match first {
+        Some(name) => Some(name),
+        None => keys.text("model_type")?,
+    };
+    let found = named.unwrap_or("(none named)");
+    family::find(found).ok_or_else(|| ConfigError::Architecture { found: found.to_owned() })
 }

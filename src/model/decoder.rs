@@ -1,4 +1,4 @@
-//! A Llama-architecture decoder with an explicit backward pass.
+//! A decoder with an explicit backward pass; what it does is read from its configuration.
 //!
 //! Shapes: n positions of a batch's sequences, one after another; d width, v vocabulary. Activations
 //! are [n, ·] in the compute type; trained weights, their gradients, norms' statistics, softmax and
@@ -9,30 +9,27 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::GradientSink;
-use super::layer::{Layer, Pass, Saved, norm_backward};
+use super::layer::{Pass, Saved};
 use super::lora::Lora;
-use super::ops::{self, HeadGradient, Heads, Positions, RopeTable};
-use super::projection::{Projection, SidePath, Weight};
-use crate::arch::{self, ModelConfig, ParameterSpec};
+use super::ops::{self, HeadGradient, Positions, RopeTable};
+use super::projection::Weight;
+use crate::arch::{self, LayerPart, ModelConfig, ParameterSpec};
 use crate::data::Batch;
 use crate::space::Precision;
 use crate::trial::Phase;
 
-/// Weights per layer, in the order of [`arch::parameters`].
-const PER_LAYER: usize = 9;
-/// Linear layers per layer, in the same order.
-const LINEAR_PER_LAYER: usize = 7;
 /// Standard deviation of fresh matrices (Radford et al. 2019).
 const INITIAL_DEVIATION: f32 = 0.02;
 
 /// A trainable decoder on one device.
 pub struct Decoder {
-    config: ModelConfig,
+    pub(super) config: ModelConfig,
     /// Base weights in the order of [`arch::parameters`], then those of the adapters.
     specs: Vec<ParameterSpec>,
-    weights: Vec<Tensor>,
-    adapters: Option<Lora>,
-    rope: RopeTable,
+    pub(super) weights: Vec<Tensor>,
+    /// What each layer has, in the same order.
+    pub(super) parts: Vec<LayerPart>,
+    pub(super) adapters: Option<Lora>,
     dtype: DType,
     recompute: bool,
 }
@@ -57,29 +54,30 @@ impl Decoder {
         device: &Device,
     ) -> Result<Self> {
         let place = |weight: Tensor| weight.to_dtype(DType::F32)?.to_device(device)?.contiguous();
-        let rope =
-            RopeTable::new(config.rope_theta, config.head_dim, config.max_position_embeddings, device)?;
         Ok(Self {
             specs: arch::parameters(&config),
             weights: weights.into_iter().map(place).collect::<Result<_>>()?,
+            parts: arch::layer_parts(&config),
             adapters: None,
-            rope,
             dtype: compute_dtype(precision),
             recompute: false,
             config,
         })
     }
 
-    /// Fresh random weights: normal matrices, norms of one.
+    /// Fresh random weights: normal matrices, norms that multiply by one, biases of zero.
     ///
     /// # Errors
     /// The device refuses the memory.
     pub fn random(config: ModelConfig, seed: u64, precision: Precision, device: &Device) -> Result<Self> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        #[expect(clippy::cast_possible_truncation, reason = "0 or 1")]
+        let one = 1.0 - config.traits.norm_offset as f32;
         let fresh = |spec: &ParameterSpec| {
-            let values: Vec<f32> = (0..spec.elements())
-                .map(|_| if spec.is_matrix() { INITIAL_DEVIATION * normal(&mut rng) } else { 1.0 })
-                .collect();
+            let values: Vec<f32> = match (spec.is_matrix(), spec.is_bias()) {
+                (true, _) => (0..spec.elements()).map(|_| INITIAL_DEVIATION * normal(&mut rng)).collect(),
+                (_, is_bias) => vec![if is_bias { 0.0 } else { one }; spec.elements()],
+            };
             Tensor::from_vec(values, spec.shape.as_slice(), device)
         };
         let weights = arch::parameters(&config).iter().map(fresh).collect::<Result<_>>()?;
@@ -120,12 +118,12 @@ impl Decoder {
         &self.config
     }
 
-    fn base_count(&self) -> usize {
+    pub(super) fn base_count(&self) -> usize {
         self.final_norm() + 1 + usize::from(!self.config.tie_word_embeddings)
     }
 
     /// Index of the first trainable weight; all behind it are trainable too.
-    fn first_trainable(&self) -> usize {
+    pub(super) fn first_trainable(&self) -> usize {
         if self.adapters.is_some() { self.base_count() } else { 0 }
     }
 
@@ -140,60 +138,39 @@ impl Decoder {
         self.specs.iter().zip(&self.weights).skip(self.first_trainable())
     }
 
-    fn epsilon(&self) -> f32 {
-        #[expect(clippy::cast_possible_truncation, reason = "an epsilon such as 1e-5")]
-        let epsilon = self.config.rms_norm_eps as f32;
-        epsilon
-    }
-
     fn final_norm(&self) -> usize {
-        1 + PER_LAYER * self.config.num_hidden_layers
+        1 + self.parts.len() * self.config.num_hidden_layers
     }
 
     fn head(&self) -> Weight<'_> {
         self.weight(if self.config.tie_word_embeddings { 0 } else { self.final_norm() + 1 })
     }
 
-    fn heads(&self) -> Heads {
-        let ModelConfig { num_attention_heads: h, num_key_value_heads: g, head_dim: k, .. } = self.config;
-        Heads { h, g, k }
-    }
-
-    fn weight(&self, index: usize) -> Weight<'_> {
-        Weight { value: &self.weights[index], slot: index.checked_sub(self.first_trainable()) }
-    }
-
-    /// The weights of layer number `layer`, whose linear layers are numbered as in the file.
-    fn layer(&self, layer: usize) -> Layer<'_> {
-        let weight = |part: usize| self.weight(1 + layer * PER_LAYER + part);
-        let projection = |part: usize, linear: usize| {
-            let side = self.adapters.map(|adapters| {
-                let a = self.base_count() + 2 * (layer * LINEAR_PER_LAYER + linear);
-                SidePath { a: self.weight(a), b: self.weight(a + 1), scale: adapters.scale() }
-            });
-            Projection { w: weight(part), side }
-        };
-        Layer {
-            attention_norm: weight(0),
-            q: projection(1, 0),
-            k: projection(2, 1),
-            v: projection(3, 2),
-            o: projection(4, 3),
-            mlp_norm: weight(5),
-            gate: projection(6, 4),
-            up: projection(7, 5),
-            down: projection(8, 6),
-        }
-    }
-
-    fn pass<'a>(&'a self, batch: &'a Batch, positions: &'a Positions) -> Pass<'a> {
-        Pass {
+    fn pass<'a>(&self, batch: &'a Batch) -> Result<Pass<'a>> {
+        let (rope, k, device) = (self.config.rope(), self.config.head_dim, self.device());
+        let long_from = rope.long.as_ref().map(|(from, _)| *from);
+        let positions = Positions::new(&batch.sequences, long_from, device)?;
+        let local = self.config.local_rope();
+        Ok(Pass {
             sequences: &batch.sequences,
+            rope: RopeTable::new(&rope, k, &positions, device)?,
+            local_rope: local.map(|local| RopeTable::new(&local, k, &positions, device)).transpose()?,
             positions,
-            rope: &self.rope,
-            heads: self.heads(),
-            epsilon: self.epsilon(),
-        }
+        })
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "a cap is kept in f32")]
+    fn logit_cap(&self) -> Option<f32> {
+        self.config.traits.logit_cap.map(|cap| cap as f32)
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "a factor is kept in f32")]
+    fn embedding_scale(&self) -> f32 {
+        self.config.embedding_scale() as f32
+    }
+
+    fn embed(&self, ids: &Tensor) -> Result<Tensor> {
+        ops::embedding(ids, &self.weights[0], self.dtype, self.embedding_scale())
     }
 
     fn device(&self) -> &Device {
@@ -221,9 +198,8 @@ impl Decoder {
     ) -> Result<f64> {
         enter(Phase::Forward)?;
         let ids = self.ids(batch)?;
-        let positions = Positions::new(&batch.sequences, self.device())?;
-        let pass = self.pass(batch, &positions);
-        let mut x = ops::embedding(&ids, &self.weights[0], self.dtype)?;
+        let pass = self.pass(batch)?;
+        let mut x = self.embed(&ids)?;
         let mut kept = Vec::with_capacity(self.config.num_hidden_layers);
         for layer in 0..self.config.num_hidden_layers {
             let (y, keep) = self.forward(layer, x, &pass)?;
@@ -235,7 +211,7 @@ impl Decoder {
         drop(x);
         enter(Phase::Backward)?;
         while let Some(keep) = kept.pop() {
-            let layer = self.layer(kept.len());
+            let layer = self.layer(kept.len())?;
             let saved = match keep {
                 Kept::Activations(saved) => saved,
                 Kept::Input(x) => layer.save(x, &pass)?,
@@ -247,7 +223,7 @@ impl Decoder {
     }
 
     fn forward(&self, layer: usize, x: Tensor, pass: &Pass) -> Result<(Tensor, Kept)> {
-        let layer = self.layer(layer);
+        let layer = self.layer(layer)?;
         if self.recompute {
             let y = layer.forward(x.copy()?, pass)?;
             return Ok((y, Kept::Input(x)));
@@ -264,13 +240,13 @@ impl Decoder {
         scale: f32,
         sink: &mut dyn GradientSink,
     ) -> Result<(f64, Tensor)> {
-        let (norm, head) = (self.weight(self.final_norm()), self.head());
-        let normed = ops::rms_norm(x, norm.value, self.epsilon())?;
+        let (norm, head, cap) = (self.norm(self.final_norm()), self.head(), self.logit_cap());
+        let normed = norm.forward(x)?;
         let (mut normed, mut scored) = (Some(normed), None);
         head.receive(sink, &mut |dw| {
             if let Some(normed) = normed.take() {
                 let gradient = Some(HeadGradient { scale, dw });
-                scored = Some(ops::head_cross_entropy(normed, head.value, &batch.targets, gradient)?);
+                scored = Some(ops::head_cross_entropy(normed, head.value, &batch.targets, cap, gradient)?);
             }
             Ok(())
         })?;
@@ -280,14 +256,13 @@ impl Decoder {
         let Some((losses, Some(dnormed))) = scored.map(|scored| (scored.losses, scored.dx)) else {
             candle_core::bail!("the head returned no gradient")
         };
-        let residual = x.zeros_like()?;
-        let dx = norm_backward(norm, &dnormed, x, residual, self.epsilon(), sink)?;
+        let dx = norm.backward(&dnormed, x, sink)?;
         Ok((losses.iter().map(|loss| f64::from(*loss)).sum(), dx))
     }
 
     fn embedding_backward(&self, dx: &Tensor, ids: &Tensor, sink: &mut dyn GradientSink) -> Result<()> {
-        let table = self.weight(0);
-        table.add(sink, &mut |dw| dw.map_or(Ok(()), |dw| ops::embedding_backward(dx, ids, dw)))?;
+        let (table, scale) = (self.weight(0), self.embedding_scale());
+        table.add(sink, &mut |dw| dw.map_or(Ok(()), |dw| ops::embedding_backward(dx, ids, dw, scale)))?;
         table.complete(sink)
     }
 
@@ -297,7 +272,7 @@ impl Decoder {
     /// The device fails or refuses memory.
     pub fn losses(&self, batch: &Batch) -> Result<Vec<f32>> {
         let x = self.hidden(batch)?;
-        Ok(ops::head_cross_entropy(x, self.head().value, &batch.targets, None)?.losses)
+        Ok(ops::head_cross_entropy(x, self.head().value, &batch.targets, self.logit_cap(), None)?.losses)
     }
 
     /// Logits of every position, [n, v] in f32.
@@ -305,18 +280,17 @@ impl Decoder {
     /// # Errors
     /// The device fails or refuses memory.
     pub fn logits(&self, batch: &Batch) -> Result<Tensor> {
-        ops::linear(&self.hidden(batch)?, self.head().value)?.to_dtype(DType::F32)
+        ops::logits(&self.hidden(batch)?, self.head().value, self.logit_cap())
     }
 
     /// The normed output of the last layer, [n, d], keeping nothing on the way.
     fn hidden(&self, batch: &Batch) -> Result<Tensor> {
-        let positions = Positions::new(&batch.sequences, self.device())?;
-        let pass = self.pass(batch, &positions);
-        let mut x = ops::embedding(&self.ids(batch)?, &self.weights[0], self.dtype)?;
+        let pass = self.pass(batch)?;
+        let mut x = self.embed(&self.ids(batch)?)?;
         for layer in 0..self.config.num_hidden_layers {
-            x = self.layer(layer).forward(x, &pass)?;
+            x = self.layer(layer)?.forward(x, &pass)?;
         }
-        ops::rms_norm(&x, &self.weights[self.final_norm()], self.epsilon())
+        self.norm(self.final_norm()).forward(&x)
     }
 }
 

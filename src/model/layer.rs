@@ -7,32 +7,41 @@ use std::ops::Range;
 use candle_core::{Result, Tensor};
 
 use super::GradientSink;
-use super::ops::{self, Heads, Positions, RopeTable};
-use super::projection::{Projection, Weight};
+use super::norm::Norm;
+use super::ops::{self, AttentionBackward, Heads, Positions, RopeTable};
+use super::projection::{Fan, Projection};
+use crate::arch::Activation;
 
 /// What all layers share in one pass.
 pub(super) struct Pass<'a> {
     pub(super) sequences: &'a [Range<usize>],
-    pub(super) positions: &'a Positions,
-    pub(super) rope: &'a RopeTable,
-    pub(super) heads: Heads,
-    pub(super) epsilon: f32,
+    pub(super) positions: Positions,
+    pub(super) rope: RopeTable,
+    /// That of local layers, where it is another.
+    pub(super) local_rope: Option<RopeTable>,
 }
 
-/// The weights of a layer.
+/// A layer: its weights and what it does with them.
 pub(super) struct Layer<'a> {
-    pub(super) attention_norm: Weight<'a>,
-    pub(super) q: Projection<'a>,
-    pub(super) k: Projection<'a>,
-    pub(super) v: Projection<'a>,
+    pub(super) attention_norm: Norm<'a>,
+    /// To queries, keys and values.
+    pub(super) inputs: Fan<'a, 3>,
+    /// Norms of each head of queries and of keys.
+    pub(super) head_norms: Option<[Norm<'a>; 2]>,
     pub(super) o: Projection<'a>,
-    pub(super) mlp_norm: Weight<'a>,
-    pub(super) gate: Projection<'a>,
-    pub(super) up: Projection<'a>,
+    pub(super) after_attention: Option<Norm<'a>>,
+    pub(super) mlp_norm: Norm<'a>,
+    /// To gate and up.
+    pub(super) gates: Fan<'a, 2>,
     pub(super) down: Projection<'a>,
+    pub(super) after_mlp: Option<Norm<'a>>,
+    pub(super) heads: Heads,
+    pub(super) is_local: bool,
+    pub(super) activation: Activation,
 }
 
-/// What a layer keeps for its backward pass; norms and the gated product are computed again.
+/// What a layer keeps for its backward pass; norms, what was attended and the gated product are
+/// computed again.
 pub(super) struct Saved {
     x: Tensor,
     attention: SavedAttention,
@@ -40,25 +49,29 @@ pub(super) struct Saved {
     mlp: SavedMlp,
 }
 
+/// Queries and keys are turned, but where heads are normed, as they come from their projections.
 struct SavedAttention {
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    attended: Tensor,
+    /// What is normed after attention.
+    output: Option<Tensor>,
 }
 
 struct SavedMlp {
     gate: Tensor,
     up: Tensor,
+    /// What is normed after the MLP.
+    output: Option<Tensor>,
 }
 
 impl Layer<'_> {
     /// The output alone.
     pub(super) fn forward(&self, x: Tensor, pass: &Pass) -> Result<Tensor> {
-        let attended = self.attend(&x, pass)?.attended;
-        let middle = self.o.forward_onto(x, &attended)?;
-        drop(attended);
-        let mlp = self.gates(&middle, pass)?;
+        let (SavedAttention { output, .. }, attended) = self.attend(&x, pass)?;
+        let middle = self.middle(x, &attended, output.as_ref())?;
+        drop((attended, output));
+        let mlp = self.mlp(&middle)?;
         self.output(middle, &mlp)
     }
 
@@ -71,29 +84,66 @@ impl Layer<'_> {
 
     /// What the backward pass needs, made from the layer's input.
     pub(super) fn save(&self, x: Tensor, pass: &Pass) -> Result<Saved> {
-        let attention = self.attend(&x, pass)?;
-        let middle = self.o.forward_onto(x.copy()?, &attention.attended)?;
-        let mlp = self.gates(&middle, pass)?;
+        let (attention, attended) = self.attend(&x, pass)?;
+        let middle = self.middle(x.copy()?, &attended, attention.output.as_ref())?;
+        drop(attended);
+        let mlp = self.mlp(&middle)?;
         Ok(Saved { x, attention, middle, mlp })
     }
 
-    fn attend(&self, x: &Tensor, pass: &Pass) -> Result<SavedAttention> {
-        let normed = ops::rms_norm(x, self.attention_norm.value, pass.epsilon)?;
-        let q = ops::rope(self.q.forward(&normed)?, pass.rope, pass.positions, 1.0)?;
-        let k = ops::rope(self.k.forward(&normed)?, pass.rope, pass.positions, 1.0)?;
-        let v = self.v.forward(&normed)?;
+    /// What the attention keeps, and what was attended.
+    fn attend(&self, x: &Tensor, pass: &Pass) -> Result<(SavedAttention, Tensor)> {
+        let normed = self.attention_norm.forward(x)?;
+        let [q, k, v] = self.inputs.forward(&normed)?;
         drop(normed);
-        let attended = ops::attention(&q, &k, &v, pass.sequences, pass.heads)?;
-        Ok(SavedAttention { q, k, v, attended })
+        let (q, k, attended) = if self.head_norms.is_some() {
+            let (turned_q, turned_k) = self.turned(&q, &k, pass)?;
+            let attended = ops::attention(&turned_q, &turned_k, &v, pass.sequences, self.heads)?;
+            (q, k, attended)
+        } else {
+            let (q, k) = (self.turn(q, pass, 1.0)?, self.turn(k, pass, 1.0)?);
+            let attended = ops::attention(&q, &k, &v, pass.sequences, self.heads)?;
+            (q, k, attended)
+        };
+        let output = self.after_attention.map(|_| self.o.forward(&attended)).transpose()?;
+        Ok((SavedAttention { q, k, v, output }, attended))
     }
 
-    fn gates(&self, middle: &Tensor, pass: &Pass) -> Result<SavedMlp> {
-        let normed = ops::rms_norm(middle, self.mlp_norm.value, pass.epsilon)?;
-        Ok(SavedMlp { gate: self.gate.forward(&normed)?, up: self.up.forward(&normed)? })
+    /// Rotated by position; back where `sign` is −1.
+    fn turn(&self, x: Tensor, pass: &Pass, sign: f32) -> Result<Tensor> {
+        let local = pass.local_rope.as_ref().filter(|_| self.is_local);
+        ops::rope(x, local.unwrap_or(&pass.rope), &pass.positions, sign)
     }
 
-    fn output(&self, middle: Tensor, SavedMlp { gate, up }: &SavedMlp) -> Result<Tensor> {
-        self.down.forward_onto(middle, &ops::swiglu(gate, up)?)
+    /// Queries and keys normed by head and turned.
+    fn turned(&self, q: &Tensor, k: &Tensor, pass: &Pass) -> Result<(Tensor, Tensor)> {
+        let Some([q_norm, k_norm]) = self.head_norms else { return Ok((q.copy()?, k.copy()?)) };
+        Ok((self.turn(q_norm.forward(q)?, pass, 1.0)?, self.turn(k_norm.forward(k)?, pass, 1.0)?))
+    }
+
+    /// `x`, which nobody else may hold, and what attention adds to it.
+    fn middle(&self, x: Tensor, attended: &Tensor, output: Option<&Tensor>) -> Result<Tensor> {
+        match (self.after_attention, output) {
+            (Some(norm), Some(output)) => x + norm.forward(output)?,
+            _ => self.o.forward_onto(x, attended),
+        }
+    }
+
+    fn mlp(&self, middle: &Tensor) -> Result<SavedMlp> {
+        let normed = self.mlp_norm.forward(middle)?;
+        let [gate, up] = self.gates.forward(&normed)?;
+        drop(normed);
+        let down = |_| self.down.forward(&ops::gated(&gate, &up, self.activation)?);
+        let output = self.after_mlp.map(down).transpose()?;
+        Ok(SavedMlp { gate, up, output })
+    }
+
+    /// `middle`, which nobody else may hold, and what the MLP adds to it.
+    fn output(&self, middle: Tensor, mlp: &SavedMlp) -> Result<Tensor> {
+        match (self.after_mlp, &mlp.output) {
+            (Some(norm), Some(output)) => middle + norm.forward(output)?,
+            _ => self.down.forward_onto(middle, &ops::gated(&mlp.gate, &mlp.up, self.activation)?),
+        }
     }
 
     /// Gradient of the layer's input; consumes what the forward pass kept, freeing as it goes.
@@ -105,7 +155,7 @@ impl Layer<'_> {
         sink: &mut dyn GradientSink,
     ) -> Result<Tensor> {
         let Saved { x, attention, middle, mlp } = saved;
-        let dmiddle = self.mlp_backward(mlp, &middle, dy, pass, sink)?;
+        let dmiddle = self.mlp_backward(mlp, &middle, dy, sink)?;
         drop(middle);
         self.attention_backward(attention, &x, dmiddle, pass, sink)
     }
@@ -113,68 +163,62 @@ impl Layer<'_> {
     /// Gradient of the middle, added to that of the output.
     fn mlp_backward(
         &self,
-        SavedMlp { gate, up }: SavedMlp,
+        SavedMlp { gate, up, output }: SavedMlp,
         middle: &Tensor,
         dy: Tensor,
-        pass: &Pass,
         sink: &mut dyn GradientSink,
     ) -> Result<Tensor> {
-        let product = ops::swiglu(&gate, &up)?;
-        let dproduct = self.down.backward(&dy, &product, None, sink)?;
-        drop(product);
-        let (dgate, dup) = ops::swiglu_backward(&dproduct, gate, up)?;
+        let ddown = before(self.after_mlp, output, &dy, sink)?;
+        let product = ops::gated(&gate, &up, self.activation)?;
+        let dproduct = self.down.backward(ddown.as_ref().unwrap_or(&dy), &product, None, sink)?;
+        drop((ddown, product));
+        let (dgate, dup) = ops::gated_backward(&dproduct, gate, up, self.activation)?;
         drop(dproduct);
-        let normed = ops::rms_norm(middle, self.mlp_norm.value, pass.epsilon)?;
-        let dnormed = self.gate.backward(&dgate, &normed, None, sink)?;
-        drop(dgate);
-        let dnormed = self.up.backward(&dup, &normed, Some(dnormed), sink)?;
-        drop((dup, normed));
-        norm_backward(self.mlp_norm, &dnormed, middle, dy, pass.epsilon, sink)
+        let normed = self.mlp_norm.forward(middle)?;
+        let dnormed = self.gates.backward([dgate, dup], &normed, sink)?;
+        drop(normed);
+        self.mlp_norm.backward_onto(dy, &dnormed, middle, sink)
     }
 
     /// Gradient of the input, added to that of the middle.
     fn attention_backward(
         &self,
-        saved: SavedAttention,
+        SavedAttention { q, k, v, output }: SavedAttention,
         x: &Tensor,
         dmiddle: Tensor,
         pass: &Pass,
         sink: &mut dyn GradientSink,
     ) -> Result<Tensor> {
-        let SavedAttention { q, k, v, attended } = saved;
-        let dattended = self.o.backward(&dmiddle, &attended, None, sink)?;
-        drop(attended);
-        let (dq, dk, dv) = ops::attention_backward(&dattended, q, k, v, pass.sequences, pass.heads)?;
-        drop(dattended);
-        let normed = ops::rms_norm(x, self.attention_norm.value, pass.epsilon)?;
-        let dq = ops::rope(dq, pass.rope, pass.positions, -1.0)?;
-        let dnormed = self.q.backward(&dq, &normed, None, sink)?;
-        drop(dq);
-        let dk = ops::rope(dk, pass.rope, pass.positions, -1.0)?;
-        let dnormed = self.k.backward(&dk, &normed, Some(dnormed), sink)?;
-        drop(dk);
-        let dnormed = self.v.backward(&dv, &normed, Some(dnormed), sink)?;
-        drop((dv, normed));
-        norm_backward(self.attention_norm, &dnormed, x, dmiddle, pass.epsilon, sink)
+        let dout = before(self.after_attention, output, &dmiddle, sink)?;
+        let (dattended, low) = self.o.backward_input(dout.as_ref().unwrap_or(&dmiddle), None)?;
+        let (raw, q, k) = if self.head_norms.is_some() {
+            let (turned_q, turned_k) = self.turned(&q, &k, pass)?;
+            (Some([q, k]), turned_q, turned_k)
+        } else {
+            (None, q, k)
+        };
+        let AttentionBackward { dq, dkeys: dk, dvalues: dv, out: attended } =
+            ops::attention_backward(dattended, q, k, v, pass.sequences, self.heads)?;
+        self.o.backward_weights(dout.as_ref().unwrap_or(&dmiddle), &attended, low.as_ref(), sink)?;
+        drop((dout, attended, low));
+        let (mut dq, mut dk) = (self.turn(dq, pass, -1.0)?, self.turn(dk, pass, -1.0)?);
+        if let (Some([q_norm, k_norm]), Some([q, k])) = (self.head_norms, raw) {
+            dq = q_norm.backward(&dq, &q, sink)?;
+            dk = k_norm.backward(&dk, &k, sink)?;
+        }
+        let normed = self.attention_norm.forward(x)?;
+        let dnormed = self.inputs.backward([dq, dk, dv], &normed, sink)?;
+        drop(normed);
+        self.attention_norm.backward_onto(dmiddle, &dnormed, x, sink)
     }
 }
 
-/// `residual` + the gradient of the norm's input.
-pub(super) fn norm_backward(
-    norm: Weight,
+/// Gradient of what a norm after a block takes, where there is one.
+fn before(
+    norm: Option<Norm>,
+    output: Option<Tensor>,
     dy: &Tensor,
-    x: &Tensor,
-    residual: Tensor,
-    epsilon: f32,
     sink: &mut dyn GradientSink,
-) -> Result<Tensor> {
-    let mut dx = Some(residual);
-    norm.add(sink, &mut |dw| {
-        if let Some(residual) = dx.take() {
-            dx = Some(ops::rms_norm_backward(dy, x, norm.value, epsilon, dw, residual)?);
-        }
-        Ok(())
-    })?;
-    norm.complete(sink)?;
-    dx.ok_or_else(|| candle_core::Error::msg("the sink did not take the gradient of a norm"))
+) -> Result<Option<Tensor>> {
+    norm.zip(output).map(|(norm, output)| norm.backward(dy, &output, sink)).transpose()
 }

@@ -10,12 +10,14 @@ mod gradients;
 mod kernels;
 mod layer;
 mod lora;
+mod norm;
 mod ops;
 mod projection;
 mod tensor_files;
 #[cfg(test)]
 mod tests;
 mod weights;
+mod wiring;
 
 pub use decoder::Decoder;
 pub use error::ModelError;

@@ -1,4 +1,4 @@
-//! The decoder as a whole: by both paths, with adapters, with recomputation.
+//! The decoder as a whole: by both paths, with adapters, with recomputation, of every family.
 
 use candle_core::{DType, Device, Result, Tensor};
 use rand::{Rng, SeedableRng};
@@ -11,6 +11,7 @@ use crate::space::Precision;
 use crate::trial::Phase;
 
 mod adapters;
+mod families;
 mod paths;
 mod recomputation;
 
@@ -25,6 +26,37 @@ fn config(tied: bool) -> ModelConfig {
     ModelConfig::from_json(&json).unwrap()
 }
 
+/// A tiny model of each family but the plain one, with all that it does otherwise.
+fn families() -> Vec<ModelConfig> {
+    let of = |model_type: &str, more: serde_json::Value| {
+        let mut config = serde_json::json!({
+            "model_type": model_type, "vocab_size": 37, "hidden_size": 24, "intermediate_size": 42,
+            "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8,
+            "max_position_embeddings": 32, "sliding_window": 5, "use_sliding_window": true,
+            "max_window_layers": 1, "query_pre_attn_scalar": 12,
+        });
+        let more = more.as_object().unwrap().clone();
+        config.as_object_mut().unwrap().extend(more);
+        ModelConfig::from_json(&config.to_string()).unwrap()
+    };
+    let llama3 = serde_json::json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0, "original_max_position_embeddings": 16});
+    let long = serde_json::json!({"type": "longrope", "short_factor": [1.0, 1.5], "long_factor": [2.0, 4.0]});
+    vec![
+        of("llama", serde_json::json!({"attention_bias": true, "mlp_bias": true, "rope_scaling": llama3})),
+        of("mistral", serde_json::json!({})),
+        of("qwen2", serde_json::json!({})),
+        of("qwen3", serde_json::json!({"tie_word_embeddings": true})),
+        of("gemma2", serde_json::json!({"attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0})),
+        of("gemma3_text", serde_json::json!({"sliding_window_pattern": 2})),
+        of(
+            "phi3",
+            serde_json::json!({"partial_rotary_factor": 0.5, "rope_scaling": long,
+            "original_max_position_embeddings": 10}),
+        ),
+    ]
+}
+
 /// Sequences of different lengths, one of a single position; prompts are not scored.
 fn batch() -> Batch {
     let example = |length: u32, prompt_tokens| Example {
@@ -37,9 +69,20 @@ fn batch() -> Batch {
 
 /// Weights so large that slopes do not drown in the rounding of f32.
 fn decoder(tied: bool, adapters: bool, precision: Precision) -> Decoder {
-    let model = Decoder::random(config(tied), 3, precision, &Device::Cpu).unwrap();
-    for (_, weight) in model.trainable().filter(|(spec, _)| spec.is_matrix()) {
-        set(weight, |value| *value *= 12.0);
+    decoder_of(config(tied), adapters, precision)
+}
+
+/// The same of any configuration, with norms and biases of different values.
+fn decoder_of(config: ModelConfig, adapters: bool, precision: Precision) -> Decoder {
+    let is_plain = config.traits.are_plain();
+    let model = Decoder::random(config, 3, precision, &Device::Cpu).unwrap();
+    let mut rng = ChaCha8Rng::seed_from_u64(11);
+    for (spec, weight) in model.trainable() {
+        match spec.is_matrix() {
+            true => set(weight, |value| *value *= 12.0),
+            false if is_plain => {}
+            false => set(weight, |value| *value += rng.random_range(-0.3..0.3)),
+        }
     }
     if !adapters {
         return model;

@@ -128,7 +128,12 @@ pub fn write_folder(
         }
     }
     let file = folder.join(CONFIG_FILE);
-    write_bytes(&file, config.to_json().as_bytes()).map_err(at(&file))?;
+    let dtype_name = match dtype {
+        DType::F32 => "float32",
+        DType::F16 => "float16",
+        _ => "bfloat16",
+    };
+    write_bytes(&file, config.to_json_of(dtype_name).as_bytes()).map_err(at(&file))?;
     let specs = arch::parameters(config);
     let named: Vec<(&str, &Tensor)> = specs.iter().map(|spec| spec.name.as_str()).zip(weights).collect();
     // Transformers refuses a file that does not say which framework wrote it.

@@ -119,6 +119,17 @@ pub enum QuantizeError {
         /// Its `general.architecture`.
         found: String,
     },
+    /// The model is of a family whose GGUF layout we do not have.
+    #[error(
+        "{}: a model of {found} can't be written as a GGUF\n  hint: supported are models of LlamaForCausalLM without biases and scaled rotary embeddings; `quantize.types = []` leaves the GGUF out",
+        path.display()
+    )]
+    Family {
+        /// The model folder.
+        path: PathBuf,
+        /// Its architecture.
+        found: &'static str,
+    },
     /// A key of the GGUF is absent or has an unusable value.
     #[error("{}: key `{key}` is {found}\n  hint: {hint}", path.display())]
     Key {

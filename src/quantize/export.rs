@@ -55,6 +55,7 @@ struct Planned {
 /// weights that are not finite, a place that cannot be written.
 pub fn export(model_folder: &Path, gguf_type: GgufType, out: &Path) -> Result<GgufReport, QuantizeError> {
     let config = model::read_config(model_folder)?;
+    check_family(model_folder, &config)?;
     let tokenizer = tokenizer::read(model_folder, &config)?;
     let weights = TensorFiles::of_model(model_folder)?;
     let plan = plan(&config, gguf_type, &weights)?;
@@ -84,12 +85,22 @@ pub fn export(model_folder: &Path, gguf_type: GgufType, out: &Path) -> Result<Gg
     })
 }
 
-/// Whether a GGUF can be made of the tokenizer in `model_folder`, before hours are spent on it.
+/// Whether a GGUF can be made of the model and the tokenizer in `model_folder`, before hours are spent
+/// on it.
 ///
 /// # Errors
-/// Missing or broken files, or a tokenizer that is no byte-level BPE.
+/// Another family than Llama, missing or broken files, or a tokenizer that is no byte-level BPE.
 pub fn check_tokenizer(model_folder: &Path, config: &ModelConfig) -> Result<(), QuantizeError> {
+    check_family(model_folder, config)?;
     tokenizer::read(model_folder, config).map(drop)
+}
+
+/// What a layout does not know would be left out of the file, or misread by who opens it.
+fn check_family(model_folder: &Path, config: &ModelConfig) -> Result<(), QuantizeError> {
+    if config.traits.are_plain() {
+        return Ok(());
+    }
+    Err(QuantizeError::Family { path: model_folder.to_owned(), found: config.traits.architecture })
 }
 
 /// The folder's own name, also where it was given as `.`.

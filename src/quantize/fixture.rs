@@ -12,7 +12,7 @@ use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, Tokenizer};
 
-use crate::arch::{ModelConfig, parameters};
+use crate::arch::{ModelConfig, Origin, Traits, parameters};
 
 /// Two layers, grouped heads, a head of its own, rows that K blocks divide.
 pub(super) fn config() -> ModelConfig {
@@ -30,6 +30,8 @@ pub(super) fn config() -> ModelConfig {
         tie_word_embeddings: false,
         bos_token_id: Some(0),
         eos_token_id: Some(0),
+        traits: Traits::default(),
+        origin: Origin::default(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use candle_core::quantized::gguf_file::Value;
 
 use super::{GgufType, QuantizeError};
-use crate::arch::ModelConfig;
+use crate::arch::{ModelConfig, Origin, Traits};
 
 /// Keys and values in the order they are written.
 pub(super) type Entries = Vec<(String, Value)>;
@@ -132,6 +132,8 @@ impl Keys<'_> {
             tie_word_embeddings,
             bos_token_id: self.token("bos")?,
             eos_token_id: self.token("eos")?,
+            traits: Traits::default(),
+            origin: Origin::default(),
         };
         // Reading it back is what checks that the sizes divide as the architecture needs.
         ModelConfig::from_json(&config.to_json())

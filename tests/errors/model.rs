@@ -40,12 +40,22 @@ fn an_architecture_that_is_not_supported_is_named_with_those_that_are() {
 }
 
 #[test]
-fn scaled_rotary_embeddings_are_refused() {
+fn rotary_embeddings_that_are_not_implemented_are_refused() {
+    let scaled =
+        |scaling| with_config("\"rope_theta\"", &format!("\"rope_scaling\": {scaling}, \"rope_theta\""));
+    let study = scaled(r#"{"rope_type": "yarn", "factor": 8}"#);
+    refused(&study, &["run"], 2, &["base/config.json", "`rope_type`", "yarn", "`llama3`"]);
+    let study = scaled(r#"{"rope_type": "llama3", "factor": 8}"#);
+    refused(&study, &["run"], 2, &["base/config.json", "`low_freq_factor` is missing"]);
+}
+
+#[test]
+fn a_family_that_no_gguf_is_written_of_is_refused_before_anything_is_trained() {
     let study = with_config(
         "\"rope_theta\"",
-        "\"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8}, \"rope_theta\"",
+        r#""rope_scaling": {"rope_type": "linear", "factor": 2}, "rope_theta""#,
     );
-    refused(&study, &["run"], 2, &["base/config.json", "`rope_scaling`", "llama3", "unscaled"]);
+    refused(&study, &["run"], 2, &["base", "LlamaForCausalLM", "scaled rotary", "quantize.types = []"]);
 }
 
 #[test]

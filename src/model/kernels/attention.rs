@@ -15,12 +15,13 @@ use super::Element;
 use super::columns::{Block, blocks};
 use super::exp::exp_with;
 use super::gemm::{Matrix, Output, Threads, gemm};
+use super::soft_cap::{multiply, slopes, soft_cap};
 use super::sums::{highest, lanes, sum};
 
 /// Positions whose scores are alive together.
 const ROWS: usize = 64;
 
-/// Sizes of the heads.
+/// Sizes of the heads, and how they look at what came before.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Heads {
     /// Query heads.
@@ -29,6 +30,12 @@ pub(crate) struct Heads {
     pub g: usize,
     /// Width of a head.
     pub k: usize,
+    /// Factor of the scores.
+    pub scale: f32,
+    /// Soft cap c: a score z counts as c·tanh(z/c).
+    pub cap: Option<f32>,
+    /// Positions a query sees, its own among them; none: all before it.
+    pub window: Option<usize>,
 }
 
 impl Heads {
@@ -37,13 +44,13 @@ impl Heads {
         self.h / self.g
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "a head's width is far below 2^24")]
-    fn scale(self) -> f32 {
-        1.0 / (self.k as f32).sqrt()
+    /// The first row that the one at `row` sees, not before `start`.
+    pub(crate) fn first_seen(self, row: usize, start: usize) -> usize {
+        self.window.map_or(start, |window| (row + 1).saturating_sub(window).max(start))
     }
 }
 
-/// o = softmax(q·kᵀ/√k, causal)·v, each sequence for itself.
+/// o = softmax(cap(scale·q·kᵀ), causal)·v, each sequence for itself.
 pub(crate) fn attention<T: Element>(
     q: &[T],
     keys: &[T],
@@ -65,11 +72,15 @@ pub(crate) fn attention<T: Element>(
         for group in 0..heads.g {
             let own = heads.members() * heads.k;
             let queries = stacked(q, &rows, group, heads);
-            let past = start..rows.end;
-            let p = probabilities(&queries, head(keys, &past, group, heads), &rows, start, heads);
+            let seen = heads.first_seen(rows.start, start)..rows.end;
+            let mut p = scores(&queries, head(keys, &seen, group, heads), heads);
+            if let Some(cap) = heads.cap {
+                soft_cap(&mut p, cap);
+            }
+            softmax_rows(&mut p, &rows, &seen, heads);
             let mut o = vec![0.0; queries.len()];
-            let p = Matrix::new(&p, queries.len() / heads.k, past.len());
-            gemm(&mut o, p, head(values, &past, group, heads), 1.0, Output::Overwrite, Threads::One);
+            let p = Matrix::new(&p, queries.len() / heads.k, seen.len());
+            gemm(&mut o, p, head(values, &seen, group, heads), 1.0, Output::Overwrite, Threads::One);
             for (row, out) in out.chunks_mut(heads.h * heads.k).enumerate() {
                 unstack(&mut out[group * own..][..own], &o, row, rows.len(), heads.k);
             }
@@ -78,22 +89,24 @@ pub(crate) fn attention<T: Element>(
     out
 }
 
-/// The gradients, written over q, keys and values.
+/// The gradients, written over q, keys and values. The output is made again, over its gradient `dout`:
+/// a layer then need not keep it.
 pub(crate) fn attention_backward<T: Element>(
-    dout: &[T],
+    dout: &mut [T],
     q: &mut [T],
     keys: &mut [T],
     values: &mut [T],
     sequences: &[Range<usize>],
     heads: Heads,
 ) {
-    let q = blocks(q, sequences, heads.g, heads.members() * heads.k);
+    let own = heads.members() * heads.k;
+    let queries =
+        blocks(dout, sequences, heads.g, own).into_par_iter().zip(blocks(q, sequences, heads.g, own));
     let keys = blocks(keys, sequences, heads.g, heads.k);
     let values = blocks(values, sequences, heads.g, heads.k);
-    q.into_par_iter().zip(keys).zip(values).enumerate().for_each(
-        |(unit, ((mut q, mut keys), mut values))| {
-            let (sequence, group) = (&sequences[unit / heads.g], unit % heads.g);
-            let t = sequence.len();
+    queries.zip(keys).zip(values).enumerate().for_each(
+        |(unit, (((mut dout, mut q), mut keys), mut values))| {
+            let t = sequences[unit / heads.g].len();
             let mut unit = Unit {
                 heads,
                 k: copied(&mut keys, t, heads.k),
@@ -102,8 +115,7 @@ pub(crate) fn attention_backward<T: Element>(
                 dv: vec![0.0; t * heads.k],
             };
             for rows in pieces(0..t) {
-                let own = sequence.start + rows.start..sequence.start + rows.end;
-                unit.rows(&mut q, &stacked(dout, &own, group, heads), rows);
+                unit.rows(&mut q, &mut dout, rows);
             }
             written(&mut keys, &unit.dk, heads.k);
             written(&mut values, &unit.dv, heads.k);
@@ -122,53 +134,73 @@ struct Unit {
 }
 
 impl Unit {
-    /// Adds some positions to dk and dv and writes their dq over their q.
+    /// Adds some positions to dk and dv, and writes their dq over their q and their o over their do.
     ///
-    /// dv += pᵀ·do; dp = do·vᵀ; ds = p∘(dp − Σ p∘dp); dq = ds·k/√k; dk += dsᵀ·q/√k.
-    fn rows<T: Element>(&mut self, q: &mut Block<T>, dout: &[f32], rows: Range<usize>) {
-        let Heads { k: width, .. } = self.heads;
-        let (scale, m, past) = (self.heads.scale(), dout.len() / width, rows.end);
-        let mut queries = vec![0.0; dout.len()];
-        for row in rows.clone() {
-            stack(&mut queries, q.row(row), row - rows.start, rows.len(), width);
-        }
-        let reached = past * width;
-        let (k, v) = (Matrix::new(&self.k, past, width), Matrix::new(&self.v, past, width));
-        let p = probabilities(&queries, k, &rows, 0, self.heads);
-        let stacked = Matrix::new(dout, m, width);
-        gemm(&mut self.dv[..reached], Matrix::new(&p, m, past).t(), stacked, 1.0, Output::Add, Threads::One);
+    /// dv += pᵀ·do; dp = do·vᵀ; ds = p∘(dp − Σ p∘dp), times the slope of the cap; dq = scale·ds·k;
+    /// dk += scale·dsᵀ·q; o = p·v.
+    fn rows<T: Element>(&mut self, q: &mut Block<T>, dout: &mut Block<T>, rows: Range<usize>) {
+        let Heads { k: width, scale, .. } = self.heads;
+        let seen = self.heads.first_seen(rows.start, 0)..rows.end;
+        let (m, columns) = (rows.len() * self.heads.members(), seen.len());
+        let (mut queries, mut out) = (gathered(q, &rows, m, width), gathered(dout, &rows, m, width));
+        let own = seen.start * width..seen.end * width;
+        let k = Matrix::new(&self.k[own.clone()], columns, width);
+        let v = Matrix::new(&self.v[own.clone()], columns, width);
+        let (p, slopes) = self.probabilities(&queries, k, &rows, &seen);
+        let (p_matrix, dout_matrix) = (Matrix::new(&p, m, columns), Matrix::new(&out, m, width));
+        gemm(&mut self.dv[own.clone()], p_matrix.t(), dout_matrix, 1.0, Output::Add, Threads::One);
         let mut ds = vec![0.0; p.len()];
-        gemm(&mut ds, stacked, v.t(), 1.0, Output::Overwrite, Threads::One);
-        for (ds, p) in ds.chunks_mut(past).zip(p.chunks(past)) {
+        gemm(&mut ds, dout_matrix, v.t(), 1.0, Output::Overwrite, Threads::One);
+        gemm(&mut out, p_matrix, v, 1.0, Output::Overwrite, Threads::One);
+        spread(dout, &rows, &out, width);
+        for (ds, p) in ds.chunks_mut(columns).zip(p.chunks(columns)) {
             softmax_backward(ds, p);
         }
-        let (ds, stacked) = (Matrix::new(&ds, m, past), Matrix::new(&queries, m, width));
-        gemm(&mut self.dk[..reached], ds.t(), stacked, scale, Output::Add, Threads::One);
-        gemm(&mut queries, ds, k, scale, Output::Overwrite, Threads::One);
-        for row in rows.clone() {
-            unstack(q.row(row), &queries, row - rows.start, rows.len(), width);
+        if let Some(slopes) = slopes {
+            multiply(&mut ds, &slopes);
         }
+        let (ds, query_matrix) = (Matrix::new(&ds, m, columns), Matrix::new(&queries, m, width));
+        gemm(&mut self.dk[own], ds.t(), query_matrix, scale, Output::Add, Threads::One);
+        gemm(&mut queries, ds, k, scale, Output::Overwrite, Threads::One);
+        spread(q, &rows, &queries, width);
+    }
+
+    /// p, and the slopes of the soft cap where there is one.
+    fn probabilities(
+        &self,
+        queries: &[f32],
+        k: Matrix<f32>,
+        rows: &Range<usize>,
+        seen: &Range<usize>,
+    ) -> (Vec<f32>, Option<Vec<f32>>) {
+        let mut p = scores(queries, k, self.heads);
+        let slopes = self.heads.cap.map(|cap| {
+            soft_cap(&mut p, cap);
+            slopes(&p, cap)
+        });
+        softmax_rows(&mut p, rows, seen, self.heads);
+        (p, slopes)
     }
 }
 
-/// p = softmax of the scaled scores of `rows`, zero behind each row's own position.
-///
-/// Shapes: queries [members · rows, k], keys [past, k], p [members · rows, past].
-fn probabilities<T: Element>(
-    queries: &[f32],
-    keys: Matrix<T>,
-    rows: &Range<usize>,
-    start: usize,
-    heads: Heads,
-) -> Vec<f32> {
-    let (m, past) = (queries.len() / heads.k, keys.size().0);
-    let mut p = vec![0.0; m * past];
-    gemm(&mut p, Matrix::new(queries, m, heads.k), keys.t(), heads.scale(), Output::Overwrite, Threads::One);
-    for (row, scores) in p.chunks_mut(past).enumerate() {
-        let visible = rows.start + row % rows.len() + 1 - start;
-        softmax(scores, visible);
+/// The scaled scores. Shapes: queries [members · rows, k], keys [seen, k], scores [members · rows, seen].
+fn scores<T: Element>(queries: &[f32], keys: Matrix<T>, heads: Heads) -> Vec<f32> {
+    let m = queries.len() / heads.k;
+    let mut scores = vec![0.0; m * keys.size().0];
+    let queries = Matrix::new(queries, m, heads.k);
+    gemm(&mut scores, queries, keys.t(), heads.scale, Output::Overwrite, Threads::One);
+    scores
+}
+
+/// Softmax of what each of `rows` sees of the rows `seen`; zero elsewhere.
+fn softmax_rows(scores: &mut [f32], rows: &Range<usize>, seen: &Range<usize>, heads: Heads) {
+    for (index, scores) in scores.chunks_mut(seen.len()).enumerate() {
+        let row = rows.start + index % rows.len();
+        let first = heads.first_seen(row, seen.start);
+        let (before, scores) = scores.split_at_mut(first - seen.start);
+        before.fill(0.0);
+        softmax(scores, row + 1 - first);
     }
-    p
 }
 
 /// Softmax of the first `visible` scores; the others become zero.
@@ -226,6 +258,22 @@ fn stack<T: Element>(out: &mut [f32], own: &[T], row: usize, rows: usize, k: usi
 fn unstack<T: Element>(own: &mut [T], stacked: &[f32], row: usize, rows: usize, k: usize) {
     for (member, values) in own.chunks_mut(k).enumerate() {
         T::narrow_into(values, &stacked[(member * rows + row) * k..][..k]);
+    }
+}
+
+/// The query heads of some rows of a block, one below the other: [m, k].
+fn gathered<T: Element>(block: &mut Block<T>, rows: &Range<usize>, m: usize, k: usize) -> Vec<f32> {
+    let mut out = vec![0.0; m * k];
+    for row in rows.clone() {
+        stack(&mut out, block.row(row), row - rows.start, rows.len(), k);
+    }
+    out
+}
+
+/// The reverse of [`gathered`].
+fn spread<T: Element>(block: &mut Block<T>, rows: &Range<usize>, stacked: &[f32], k: usize) {
+    for row in rows.clone() {
+        unstack(block.row(row), stacked, row - rows.start, rows.len(), k);
     }
 }
 

@@ -12,15 +12,14 @@ use rayon::prelude::*;
 use super::Element;
 use super::exp::exp_with;
 use super::gemm::{Matrix, Output, Threads, gemm};
-use super::sums::{LANES, Sums, highest};
+use super::sums::{LANES, Sums, highest, sum};
+use super::tanh::tanh;
 use crate::data::IGNORED;
 
-/// Bytes of one pass. Each pass reads W twice and reads and writes dW once, so a pass wants many
-/// rows to spread that over: this gives 340 at v = 49152, where the products take over twenty
-/// times as long as that traffic. More would only be felt as memory.
-const PASS_BYTES: usize = 64 << 20;
-/// Rows of a pass at least, where the vocabulary is so large that the bytes allow fewer.
-const LEAST_ROWS: usize = 64;
+/// Rows of one pass. Each pass reads W twice and reads and writes dW once: 16 bytes of traffic for 6 ·
+/// `ROWS` operations. The products of this many rows take about ten times as long as that traffic on
+/// two cores; more would only be felt as memory.
+const ROWS: usize = 256;
 
 /// What gradients are wanted of, with respect to x and, where it is not frozen, W.
 pub(crate) struct HeadGradients<'a> {
@@ -31,8 +30,8 @@ pub(crate) struct HeadGradients<'a> {
 }
 
 /// Rows whose logits are alive at once: at most n.
-pub(crate) fn rows_alive(n: usize, v: usize, d: usize) -> usize {
-    (PASS_BYTES / size_of::<f32>() / (v + d)).max(LEAST_ROWS).min(n)
+pub(crate) fn rows_alive(n: usize) -> usize {
+    ROWS.min(n)
 }
 
 /// The numbers of the rows that are scored.
@@ -43,7 +42,8 @@ pub(crate) fn scored_rows(targets: &[u32]) -> Vec<usize> {
     rows
 }
 
-/// Negative log-likelihood of each row of x·Wᵀ in nats, 0 where the target is ignored.
+/// Negative log-likelihood of each row of x·Wᵀ in nats, 0 where the target is ignored. Logits have a
+/// soft `cap` if one is given.
 ///
 /// Where `gradients` are wanted, `x` becomes the gradient of scale · Σ losses with respect to it;
 /// else it stays.
@@ -52,12 +52,13 @@ pub(crate) fn head_cross_entropy<T: Element>(
     w: &[f32],
     targets: &[u32],
     d: usize,
+    cap: Option<f32>,
     mut gradients: Option<HeadGradients<'_>>,
 ) -> Vec<f32> {
     let v = w.len() / d;
     let head = Matrix::new(w, v, d);
     let scored = scored_rows(targets);
-    let alive = rows_alive(targets.len(), v, d);
+    let alive = rows_alive(targets.len());
     let (mut logits, mut wide) = (vec![0.0; alive * v], vec![0.0; alive * d]);
     let mut losses = vec![0.0; targets.len()];
     let mut scored_losses = vec![0.0; alive];
@@ -68,7 +69,7 @@ pub(crate) fn head_cross_entropy<T: Element>(
         // The loss is what runs are judged by: its logits are never made from rounded weights.
         gemm(logits, Matrix::new(wide, n, d), head.t(), 1.0, Output::Overwrite, Threads::All);
         let scale = gradients.as_ref().map(|gradients| gradients.scale);
-        score(logits, rows, targets, scale, &mut scored_losses);
+        score(logits, (rows, targets), scale, cap, &mut scored_losses);
         for (row, loss) in rows.iter().zip(&scored_losses) {
             losses[*row] = *loss;
         }
@@ -93,10 +94,20 @@ pub(crate) fn head_cross_entropy<T: Element>(
 }
 
 /// Losses of the rows of one pass; their logits become the gradients where `scale` is given.
-fn score(logits: &mut [f32], rows: &[usize], targets: &[u32], scale: Option<f32>, losses: &mut [f32]) {
+fn score(
+    logits: &mut [f32],
+    (rows, targets): (&[usize], &[u32]),
+    scale: Option<f32>,
+    cap: Option<f32>,
+    losses: &mut [f32],
+) {
     let v = logits.len() / rows.len();
     logits.par_chunks_mut(v).zip(rows).zip(losses).for_each(|((logits, row), loss)| {
-        *loss = score_row(logits, targets[*row] as usize, scale);
+        let target = targets[*row] as usize;
+        *loss = match cap {
+            None => score_row(logits, target, scale),
+            Some(cap) => score_capped_row(logits, target, scale, cap),
+        };
     });
 }
 
@@ -136,4 +147,27 @@ pub(super) fn score_row(logits: &mut [f32], target: usize, scale: Option<f32>) -
         logits[target] -= scale;
     }
     sum.ln() + highest - wanted
+}
+
+/// The same of logits z that count as s = c·tanh(z/c): ds/dz = 1 − (s/c)².
+///
+/// The row holds the tanh until the end and exponentials are made twice, so that it needs no second
+/// row beside it.
+#[multiversion(targets("x86_64+avx512f+fma", "x86_64+avx2+fma"))]
+fn score_capped_row(logits: &mut [f32], target: usize, scale: Option<f32>, cap: f32) -> f32 {
+    const FMA: bool = target_cfg_f!(target_feature = "fma");
+    let inverse = 1.0 / cap;
+    for logit in logits.iter_mut() {
+        *logit = tanh::<FMA>(*logit * inverse);
+    }
+    let (highest, wanted) = (highest(logits), logits[target]);
+    let sum = sum(logits, |t| exp_with::<FMA>(cap * (t - highest)));
+    if let Some(scale) = scale {
+        let factor = scale / sum;
+        for t in logits.iter_mut() {
+            *t = factor * exp_with::<FMA>(cap * (*t - highest)) * (1.0 - *t * *t);
+        }
+        logits[target] -= scale * (1.0 - wanted * wanted);
+    }
+    sum.ln() + cap * (highest - wanted)
 }

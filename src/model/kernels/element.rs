@@ -27,7 +27,10 @@ pub(crate) trait Element: WithDType + Default {
     fn from_wide(make: impl FnOnce() -> Vec<f32>) -> Option<Vec<Self>>;
 
     /// The slice itself where it is f32.
-    fn as_wide(values: &mut [Self]) -> Option<&mut [f32]>;
+    fn wide(values: &[Self]) -> Option<&[f32]>;
+
+    /// The same, to be changed.
+    fn wide_mut(values: &mut [Self]) -> Option<&mut [f32]>;
 
     /// Writes the values as f32.
     fn widen_into(out: &mut [f32], values: &[Self]);
@@ -62,7 +65,11 @@ impl Element for f32 {
         Some(make())
     }
 
-    fn as_wide(values: &mut [Self]) -> Option<&mut [f32]> {
+    fn wide(values: &[Self]) -> Option<&[f32]> {
+        Some(values)
+    }
+
+    fn wide_mut(values: &mut [Self]) -> Option<&mut [f32]> {
         Some(values)
     }
 
@@ -109,7 +116,11 @@ impl Element for bf16 {
         None
     }
 
-    fn as_wide(_: &mut [Self]) -> Option<&mut [f32]> {
+    fn wide(_: &[Self]) -> Option<&[f32]> {
+        None
+    }
+
+    fn wide_mut(_: &mut [Self]) -> Option<&mut [f32]> {
         None
     }
 

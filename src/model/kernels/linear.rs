@@ -62,7 +62,7 @@ fn fresh<T: Element>(x: &[T], b: Matrix<f32>) -> Vec<T> {
 /// allows.
 fn product<T: Element>(out: &mut [T], x: &[T], b: Matrix<f32>, scale: f32, output: Output) {
     let (k, m) = b.size();
-    if let Some(out) = T::as_wide(out) {
+    if let Some(out) = T::wide_mut(out) {
         return gemm(out, Matrix::new(x, x.len() / k, k), b, scale, output, Threads::All);
     }
     let rows = (x.len() / k).clamp(1, T::ROWS_PER_PASS);

@@ -5,6 +5,7 @@ use std::ops::Range;
 use candle_core::{D, DType, Result, Tensor};
 
 use super::Heads;
+use super::compose::{soft_cap, soft_cap_slopes};
 use super::storage::{for_element, has_kernels, mutate, read};
 use crate::model::kernels;
 
@@ -12,7 +13,7 @@ use crate::model::kernels;
 /// sequence may need more.
 const SCORES_ALIVE: usize = 1 << 26;
 
-/// o = softmax(q·kᵀ/√k, causal)·v, each sequence for itself.
+/// o = softmax(cap(scale·q·kᵀ), causal)·v, each sequence for itself.
 pub(crate) fn attention(
     q: &Tensor,
     keys: &Tensor,
@@ -31,27 +32,39 @@ pub(crate) fn attention(
     })
 }
 
-/// (dq, dkeys, dvalues); the scores are computed again.
+/// What the backward pass of attention gives.
+pub(crate) struct AttentionBackward {
+    /// Gradient of the queries.
+    pub dq: Tensor,
+    /// Gradient of the keys.
+    pub dkeys: Tensor,
+    /// Gradient of the values.
+    pub dvalues: Tensor,
+    /// The output, made again.
+    pub out: Tensor,
+}
+
+/// The gradients and the output; the scores are computed again.
 ///
-/// On the CPU the gradients are written over `q`, `keys` and `values`: nobody else may hold them.
+/// On the CPU they are written over `q`, `keys`, `values` and `dout`: nobody else may hold them.
 pub(crate) fn attention_backward(
-    dout: &Tensor,
+    dout: Tensor,
     q: Tensor,
     keys: Tensor,
     values: Tensor,
     sequences: &[Range<usize>],
     heads: Heads,
-) -> Result<(Tensor, Tensor, Tensor)> {
+) -> Result<AttentionBackward> {
     if !has_kernels(q.device()) {
-        return composed_backward(dout, &q, &keys, &values, sequences, heads);
+        return composed_backward(&dout, &q, &keys, &values, sequences, heads);
     }
-    for_element!(q.dtype(), T => read::<T, _>(dout, |dout| {
+    for_element!(q.dtype(), T => mutate::<T>(&dout, |dout| {
         mutate::<T>(&q, |q| mutate::<T>(&keys, |keys| mutate::<T>(&values, |values| {
             kernels::attention_backward(dout, q, keys, values, sequences, heads);
             Ok(())
         })))
     }))?;
-    Ok((q, keys, values))
+    Ok(AttentionBackward { dq: q, dkeys: keys, dvalues: values, out: dout })
 }
 
 pub(super) fn composed(
@@ -76,17 +89,19 @@ pub(super) fn composed_backward(
     values: &Tensor,
     sequences: &[Range<usize>],
     heads: Heads,
-) -> Result<(Tensor, Tensor, Tensor)> {
-    let (mut dq, mut dk, mut dv) = (Vec::new(), Vec::new(), Vec::new());
+) -> Result<AttentionBackward> {
+    let mut parts: [Vec<Tensor>; 4] = Default::default();
     for (rows, t) in together(sequences, heads) {
         let part = |x: &Tensor| x.narrow(0, rows.start, rows.len());
         let inputs = (part(q)?, part(keys)?, part(values)?);
-        let parts = equal_lengths_backward(&part(dout)?, inputs, t, heads)?;
-        dq.push(parts.0);
-        dk.push(parts.1);
-        dv.push(parts.2);
+        let AttentionBackward { dq, dkeys, dvalues, out } =
+            equal_lengths_backward(&part(dout)?, inputs, t, heads)?;
+        for (parts, part) in parts.iter_mut().zip([dq, dkeys, dvalues, out]) {
+            parts.push(part);
+        }
     }
-    Ok((Tensor::cat(&dq, 0)?, Tensor::cat(&dk, 0)?, Tensor::cat(&dv, 0)?))
+    let [dq, dkeys, dvalues, out] = parts.map(|parts| Tensor::cat(&parts, 0));
+    Ok(AttentionBackward { dq: dq?, dkeys: dkeys?, dvalues: dvalues?, out: out? })
 }
 
 /// Neighbouring sequences of equal length `t` with their rows, as many as may be alive at once.
@@ -138,19 +153,21 @@ impl Grouped {
         x.reshape((self.b, g, t, k))?.transpose(1, 2)?.contiguous()?.reshape((self.b * t, g * k))
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "a head's width is far below 2^52")]
-    fn scale(&self) -> f64 {
-        1.0 / (self.heads.k as f64).sqrt()
+    /// Scaled scores in f32, [b·g, members·t, t], under their soft cap.
+    fn scores(&self, q: &Tensor, k: &Tensor) -> Result<Tensor> {
+        let scores = (q.matmul(&k.t()?)?.to_dtype(DType::F32)? * f64::from(self.heads.scale))?;
+        soft_cap(scores, self.heads.cap)
     }
 
-    /// Softmax of the scaled scores in f32, [b·g, members·t, t].
-    fn probabilities(&self, q: &Tensor, k: &Tensor) -> Result<Tensor> {
-        let t = self.t;
-        let scores = (q.matmul(&k.t()?)?.to_dtype(DType::F32)? * self.scale())?;
-        let mask: Vec<f32> = (0..self.heads.members() * t)
-            .flat_map(|row| (0..t).map(move |column| if column > row % t { f32::NEG_INFINITY } else { 0.0 }))
+    /// Softmax of what each row sees.
+    fn probabilities(&self, scores: &Tensor) -> Result<Tensor> {
+        let (t, heads) = (self.t, self.heads);
+        let sees = |row: usize, column: usize| (heads.first_seen(row, 0)..=row).contains(&column);
+        let entry = |row, column| if sees(row, column) { 0.0 } else { f32::NEG_INFINITY };
+        let mask: Vec<f32> = (0..heads.members() * t)
+            .flat_map(|row| (0..t).map(move |column| entry(row % t, column)))
             .collect();
-        let mask = Tensor::from_vec(mask, (1, self.heads.members() * t, t), q.device())?;
+        let mask = Tensor::from_vec(mask, (1, heads.members() * t, t), scores.device())?;
         let scores = scores.broadcast_add(&mask)?;
         let weights = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?)?.exp()?;
         weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)
@@ -160,7 +177,7 @@ impl Grouped {
 fn equal_lengths(q: &Tensor, keys: &Tensor, values: &Tensor, t: usize, heads: Heads) -> Result<Tensor> {
     let grouped = Grouped::new(q, t, heads)?;
     let (queries, k, v) = (grouped.queries(q)?, grouped.keys(keys)?, grouped.keys(values)?);
-    let p = grouped.probabilities(&queries, &k)?.to_dtype(q.dtype())?;
+    let p = grouped.probabilities(&grouped.scores(&queries, &k)?)?.to_dtype(q.dtype())?;
     grouped.queries_back(&p.matmul(&v)?)
 }
 
@@ -169,17 +186,27 @@ fn equal_lengths_backward(
     (q, keys, values): (Tensor, Tensor, Tensor),
     t: usize,
     heads: Heads,
-) -> Result<(Tensor, Tensor, Tensor)> {
+) -> Result<AttentionBackward> {
     let dtype = q.dtype();
     let grouped = Grouped::new(&q, t, heads)?;
     let (q, dout) = (grouped.queries(&q)?, grouped.queries(dout)?);
     let (k, v) = (grouped.keys(&keys)?, grouped.keys(&values)?);
-    let p = grouped.probabilities(&q, &k)?;
-    let dv = p.to_dtype(dtype)?.t()?.contiguous()?.matmul(&dout)?;
+    let scores = grouped.scores(&q, &k)?;
+    let slopes = heads.cap.map(|cap| soft_cap_slopes(&scores, cap)).transpose()?;
+    let p = grouped.probabilities(&scores)?;
+    drop(scores);
+    let narrow = p.to_dtype(dtype)?;
+    let out = grouped.queries_back(&narrow.matmul(&v)?)?;
+    let dvalues = grouped.keys_back(&narrow.t()?.contiguous()?.matmul(&dout)?)?;
+    drop(narrow);
     let dp = dout.matmul(&v.t()?)?.to_dtype(DType::F32)?;
     let mean = (&p * &dp)?.sum_keepdim(D::Minus1)?;
-    let ds = ((p * dp.broadcast_sub(&mean)?)? * grouped.scale())?.to_dtype(dtype)?;
-    let dq = ds.matmul(&k)?;
-    let dk = ds.t()?.contiguous()?.matmul(&q)?;
-    Ok((grouped.queries_back(&dq)?, grouped.keys_back(&dk)?, grouped.keys_back(&dv)?))
+    let mut ds = ((p * dp.broadcast_sub(&mean)?)? * f64::from(heads.scale))?;
+    if let Some(slopes) = slopes {
+        ds = (ds * slopes)?;
+    }
+    let ds = ds.to_dtype(dtype)?;
+    let dq = grouped.queries_back(&ds.matmul(&k)?)?;
+    let dkeys = grouped.keys_back(&ds.t()?.contiguous()?.matmul(&q)?)?;
+    Ok(AttentionBackward { dq, dkeys, dvalues, out })
 }

@@ -52,6 +52,17 @@ pub(super) fn scaled(x: Tensor, scale: f32) -> Result<Tensor> {
     if scale.to_bits() == 1.0_f32.to_bits() { Ok(x) } else { x * f64::from(scale) }
 }
 
+/// c·tanh(z/c), or z where there is no cap.
+pub(super) fn soft_cap(z: Tensor, cap: Option<f32>) -> Result<Tensor> {
+    let Some(cap) = cap.map(f64::from) else { return Ok(z) };
+    (z / cap)?.tanh()? * cap
+}
+
+/// The slope 1 − (s/c)² of each capped value s.
+pub(super) fn soft_cap_slopes(capped: &Tensor, cap: f32) -> Result<Tensor> {
+    (capped / f64::from(cap))?.sqr()?.affine(-1.0, 1.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,7 +3,8 @@
 use candle_core::{D, DType, Device, Result, Tensor};
 
 use super::Output;
-use super::compose::product_into;
+use super::compose::{product_into, soft_cap, soft_cap_slopes};
+use super::linear;
 use super::storage::{for_element, has_kernels, mutate, mutate_wanted, read};
 use crate::data::IGNORED;
 use crate::model::kernels::{self, HeadGradients, rows_alive, scored_rows};
@@ -25,17 +26,18 @@ pub(crate) struct HeadLoss {
     pub dx: Option<Tensor>,
 }
 
-/// Loss of each row of x·Wᵀ, with the gradients that are wanted.
+/// Loss of each row of x·Wᵀ, under a soft `cap` if one is given, with the gradients that are wanted.
 ///
 /// On the CPU the gradient of `x` is written over it: nobody else may hold it.
 pub(crate) fn head_cross_entropy(
     x: Tensor,
     w: &Tensor,
     targets: &[u32],
+    cap: Option<f32>,
     gradient: Option<HeadGradient>,
 ) -> Result<HeadLoss> {
     if !has_kernels(x.device()) {
-        return composed(&x, w, targets, gradient);
+        return composed(&x, w, targets, cap, gradient);
     }
     let d = x.dim(1)?;
     let mut losses = Vec::new();
@@ -44,7 +46,7 @@ pub(crate) fn head_cross_entropy(
         mutate_wanted(dw, |dw| {
             let dw = dw.zip(output);
             let gradients = gradient.map(|HeadGradient { scale, .. }| HeadGradients { scale, dw });
-            losses = kernels::head_cross_entropy(x, w, targets, d, gradients);
+            losses = kernels::head_cross_entropy(x, w, targets, d, cap, gradients);
             Ok(())
         })
     })))?;
@@ -55,6 +57,7 @@ pub(super) fn composed(
     x: &Tensor,
     w: &Tensor,
     targets: &[u32],
+    cap: Option<f32>,
     gradient: Option<HeadGradient>,
 ) -> Result<HeadLoss> {
     let ((n, d), device) = (x.dims2()?, x.device());
@@ -66,17 +69,25 @@ pub(super) fn composed(
     }
     // One row more than is scored: that of all ignored rows, zero.
     let dx = gradient.map(|_| Tensor::zeros((scored.len() + 1, d), x.dtype(), device)).transpose()?;
-    let alive = rows_alive(n, w.dim(0)?, d).max(1);
+    let alive = rows_alive(n).max(1);
     for (pass, rows) in scored.chunks(alive).enumerate() {
         let x = x.index_select(&numbers(rows.iter().copied(), device)?, 0)?;
         let ids = numbers(rows.iter().map(|row| targets[*row] as usize), device)?.unsqueeze(1)?;
-        let logits = x.matmul(&narrow.t()?)?.to_dtype(DType::F32)?;
+        let logits = soft_cap(x.matmul(&narrow.t()?)?.to_dtype(DType::F32)?, cap)?;
+        let slopes = match (cap, gradient) {
+            (Some(cap), Some(_)) => Some(soft_cap_slopes(&logits, cap)?),
+            _ => None,
+        };
         let (loss, probabilities) = score(logits, &ids)?;
         for (row, loss) in rows.iter().zip(loss.to_vec1::<f32>()?) {
             losses[*row] = loss;
         }
         if let (Some(HeadGradient { scale, dw }), Some(dx)) = (gradient, &dx) {
-            let dlogits = dlogits(probabilities, &ids, scale)?.to_dtype(x.dtype())?;
+            let mut dlogits = dlogits(probabilities, &ids, scale)?;
+            if let Some(slopes) = slopes {
+                dlogits = (dlogits * slopes)?;
+            }
+            let dlogits = dlogits.to_dtype(x.dtype())?;
             if let Some((dw, _)) = dw {
                 product_into(dw, &dlogits, &x, 1.0, Output::Add)?;
             }
@@ -120,4 +131,9 @@ fn dlogits(probabilities: Tensor, ids: &Tensor, scale: f32) -> Result<Tensor> {
     let dlogits = (probabilities * f64::from(scale))?;
     dlogits.scatter_add_set(ids, &Tensor::full(-scale, ids.shape(), ids.device())?, 1)?;
     Ok(dlogits)
+}
+
+/// The logits x·Wᵀ in f32, under a soft `cap` if one is given.
+pub(crate) fn logits(x: &Tensor, w: &Tensor, cap: Option<f32>) -> Result<Tensor> {
+    soft_cap(linear(x, w)?.to_dtype(DType::F32)?, cap)
 }

@@ -2,34 +2,35 @@
 
 use candle_core::{DType, Result, Tensor};
 
+use super::compose::scaled;
 use super::storage::{for_element, has_kernels, mutate, read};
 use crate::model::kernels;
 
-/// y[i] = W[ids[i]] in the type of activations.
-pub(crate) fn embedding(ids: &Tensor, w: &Tensor, dtype: DType) -> Result<Tensor> {
+/// y[i] = scale · W[ids[i]] in the type of activations.
+pub(crate) fn embedding(ids: &Tensor, w: &Tensor, dtype: DType, scale: f32) -> Result<Tensor> {
     let (n, d) = (ids.dim(0)?, w.dim(1)?);
     if !has_kernels(w.device()) {
-        return w.index_select(ids, 0)?.to_dtype(dtype);
+        return scaled(w.index_select(ids, 0)?, scale)?.to_dtype(dtype);
     }
     for_element!(dtype, T => {
-        let y: Vec<T> = read(ids, |ids| read(w, |w| Ok(kernels::embedding(ids, w, d))))?;
+        let y: Vec<T> = read(ids, |ids| read(w, |w| Ok(kernels::embedding(ids, w, d, scale))))?;
         Tensor::from_vec(y, (n, d), w.device())
     })
 }
 
-/// dW[ids[i]] += dy[i].
-pub(crate) fn embedding_backward(dy: &Tensor, ids: &Tensor, dw: &Tensor) -> Result<()> {
+/// dW[ids[i]] += scale · dy[i].
+pub(crate) fn embedding_backward(dy: &Tensor, ids: &Tensor, dw: &Tensor, scale: f32) -> Result<()> {
     let d = dw.dim(1)?;
     if !has_kernels(dw.device()) {
-        return composed_backward(dy, ids, dw);
+        return composed_backward(dy, ids, dw, scale);
     }
     for_element!(dy.dtype(), T => read::<T, _>(dy, |dy| read(ids, |ids| mutate(dw, |dw| {
-        kernels::embedding_backward(dw, ids, dy, d);
+        kernels::embedding_backward(dw, ids, dy, d, scale);
         Ok(())
     }))))
 }
 
-pub(super) fn composed_backward(dy: &Tensor, ids: &Tensor, dw: &Tensor) -> Result<()> {
+pub(super) fn composed_backward(dy: &Tensor, ids: &Tensor, dw: &Tensor, scale: f32) -> Result<()> {
     let rows = ids.unsqueeze(1)?.broadcast_as(dy.shape())?.contiguous()?;
-    dw.scatter_add_set(&rows, &dy.to_dtype(DType::F32)?, 0)
+    dw.scatter_add_set(&rows, &scaled(dy.to_dtype(DType::F32)?, scale)?, 0)
 }

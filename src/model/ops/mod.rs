@@ -5,20 +5,23 @@
 //! gradients are f32; activations have the type of the input.
 
 mod attention;
+mod bias;
 mod compose;
 mod cross_entropy;
 mod embedding;
+mod gated;
 mod linear;
 mod rms_norm;
 mod rope;
 mod storage;
-mod swiglu;
 
 pub(crate) use super::kernels::{Heads, Output};
-pub(super) use attention::{attention, attention_backward};
+pub(super) use attention::{AttentionBackward, attention, attention_backward};
+pub(super) use bias::{add_bias, bias_backward};
 pub(crate) use compose::pieces;
-pub(super) use cross_entropy::{HeadGradient, head_cross_entropy};
+pub(super) use cross_entropy::{HeadGradient, head_cross_entropy, logits};
 pub(super) use embedding::{embedding, embedding_backward};
+pub(super) use gated::{gated, gated_backward};
 pub(super) use linear::{
     linear, linear_backward_input, linear_backward_input_onto, linear_backward_weight, linear_onto,
 };
@@ -27,7 +30,6 @@ pub(super) use rope::{Positions, RopeTable, rope};
 #[cfg(test)]
 pub(crate) use storage::elsewhere;
 pub(crate) use storage::{has_kernels, mutate, read};
-pub(super) use swiglu::{swiglu, swiglu_backward};
 
 #[cfg(test)]
 mod tests;

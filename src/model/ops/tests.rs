@@ -7,12 +7,15 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
+use crate::arch::{Activation, Rope};
 use crate::data::IGNORED;
 
 mod agreement;
 mod random_attention;
 
-const HEADS: Heads = Heads { h: 4, g: 2, k: 6 };
+const HEADS: Heads = Heads { h: 4, g: 2, k: 6, scale: 0.4, cap: None, window: None };
+/// Positions that attend with a window and a soft cap that are felt.
+const CAPPED: Heads = Heads { cap: Some(0.5), window: Some(3), ..HEADS };
 /// Two sequences of different lengths.
 const SEQUENCES: [Range<usize>; 2] = [0..6, 6..10];
 const ROWS: usize = 10;
@@ -115,44 +118,125 @@ fn rms_norm_has_the_numeric_gradient_and_equals_its_composition() {
     assert_close(&dw, &numeric(&w, &dy, |w| rms_norm(&x, w, 1e-5)), 2e-3);
 }
 
+fn rotary(k: usize, width: usize, positions: &Positions) -> RopeTable {
+    let frequency = |i: usize| 10_000_f64.powf(-2.0 * f64::from(u16::try_from(i).unwrap()) / 8.0);
+    let rope = Rope { frequencies: (0..width / 2).map(frequency).collect(), factor: 1.0, long: None };
+    RopeTable::new(&rope, k, positions, &Device::Cpu).unwrap()
+}
+
+/// The first values of each head are turned, all or but some.
 #[test]
 fn rope_is_undone_by_its_gradient_and_equals_its_composition() {
-    let table = RopeTable::new(10_000.0, HEADS.k, ROWS, &Device::Cpu).unwrap();
-    let positions = Positions::new(&SEQUENCES, &Device::Cpu).unwrap();
+    let positions = Positions::new(&SEQUENCES, None, &Device::Cpu).unwrap();
     let x = random(1, &[ROWS, HEADS.h * HEADS.k]);
-    let y = rope(own(&x), &table, &positions, 1.0).unwrap();
-    assert_close(&y, &rope::composed(&x, &table, &positions, 1.0).unwrap(), 1e-6);
-    assert!(largest_difference(&x, &y) > 0.1);
-    assert_close(&rope(y, &table, &positions, -1.0).unwrap(), &x, 1e-6);
+    for width in [HEADS.k, 4, 2] {
+        let table = rotary(HEADS.k, width, &positions);
+        let y = rope(own(&x), &table, &positions, 1.0).unwrap();
+        assert_close(&y, &rope::composed(&x, &table, &positions, 1.0).unwrap(), 1e-6);
+        assert!(largest_difference(&x, &y) > 0.1);
+        let rest = |x: &Tensor| {
+            let heads = x.reshape((ROWS, HEADS.h, HEADS.k)).unwrap();
+            heads.narrow(2, width, HEADS.k - width).unwrap()
+        };
+        if width < HEADS.k {
+            assert_close(&rest(&x), &rest(&y), 0.0);
+        }
+        assert_close(&rope(y, &table, &positions, -1.0).unwrap(), &x, 1e-6);
+    }
+}
+
+/// What a sequence gets must not depend on the length of another.
+#[test]
+fn a_long_sequence_alone_takes_the_long_frequencies_and_the_factor_is_in_the_gradient() {
+    let rope_of = |sequences: &[Range<usize>], x: &Tensor, sign| {
+        let own_rope =
+            Rope { frequencies: vec![1.0, 0.1, 0.01], factor: 1.5, long: Some((5, vec![0.5, 0.3, 0.2])) };
+        let positions = Positions::new(sequences, Some(5), &Device::Cpu).unwrap();
+        let table = RopeTable::new(&own_rope, HEADS.k, &positions, &Device::Cpu).unwrap();
+        let plain = rope::composed(x, &table, &positions, sign).unwrap();
+        let y = rope(own(x), &table, &positions, sign).unwrap();
+        assert_close(&y, &plain, 1e-6);
+        y
+    };
+    let x = random(1, &[ROWS, HEADS.h * HEADS.k]);
+    let rows = |x: &Tensor, from, count| x.narrow(0, from, count).unwrap().contiguous().unwrap();
+    let y = rope_of(&SEQUENCES, &x, 1.0);
+    let whole: &[Range<usize>] = &[0..6];
+    assert_close(&rows(&y, 0, 6), &rope_of(whole, &rows(&x, 0, 6), 1.0), 1e-6);
+    let short: &[Range<usize>] = &[0..4];
+    assert_close(&rows(&y, 6, 4), &rope_of(short, &rows(&x, 6, 4), 1.0), 1e-6);
+    let long_rows = rope_of(whole, &rows(&x, 0, 6), 1.0);
+    assert!(largest_difference(&rows(&long_rows, 0, 4), &rope_of(short, &rows(&x, 0, 4), 1.0)) > 0.1);
+    // A rotation times 1.5, and its transpose.
+    assert_close(&rope_of(&SEQUENCES, &y, -1.0), &(x * 2.25).unwrap(), 1e-5);
 }
 
 #[test]
-fn swiglu_has_the_numeric_gradient_and_equals_its_composition() {
+fn gated_activations_have_the_numeric_gradient_and_equal_their_composition() {
     let (gate, up, dy) = (random(1, &[ROWS, 8]), random(2, &[ROWS, 8]), random(3, &[ROWS, 8]));
-    let (dgate, dup) = swiglu_backward(&dy, own(&gate), own(&up)).unwrap();
-    let (other_gate, other_up) = swiglu::composed_backward(&dy, &gate, &up).unwrap();
-    assert_close(&swiglu(&gate, &up).unwrap(), &swiglu::composed(&gate, &up).unwrap(), 1e-6);
-    assert_close(&dgate, &other_gate, 1e-6);
-    assert_close(&dup, &other_up, 1e-6);
-    assert_close(&dgate, &numeric(&gate, &dy, |gate| swiglu(gate, &up)), 2e-3);
-    assert_close(&dup, &numeric(&up, &dy, |up| swiglu(&gate, up)), 2e-3);
+    let gate = (gate * 3.0).unwrap();
+    for act in [Activation::Silu, Activation::GeluTanh] {
+        let (dgate, dup) = gated_backward(&dy, own(&gate), own(&up), act).unwrap();
+        let (other_gate, other_up) = gated::composed_backward(&dy, &gate, &up, act).unwrap();
+        assert_close(&gated(&gate, &up, act).unwrap(), &gated::composed(&gate, &up, act).unwrap(), 1e-6);
+        assert_close(&dgate, &other_gate, 1e-6);
+        assert_close(&dup, &other_up, 1e-6);
+        assert_close(&dgate, &numeric(&gate, &dy, |gate| gated(gate, &up, act)), 2e-3);
+        assert_close(&dup, &numeric(&up, &dy, |up| gated(&gate, up, act)), 2e-3);
+    }
+    // candle's own names for both.
+    let one = Tensor::ones((ROWS, 8), DType::F32, &Device::Cpu).unwrap();
+    assert_close(&gated(&gate, &one, Activation::Silu).unwrap(), &gate.silu().unwrap(), 1e-6);
+    assert_close(&gated(&gate, &one, Activation::GeluTanh).unwrap(), &gate.gelu().unwrap(), 1e-6);
+}
+
+#[test]
+fn a_bias_has_the_numeric_gradient_and_equals_its_composition() {
+    let (y, bias, dy) = (random(1, &[ROWS, 7]), random(2, &[7]), random(3, &[ROWS, 7]));
+    let (dbias, other) = (zeros(&bias), zeros(&bias));
+    bias_backward(&dy, &dbias).unwrap();
+    bias::composed_backward(&dy, &other).unwrap();
+    assert_close(&add_bias(own(&y), &bias).unwrap(), &bias::composed(&y, &bias).unwrap(), 0.0);
+    assert_close(&dbias, &other, 1e-6);
+    assert_close(&dbias, &numeric(&bias, &dy, |bias| add_bias(own(&y), bias)), 2e-3);
 }
 
 #[test]
 fn attention_has_the_numeric_gradient_and_equals_its_composition() {
     let (q, dy) = (random(1, &[ROWS, HEADS.h * HEADS.k]), random(4, &[ROWS, HEADS.h * HEADS.k]));
     let (k, v) = (random(2, &[ROWS, HEADS.g * HEADS.k]), random(3, &[ROWS, HEADS.g * HEADS.k]));
-    let attention = |q: &Tensor, k: &Tensor, v: &Tensor| attention(q, k, v, &SEQUENCES, HEADS);
-    let gradients = attention_backward(&dy, own(&q), own(&k), own(&v), &SEQUENCES, HEADS).unwrap();
-    let other = attention::composed_backward(&dy, &q, &k, &v, &SEQUENCES, HEADS).unwrap();
-    let composed = attention::composed(&q, &k, &v, &SEQUENCES, HEADS).unwrap();
-    assert_close(&attention(&q, &k, &v).unwrap(), &composed, 1e-5);
-    assert_close(&gradients.0, &other.0, 1e-5);
-    assert_close(&gradients.1, &other.1, 1e-5);
-    assert_close(&gradients.2, &other.2, 1e-5);
-    assert_close(&gradients.0, &numeric(&q, &dy, |q| attention(q, &k, &v)), 2e-3);
-    assert_close(&gradients.1, &numeric(&k, &dy, |k| attention(&q, k, &v)), 2e-3);
-    assert_close(&gradients.2, &numeric(&v, &dy, |v| attention(&q, &k, v)), 2e-3);
+    for heads in [HEADS, CAPPED] {
+        let attention = |q: &Tensor, k: &Tensor, v: &Tensor| attention(q, k, v, &SEQUENCES, heads);
+        let gradients = attention_backward(own(&dy), own(&q), own(&k), own(&v), &SEQUENCES, heads).unwrap();
+        let other = attention::composed_backward(&dy, &q, &k, &v, &SEQUENCES, heads).unwrap();
+        let composed = attention::composed(&q, &k, &v, &SEQUENCES, heads).unwrap();
+        assert_close(&attention(&q, &k, &v).unwrap(), &composed, 1e-5);
+        assert_close(&gradients.dq, &other.dq, 1e-5);
+        assert_close(&gradients.dkeys, &other.dkeys, 1e-5);
+        assert_close(&gradients.dvalues, &other.dvalues, 1e-5);
+        assert_close(&gradients.out, &composed, 1e-5);
+        assert_close(&other.out, &composed, 1e-5);
+        assert_close(&gradients.dq, &numeric(&q, &dy, |q| attention(q, &k, &v)), 2e-3);
+        assert_close(&gradients.dkeys, &numeric(&k, &dy, |k| attention(&q, k, &v)), 2e-3);
+        assert_close(&gradients.dvalues, &numeric(&v, &dy, |v| attention(&q, &k, v)), 2e-3);
+    }
+}
+
+/// A window of three: row 5 sees rows 3 to 5, in both paths.
+#[test]
+fn a_window_holds_the_position_itself_and_those_right_before_it() {
+    let q = random(1, &[ROWS, HEADS.h * HEADS.k]);
+    let (k, v) = (random(2, &[ROWS, HEADS.g * HEADS.k]), random(3, &[ROWS, HEADS.g * HEADS.k]));
+    for path in [attention, attention::composed] {
+        let row_5 = |v: &Tensor| path(&q, &k, v, &SEQUENCES, CAPPED).unwrap().narrow(0, 5, 1).unwrap();
+        for (row, is_seen) in [(2, false), (3, true), (5, true)] {
+            let after = ROWS - row - 1;
+            let other = random(9, &[1, HEADS.g * HEADS.k]);
+            let parts = [v.narrow(0, 0, row).unwrap(), other, v.narrow(0, row + 1, after).unwrap()];
+            let difference = largest_difference(&row_5(&v), &row_5(&Tensor::cat(&parts, 0).unwrap()));
+            assert_eq!(difference > 1e-3, is_seen, "row {row}: {difference}");
+        }
+    }
 }
 
 #[test]
@@ -180,20 +264,23 @@ fn head_and_cross_entropy_have_the_numeric_gradient_and_equal_their_composition(
     let (x, w) = (random(1, &[ROWS, 8]), random(2, &[13, 8]));
     let targets: Vec<u32> = (0..10).map(|i| if i % 4 == 1 { IGNORED } else { i }).collect();
     let scale = 0.3;
-    let (dw, other) = (zeros(&w), zeros(&w));
-    let into = |dw| Some(HeadGradient { scale, dw: Some((dw, Output::Add)) });
-    let kernel = head_cross_entropy(own(&x), &w, &targets, into(&dw)).unwrap();
-    let composed = cross_entropy::composed(&x, &w, &targets, into(&other)).unwrap();
-    let tensor = |values: &[f32]| Tensor::from_slice(values, ROWS, &Device::Cpu).unwrap();
-    assert_close(&tensor(&kernel.losses), &tensor(&composed.losses), 1e-5);
-    assert!(kernel.losses[1] == 0.0 && kernel.losses[0] > 0.0);
-    let dx = kernel.dx.unwrap();
-    assert_close(&dx, &composed.dx.unwrap(), 1e-6);
-    assert_close(&dw, &other, 1e-6);
-    let dy = Tensor::full(scale, ROWS, &Device::Cpu).unwrap();
-    let losses = |x: &Tensor, w: &Tensor| Ok(tensor(&head_cross_entropy(own(x), w, &targets, None)?.losses));
-    assert_close(&dx, &numeric(&x, &dy, |x| losses(x, &w)), 2e-3);
-    assert_close(&dw, &numeric(&w, &dy, |w| losses(&x, w)), 2e-3);
+    for cap in [None, Some(1.5)] {
+        let (dw, other) = (zeros(&w), zeros(&w));
+        let into = |dw| Some(HeadGradient { scale, dw: Some((dw, Output::Add)) });
+        let kernel = head_cross_entropy(own(&x), &w, &targets, cap, into(&dw)).unwrap();
+        let composed = cross_entropy::composed(&x, &w, &targets, cap, into(&other)).unwrap();
+        let tensor = |values: &[f32]| Tensor::from_slice(values, ROWS, &Device::Cpu).unwrap();
+        assert_close(&tensor(&kernel.losses), &tensor(&composed.losses), 1e-5);
+        assert!(kernel.losses[1] == 0.0 && kernel.losses[0] > 0.0);
+        let dx = kernel.dx.unwrap();
+        assert_close(&dx, &composed.dx.unwrap(), 1e-6);
+        assert_close(&dw, &other, 1e-6);
+        let dy = Tensor::full(scale, ROWS, &Device::Cpu).unwrap();
+        let losses =
+            |x: &Tensor, w: &Tensor| Ok(tensor(&head_cross_entropy(own(x), w, &targets, cap, None)?.losses));
+        assert_close(&dx, &numeric(&x, &dy, |x| losses(x, &w)), 2e-3);
+        assert_close(&dw, &numeric(&w, &dy, |w| losses(&x, w)), 2e-3);
+    }
 }
 
 #[test]
@@ -201,10 +288,10 @@ fn the_embedding_gradient_sums_repeated_ids() {
     let (w, dy) = (random(1, &[6, 4]), random(2, &[5, 4]));
     let ids = Tensor::from_vec(vec![3_u32, 1, 3, 0, 3], 5, &Device::Cpu).unwrap();
     let (dw, other) = (zeros(&w), zeros(&w));
-    embedding_backward(&dy, &ids, &dw).unwrap();
-    embedding::composed_backward(&dy, &ids, &other).unwrap();
+    embedding_backward(&dy, &ids, &dw, 2.5).unwrap();
+    embedding::composed_backward(&dy, &ids, &other, 2.5).unwrap();
     assert_close(&dw, &other, 1e-6);
-    assert_close(&dw, &numeric(&w, &dy, |w| embedding(&ids, w, DType::F32)), 2e-3);
+    assert_close(&dw, &numeric(&w, &dy, |w| embedding(&ids, w, DType::F32, 2.5)), 2e-3);
 }
 
 #[test]
@@ -215,7 +302,8 @@ fn bf16_activations_stay_within_their_rounding_of_f32() {
     let tolerance = 0.05;
     assert_close(&linear(&half(&q), &w).unwrap(), &linear(&q, &w).unwrap(), tolerance);
     assert_close(&rms_norm(&half(&q), &gain, 1e-5).unwrap(), &rms_norm(&q, &gain, 1e-5).unwrap(), tolerance);
-    assert_close(&swiglu(&half(&k), &half(&v)).unwrap(), &swiglu(&k, &v).unwrap(), tolerance);
+    let silu = Activation::Silu;
+    assert_close(&gated(&half(&k), &half(&v), silu).unwrap(), &gated(&k, &v, silu).unwrap(), tolerance);
     let wide = attention(&q, &k, &v, &SEQUENCES, HEADS).unwrap();
     assert_close(&attention(&half(&q), &half(&k), &half(&v), &SEQUENCES, HEADS).unwrap(), &wide, tolerance);
     assert_eq!(linear(&half(&q), &w).unwrap().dtype(), DType::BF16);

@@ -6,8 +6,8 @@ use super::*;
 /// Each adapter moved by ±ε along its own gradient: the loss must change by ε·|gradient|.
 #[test]
 fn the_gradient_of_every_adapter_is_the_slope_of_the_loss() {
-    for tied in [true, false] {
-        let model = decoder(tied, true, Precision::F32);
+    for config in kinds() {
+        let model = decoder_of(config.clone(), true, Precision::F32);
         let mut gradients = Gradients::zeros(&model).unwrap();
         model.accumulate(&batch(), 1.0, &mut gradients, &mut silent()).unwrap();
         let mut reached = 0;
@@ -26,13 +26,19 @@ fn the_gradient_of_every_adapter_is_the_slope_of_the_loss() {
             assert!(error < 1e-2, "{}: slope {slope}, gradient {norm}", spec.name);
             reached += 1;
         }
-        assert_eq!(reached, adapter_count(), "nothing else is trained");
+        assert_eq!(reached, adapter_count(&config), "nothing else is trained");
     }
 }
 
-/// A and B of seven linear layers in each block.
-fn adapter_count() -> usize {
-    2 * 7 * config(true).num_hidden_layers
+/// With and without a head of its own, and one whose projections are fused.
+fn kinds() -> Vec<ModelConfig> {
+    let fused = families().into_iter().filter(|config| config.traits.fused);
+    [config(true), config(false)].into_iter().chain(fused).collect()
+}
+
+/// A and B of seven linear layers in each block, or of four where they are fused.
+fn adapter_count(config: &ModelConfig) -> usize {
+    2 * if config.traits.fused { 4 } else { 7 } * config.num_hidden_layers
 }
 
 /// Which slots a pass gave something, and which it said are complete.
@@ -58,20 +64,21 @@ impl GradientSink for Slots {
 #[test]
 fn a_frozen_weight_has_no_gradient_and_every_adapter_is_completed_once() {
     let model = decoder(true, true, Precision::F32);
-    assert_eq!(Gradients::zeros(&model).unwrap().buffers().len(), adapter_count());
+    let count = adapter_count(model.config());
+    assert_eq!(Gradients::zeros(&model).unwrap().buffers().len(), count);
     assert!(model.trainable().all(|(spec, _)| spec.name.contains(".lora_")));
     let mut slots = Slots::default();
     model.accumulate(&batch(), 1.0, &mut slots, &mut silent()).unwrap();
     slots.completed.sort_unstable();
-    assert_eq!(slots.completed, (0..adapter_count()).collect::<Vec<_>>());
+    assert_eq!(slots.completed, (0..count).collect::<Vec<_>>());
     slots.received.sort_unstable();
     assert_eq!(slots.received, slots.completed);
 }
 
 #[test]
 fn adapters_merged_into_the_weights_give_the_same_logits() {
-    for tied in [true, false] {
-        let model = decoder(tied, true, Precision::F32);
+    for config in kinds() {
+        let model = decoder_of(config.clone(), true, Precision::F32);
         let adapters: Vec<(String, Tensor)> =
             model.trainable().map(|(spec, weight)| (spec.name.clone(), weight.clone())).collect();
         let find = |name: String| adapters.iter().find(|(other, _)| *other == name).map(|(_, weight)| weight);
@@ -84,11 +91,11 @@ fn adapters_merged_into_the_weights_give_the_same_logits() {
         let base = crate::arch::parameters(model.config());
         let weights: Vec<Tensor> = base.into_iter().zip(model.weights()).map(merged).collect();
         let changed = weights.iter().zip(model.weights()).filter(|(a, b)| values(a) != values(b)).count();
-        assert_eq!(changed, adapter_count() / 2);
-        let merged = Decoder::new(config(tied), weights, Precision::F32, &Device::Cpu).unwrap();
+        assert_eq!(changed, adapter_count(&config) / 2);
+        let merged = Decoder::new(config.clone(), weights, Precision::F32, &Device::Cpu).unwrap();
         let logits = |model: &Decoder| values(&model.logits(&batch()).unwrap());
         assert!(off(&logits(&model), &logits(&merged)) < 1e-5);
-        let without = Decoder::new(config(tied), model.weights().to_vec(), Precision::F32, &Device::Cpu);
+        let without = Decoder::new(config, model.weights().to_vec(), Precision::F32, &Device::Cpu);
         assert!(off(&logits(&model), &logits(&without.unwrap())) > 0.05, "the adapters say something");
     }
 }

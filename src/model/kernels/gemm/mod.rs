@@ -1,7 +1,8 @@
 //! Matrix products on slices: `out (+)= scale · a·b`.
 //!
 //! Blocked as in Goto and van de Geijn 2008: `b` is packed into panels that all threads share, each
-//! thread packs its rows of `a` and computes tiles that live in registers. Activations in bfloat16 are
+//! thread packs its rows of `a`, if they do not lie as they are needed, and computes tiles that live in
+//! registers. Activations in bfloat16 are
 //! widened while they are packed, or multiplied as pairs where the processor can (AVX512-BF16); sums
 //! are f32. Every sum is taken in the same order whatever the threads do, and the scratch memory
 //! depends on nothing but the shapes and the number of threads.
@@ -22,12 +23,12 @@ use rayon::prelude::*;
 
 use super::Element;
 use instructions::Instructions;
+use matrix::Lines;
 pub(super) use matrix::Matrix;
 use pack::{Factor, pack};
-use tile::{Kernel, Write};
+use tile::{Kernel, Rows, Write};
 
-/// Depth of one pass: a panel of `b` this deep stays in the first cache level, a block of `a` in the
-/// second.
+/// Depth of one pass: a panel of `b` this deep and a block of `a` stay in the second cache level.
 const PASS: usize = 576;
 /// Rows of `a` packed together.
 const BLOCK_ROWS: usize = 128;
@@ -127,7 +128,12 @@ impl<A: Element, B: Element> Product<'_, A, B> {
         let mut jobs = jobs(out, n, kernel, threads);
         let largest = jobs.iter().map(|job| job.out.len() / n).max().unwrap_or(0);
         let block = largest.min(BLOCK_ROWS).next_multiple_of(kernel.rows);
-        let scratch = block * PASS.min(deepest).div_ceil(F::DEPTH);
+        let scratch = if self.in_place::<F>(&(0..1), &(0..1)).is_some() {
+            // Chunks can't be empty.
+            1
+        } else {
+            block * PASS.min(deepest).div_ceil(F::DEPTH)
+        };
         let mut packed_a = uninitialised(jobs.len() * scratch);
         for depth in ranges(0..k, deepest) {
             for columns in ranges(0..n, widest) {
@@ -193,13 +199,24 @@ impl<A: Element, B: Element> Product<'_, A, B> {
             let start = first + index * block;
             let rows = start..start + out.len() / n;
             for pass in ranges(b.depth.clone(), PASS) {
-                let size = pass.len().div_ceil(F::DEPTH) * kernel.rows;
-                let panels = rows.len().div_ceil(kernel.rows);
-                let packed = &mut scratch[..panels * size];
-                pack(packed, &self.a, &rows, &pass, kernel.rows);
                 let add = pass.start > 0 || self.output == Output::Add;
-                self.tiles(out, written(packed), b, &pass, Write { scale: self.scale, add }, kernel);
+                let write = Write { scale: self.scale, add };
+                let a = self.in_place(&rows, &pass).unwrap_or_else(|| {
+                    let size = pass.len().div_ceil(F::DEPTH) * kernel.rows;
+                    let packed = &mut scratch[..rows.len().div_ceil(kernel.rows) * size];
+                    pack(packed, &self.a, &rows, &pass, kernel.rows);
+                    Rows::Packed(written(packed))
+                });
+                self.tiles(out, a, b, &pass, write, kernel);
             }
+        }
+    }
+
+    /// Rows of `a` that need no packing: f32, one after another along the depth.
+    fn in_place<F: Factor>(&self, rows: &Range<usize>, pass: &Range<usize>) -> Option<Rows<'_, F>> {
+        match self.a.lines(rows, pass) {
+            Lines::ByRow { data, stride } => Some(Rows::InPlace { data: F::in_place(data)?, stride }),
+            Lines::ByColumn { .. } => None,
         }
     }
 
@@ -207,7 +224,7 @@ impl<A: Element, B: Element> Product<'_, A, B> {
     fn tiles<F: Factor>(
         &self,
         out: &mut [MaybeUninit<f32>],
-        a: &[F],
+        a: Rows<F>,
         b: &PackedB<F>,
         pass: &Range<usize>,
         write: Write,
@@ -222,8 +239,9 @@ impl<A: Element, B: Element> Product<'_, A, B> {
             let factors = &factors[start * kernel.columns..][..depth * kernel.columns];
             let column = b.columns.start + panel * kernel.columns;
             let columns = kernel.columns.min(b.columns.end - column);
-            for (a, out) in a.chunks(depth * kernel.rows).zip(out.chunks_mut(kernel.rows * n)) {
+            for (index, out) in out.chunks_mut(kernel.rows * n).enumerate() {
                 let rows = out.len() / n;
+                let a = (a.from(index * kernel.rows, depth), rows);
                 if rows == kernel.rows && columns == kernel.columns {
                     kernel.tile(a, factors, &mut out[column..], n, write);
                 } else {

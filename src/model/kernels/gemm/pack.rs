@@ -10,6 +10,11 @@ use super::super::Element;
 use super::matrix::{Lines, Matrix};
 use super::transpose::{SIDE, transpose};
 
+/// Bytes that come from memory together.
+const LINE_BYTES: usize = 64;
+/// Lines of the source that are asked for before they are packed.
+const LINES_AHEAD: usize = 16;
+
 /// What a tile kernel multiplies: 32 bits.
 pub(super) trait Factor: Copy + Default + Send + Sync {
     /// Neighbours along the inner size in one factor.
@@ -17,6 +22,9 @@ pub(super) trait Factor: Copy + Default + Send + Sync {
 
     /// The factor of one value, or of two.
     fn of<T: Element>(first: T, second: T) -> Self;
+
+    /// The values themselves, where they are factors already.
+    fn in_place<T: Element>(values: &[T]) -> Option<&[Self]>;
 }
 
 impl Factor for f32 {
@@ -25,6 +33,10 @@ impl Factor for f32 {
     #[inline(always)]
     fn of<T: Element>(first: T, _: T) -> Self {
         first.widen()
+    }
+
+    fn in_place<T: Element>(values: &[T]) -> Option<&[Self]> {
+        T::wide(values)
     }
 }
 
@@ -35,6 +47,10 @@ impl Factor for u32 {
     #[inline(always)]
     fn of<T: Element>(first: T, second: T) -> Self {
         u32::from(first.bf16_bits()) | u32::from(second.bf16_bits()) << 16
+    }
+
+    fn in_place<T: Element>(_: &[T]) -> Option<&[Self]> {
+        None
     }
 }
 
@@ -92,6 +108,10 @@ fn pack_rows<T: Element, F: Factor, const WIDTH: usize>(
             let start = strip * SIDE * F::DEPTH;
             let length = (SIDE * F::DEPTH).min(depth - start);
             let line = |lane: usize| &data[(first + lane) * stride + start..][..length];
+            // The next lanes' lines come while these are exchanged.
+            if start.is_multiple_of(LINE_BYTES / size_of::<T>()) {
+                (SIDE..2 * SIDE).for_each(|lane| prefetch(data, (first + lane) * stride + start));
+            }
             // What has its whole size needs no memory between its loads and its stores.
             if rows >= first + SIDE
                 && let Some(groups) = groups.first_chunk_mut::<SIDE>()
@@ -158,6 +178,8 @@ fn pack_columns<T: Element, F: Factor, const WIDTH: usize>(
 ) {
     for (index, group) in groups.iter_mut().enumerate() {
         let at = index * F::DEPTH;
+        let ahead = (at + LINES_AHEAD) * stride;
+        (0..WIDTH).step_by(LINE_BYTES / size_of::<T>()).for_each(|lane| prefetch(data, ahead + lane));
         let first = &data[at * stride..];
         // A last line without a neighbour is paired with zeros.
         let second = (F::DEPTH == 2 && at + 1 < depth).then(|| &data[(at + 1) * stride..]);
@@ -170,6 +192,21 @@ fn pack_columns<T: Element, F: Factor, const WIDTH: usize>(
             }
         }
     }
+}
+
+/// Asks for the cache line of a value, which need not exist: packing waits for memory more than it works,
+/// and the strides are too long for the processor to see where it goes on.
+#[inline(always)]
+fn prefetch<T>(data: &[T], index: usize) {
+    #[cfg(target_arch = "x86_64")]
+    #[expect(unsafe_code, reason = "an instruction that only hints")]
+    // SAFETY: a prefetch reads nothing and may be given any address.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch(data.as_ptr().wrapping_add(index).cast(), _MM_HINT_T0);
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (data, index);
 }
 
 #[inline(always)]

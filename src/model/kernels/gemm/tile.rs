@@ -16,10 +16,33 @@ pub(super) struct Kernel<F> {
     run: unsafe fn(Panels<F>, Target),
 }
 
-/// Packed factors: `depth` times `rows` of `a`, and `depth` times `columns` of `b`.
+/// The rows of `a` that tiles read.
+#[derive(Clone, Copy)]
+pub(super) enum Rows<'a, F> {
+    /// In panels, one factor of every row of a tile after the other.
+    Packed(&'a [F]),
+    /// Where they are: row `i` is `data[i · stride..]`.
+    InPlace { data: &'a [F], stride: usize },
+}
+
+impl<F> Rows<'_, F> {
+    /// Those from row `first` on, which begins a panel.
+    pub(super) fn from(self, first: usize, depth: usize) -> Self {
+        match self {
+            Self::Packed(panels) => Self::Packed(&panels[first * depth..]),
+            Self::InPlace { data, stride } => Self::InPlace { data: &data[first * stride..], stride },
+        }
+    }
+}
+
+/// Factors of one tile: `depth` columns of rows of `a`, and `depth` times `columns` of packed `b`.
 #[derive(Clone, Copy)]
 struct Panels<F> {
     a: *const F,
+    /// How far apart the rows of `a` lie; `None` where they are packed.
+    stride: Option<usize>,
+    /// Rows there are: a tile may reach beyond the last.
+    rows: usize,
     b: *const F,
     depth: usize,
 }
@@ -43,25 +66,33 @@ pub(super) struct Write {
 }
 
 impl<F> Kernel<F> {
-    /// One tile into `out`, whose rows lie `row_stride` apart.
+    /// One tile of `rows` rows of `a` into `out`, whose rows lie `row_stride` apart.
     ///
-    /// A tile that adds reads what is there, which must have been written.
+    /// All rows of a tile are written, beyond `rows` with what is of no meaning. A tile that adds reads
+    /// what is there, which must have been written.
     pub(super) fn tile(
         &self,
-        a: &[F],
+        (a, rows): (Rows<F>, usize),
         b: &[F],
         out: &mut [MaybeUninit<f32>],
         row_stride: usize,
         write: Write,
     ) {
-        let depth = a.len() / self.rows;
-        assert!(b.len() == depth * self.columns && a.len() == depth * self.rows, "panels of other sizes");
+        let depth = b.len() / self.columns;
+        assert!(b.len() == depth * self.columns, "a panel of another size");
         assert!(out.len() >= (self.rows - 1) * row_stride + self.columns, "a tile beyond the output");
+        assert!((1..=self.rows).contains(&rows), "a tile of {rows} rows");
+        let (data, stride, needed) = match a {
+            Rows::Packed(panels) => (panels, None, depth * self.rows),
+            Rows::InPlace { data, stride } => (data, Some(stride), (rows - 1) * stride + depth),
+        };
+        assert!(data.len() >= needed, "rows beyond the factors");
+        let panels = Panels { a: data.as_ptr(), stride, rows, b: b.as_ptr(), depth };
         let target = Target { out: out.as_mut_ptr().cast(), row_stride, scale: write.scale, add: write.add };
-        // SAFETY: the panels hold `depth` columns of `rows` and of `columns` factors and the output
-        // reaches to the end of the last row, asserted above; a kernel is only made where the
-        // processor has its instructions.
-        unsafe { (self.run)(Panels { a: a.as_ptr(), b: b.as_ptr(), depth }, target) }
+        // SAFETY: there are `depth` factors of `rows` rows (of all rows where they are packed) and of
+        // `columns` columns, and the output reaches to the end of the last row, asserted above; a kernel
+        // is only made where the processor has its instructions.
+        unsafe { (self.run)(panels, target) }
     }
 }
 
@@ -127,30 +158,61 @@ mod x86 {
 /// `S`'s instructions.
 #[inline(always)]
 unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(panels: Panels<S::Factor>, target: Target) {
-    let Panels { mut a, mut b, depth } = panels;
-    let Target { out, row_stride, scale, add } = target;
-    // SAFETY: every offset stays inside what the caller promised.
+    let Panels { a, stride, rows, b, depth } = panels;
+    // SAFETY: every offset stays inside what the caller promised; a row past the last is the last again.
     unsafe {
         for row in 0..ROWS {
             // The tile's lines of the output come while the sums are made.
-            S::prefetch(out.add(row * row_stride));
-            S::prefetch(out.add(row * row_stride + (VECTORS - 1) * S::LANES));
+            let out = target.out.add(row * target.row_stride);
+            S::prefetch(out);
+            S::prefetch(out.add((VECTORS - 1) * S::LANES));
         }
+        let sums = match stride {
+            None => sums::<S, ROWS, VECTORS>(b, depth, |row, at| *a.add(at * ROWS + row)),
+            Some(stride) => {
+                let lines: [_; ROWS] = std::array::from_fn(|row| a.add(row.min(rows - 1) * stride));
+                sums::<S, ROWS, VECTORS>(b, depth, |row, at| *lines[row].add(at))
+            }
+        };
+        put::<S, ROWS, VECTORS>(sums, target);
+    }
+}
+
+/// The sums over `depth` of the factors `a(row, at)` and those of packed `b`.
+#[inline(always)]
+unsafe fn sums<S: Simd, const ROWS: usize, const VECTORS: usize>(
+    b: *const S::Factor,
+    depth: usize,
+    a: impl Fn(usize, usize) -> S::Factor,
+) -> [[S::Sums; VECTORS]; ROWS] {
+    // SAFETY: handed on from the caller.
+    unsafe {
         let mut sums = [[S::zero(); VECTORS]; ROWS];
-        for _ in 0..depth {
+        for at in 0..depth {
+            let b = b.add(at * VECTORS * S::LANES);
             let columns: [S::Factors; VECTORS] = std::array::from_fn(|j| S::load(b.add(j * S::LANES)));
-            for (i, sums) in sums.iter_mut().enumerate() {
-                let row = S::splat(*a.add(i));
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let factor = S::splat(a(row, at));
                 for (sum, column) in sums.iter_mut().zip(columns) {
-                    *sum = S::multiply_add(*sum, row, column);
+                    *sum = S::multiply_add(*sum, factor, column);
                 }
             }
-            a = a.add(ROWS);
-            b = b.add(VECTORS * S::LANES);
         }
-        for (i, sums) in sums.into_iter().enumerate() {
-            for (j, sum) in sums.into_iter().enumerate() {
-                let out = out.add(i * row_stride + j * S::LANES);
+        sums
+    }
+}
+
+/// Writes or adds the sums of a tile.
+#[inline(always)]
+unsafe fn put<S: Simd, const ROWS: usize, const VECTORS: usize>(
+    sums: [[S::Sums; VECTORS]; ROWS],
+    Target { out, row_stride, scale, add }: Target,
+) {
+    for (row, sums) in sums.into_iter().enumerate() {
+        for (j, sum) in sums.into_iter().enumerate() {
+            // SAFETY: handed on from the caller.
+            unsafe {
+                let out = out.add(row * row_stride + j * S::LANES);
                 if add { S::add(out, sum, scale) } else { S::store(out, sum, scale) }
             }
         }

@@ -5,7 +5,8 @@ use std::ops::Range;
 use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 
-use super::{own, random};
+use super::{own, random, rotary};
+use crate::arch::Activation;
 use crate::data::IGNORED;
 use crate::model::ops::{self, *};
 
@@ -61,14 +62,15 @@ proptest! {
     #[test]
     fn rope(
         lengths in prop::collection::vec(1..30_usize, 1..4), h in 1..4_usize, half in 1..40_usize,
+        rest in 0..9_usize,
         (dtype, seed) in formats(),
     ) {
-        let table = RopeTable::new(10_000.0, 2 * half, 30, &Device::Cpu).unwrap();
         let n = lengths.iter().sum();
         let ends = lengths.iter().scan(0, |end, length| { *end += length; Some(*end) });
         let sequences: Vec<Range<usize>> = ends.zip(&lengths).map(|(end, length)| end - length..end).collect();
-        let positions = Positions::new(&sequences, &Device::Cpu).unwrap();
-        let x = random(seed, &[n, h * 2 * half]).to_dtype(dtype).unwrap();
+        let positions = Positions::new(&sequences, None, &Device::Cpu).unwrap();
+        let table = rotary(2 * half + rest, 2 * half, &positions);
+        let x = random(seed, &[n, h * (2 * half + rest)]).to_dtype(dtype).unwrap();
         for sign in [1.0, -1.0] {
             let plain = ops::rope::composed(&x, &table, &positions, sign).unwrap();
             assert_near(&ops::rope(own(&x), &table, &positions, sign).unwrap(), &plain, 1e-6);
@@ -76,12 +78,14 @@ proptest! {
     }
 
     #[test]
-    fn swiglu((n, f) in shapes(), (dtype, seed) in formats()) {
+    fn gated((n, f) in shapes(), (dtype, seed) in formats(), gelu: bool) {
+        let act = if gelu { Activation::GeluTanh } else { Activation::Silu };
         let data = |number| (random(seed + number, &[n, f]) * 9.0).unwrap().to_dtype(dtype).unwrap();
         let (gate, up, dy) = (data(0), data(1), data(2));
-        assert_near(&ops::swiglu(&gate, &up).unwrap(), &ops::swiglu::composed(&gate, &up).unwrap(), 1e-5);
-        let plain = ops::swiglu::composed_backward(&dy, &gate, &up).unwrap();
-        let ours = swiglu_backward(&dy, own(&gate), own(&up)).unwrap();
+        let (ours, plain) = (ops::gated(&gate, &up, act), ops::gated::composed(&gate, &up, act));
+        assert_near(&ours.unwrap(), &plain.unwrap(), 1e-5);
+        let plain = ops::gated::composed_backward(&dy, &gate, &up, act).unwrap();
+        let ours = gated_backward(&dy, own(&gate), own(&up), act).unwrap();
         assert_near(&ours.0, &plain.0, 1e-4);
         assert_near(&ours.1, &plain.1, 1e-5);
     }
@@ -91,17 +95,29 @@ proptest! {
         let (w, dy) = (random(seed, &[v as usize, d]), random(seed + 1, &[n, d]).to_dtype(dtype).unwrap());
         let ids: Vec<u32> = (0..n).map(|i| u32::try_from(i * i * 31).unwrap() % v).collect();
         let ids = Tensor::from_vec(ids, n, &Device::Cpu).unwrap();
-        let plain = w.index_select(&ids, 0).unwrap().to_dtype(dtype).unwrap();
-        assert_near(&ops::embedding(&ids, &w, dtype).unwrap(), &plain, 0.0);
+        let plain = (w.index_select(&ids, 0).unwrap() * 1.5).unwrap().to_dtype(dtype).unwrap();
+        assert_near(&ops::embedding(&ids, &w, dtype, 1.5).unwrap(), &plain, 0.0);
         let (dw, other) = (zeros(w.dims()), zeros(w.dims()));
-        embedding_backward(&dy, &ids, &dw).unwrap();
-        ops::embedding::composed_backward(&dy, &ids, &other).unwrap();
+        embedding_backward(&dy, &ids, &dw, 1.5).unwrap();
+        ops::embedding::composed_backward(&dy, &ids, &other, 1.5).unwrap();
         assert_near(&dw, &other, 1e-5);
+    }
+
+    #[test]
+    fn bias((n, o) in shapes(), (dtype, seed) in formats()) {
+        let (y, dy) = (random(seed, &[n, o]).to_dtype(dtype).unwrap(), random(seed + 1, &[n, o]).to_dtype(dtype).unwrap());
+        let bias = random(seed + 2, &[o]);
+        assert_near(&add_bias(own(&y), &bias).unwrap(), &ops::bias::composed(&y, &bias).unwrap(), 0.0);
+        let (dbias, other) = (zeros(&[o]), zeros(&[o]));
+        bias_backward(&dy, &dbias).unwrap();
+        ops::bias::composed_backward(&dy, &other).unwrap();
+        assert_near(&dbias, &other, 1e-4);
     }
 
     #[test]
     fn head_cross_entropy(
         (n, d) in shapes(), v in 2..200_usize, (dtype, seed) in formats(), ignored in 0..4_usize, frozen: bool,
+        cap in prop::option::of(1.0..30.0_f32),
     ) {
         let (x, w) = (random(seed, &[n, d]).to_dtype(dtype).unwrap(), random(seed + 1, &[v, d]));
         let target = |i: usize| if i % 4 < ignored { IGNORED } else { u32::try_from((i * 7 + 3) % v).unwrap() };
@@ -112,9 +128,9 @@ proptest! {
         // factors of the gradients may be rounded where the activations are.
         let rounding = if dtype == DType::F32 { 5e-5 } else { 0.03 };
         let wide = x.to_dtype(DType::F32).unwrap();
-        let plain = ops::cross_entropy::composed(&wide, &w, &targets, into(&other)).unwrap();
-        let ours = ops::head_cross_entropy(own(&x), &w, &targets, into(&dw)).unwrap();
-        let alone = ops::head_cross_entropy(own(&x), &w, &targets, None).unwrap();
+        let plain = ops::cross_entropy::composed(&wide, &w, &targets, cap, into(&other)).unwrap();
+        let ours = ops::head_cross_entropy(own(&x), &w, &targets, cap, into(&dw)).unwrap();
+        let alone = ops::head_cross_entropy(own(&x), &w, &targets, cap, None).unwrap();
         prop_assert_eq!(&alone.losses, &ours.losses);
         let row = |losses: Vec<f32>| Tensor::from_vec(losses, n, &Device::Cpu).unwrap();
         assert_near(&row(ours.losses), &row(plain.losses), 5e-5);

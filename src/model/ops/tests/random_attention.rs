@@ -17,12 +17,18 @@ fn lengths() -> impl Strategy<Value = Vec<usize>> {
     prop::collection::vec(prop_oneof![3 => short, 1 => long], 1..4)
 }
 
-/// One to four query heads a key head, of odd and even widths.
+/// One to four query heads a key head, of odd and even widths; with windows and soft caps or without.
 fn heads() -> impl Strategy<Value = Heads> {
-    (1..4_usize, 1..5_usize, prop_oneof![Just(1), 2..40_usize]).prop_map(|(g, members, k)| Heads {
+    let sizes = (1..4_usize, 1..5_usize, prop_oneof![Just(1), 2..40_usize]);
+    let window = prop_oneof![Just(None), (1..12_usize).prop_map(Some), (60..70_usize).prop_map(Some)];
+    let cap = prop_oneof![Just(None), (0.5..50.0_f32).prop_map(Some)];
+    (sizes, 0.1..1.0_f32, window, cap).prop_map(|((g, members, k), scale, window, cap)| Heads {
         h: g * members,
         g,
         k,
+        scale,
+        cap,
+        window,
     })
 }
 
@@ -47,10 +53,10 @@ proptest! {
         let (k, v, dy) = (random(seed + 1, &narrow), random(seed + 2, &narrow), random(seed + 3, &wide));
         let ours = ops::attention(&q, &k, &v, &sequences, heads).unwrap();
         assert_close(&ours, &ops::attention::composed(&q, &k, &v, &sequences, heads).unwrap(), 2e-5);
-        let ours = attention_backward(&dy, own(&q), own(&k), own(&v), &sequences, heads).unwrap();
+        let ours = attention_backward(own(&dy), own(&q), own(&k), own(&v), &sequences, heads).unwrap();
         let plain = ops::attention::composed_backward(&dy, &q, &k, &v, &sequences, heads).unwrap();
         // A key's gradient sums over all rows behind it.
-        for (ours, plain) in [(ours.0, plain.0), (ours.1, plain.1), (ours.2, plain.2)] {
+        for (ours, plain) in [(ours.dq, plain.dq), (ours.dkeys, plain.dkeys), (ours.dvalues, plain.dvalues), (ours.out, plain.out)] {
             let largest = plain.abs().unwrap().flatten_all().unwrap().max(0).unwrap();
             let largest: f32 = largest.to_scalar().unwrap();
             assert_close(&ours, &plain, 2e-5 * largest.max(1.0));

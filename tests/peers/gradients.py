@@ -1,9 +1,10 @@
-"""What PyTorch makes of tiny Llama models: the loss and the gradient of every weight.
+"""What PyTorch makes of tiny models of each family: logits, loss and the gradient of every weight.
 
 The reference of `tests/gradients.rs`. Writes into OUT two files for each configuration:
 
     NAME.safetensors  weight.W in f16 (rounded before use, so nothing is lost) and gradient.W in f32,
-                      for each weight W by its Hugging Face name
+                      for each weight W by its Hugging Face name; logits in f32 of the last position
+                      of each example that is fed, the last token being a target alone
     NAME.json         config, examples (input_ids; prompt_tokens, of which none is scored),
                       loss_nats (mean over scored tokens), scored_tokens, made_by
 
@@ -13,10 +14,12 @@ Needs, in a virtual environment of its own (CPU is enough):
 
 Run:
 
-    python3 tests/peers/llama_gradients.py tests/fixtures/gradients
+    python3 tests/peers/gradients.py tests/fixtures/gradients
 
 The loss is Transformers' own for a padded batch with its attention mask; the script fails where
-each sequence alone, without mask or padding, has other gradients. Prints a line per configuration.
+each sequence alone, without mask or padding, has other gradients. Attention is sdpa, but where
+scores have a soft cap, which only eager attention knows. No model has a padding token: PyTorch gives
+the embedding of one no gradient. Prints a line per configuration.
 """
 
 import json
@@ -26,7 +29,7 @@ from pathlib import Path
 import torch
 import transformers
 from safetensors.torch import save_file
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 IGNORED = -100
 # Far above float32 rounding, far below what a wrong mask does.
@@ -51,20 +54,102 @@ def sizes(vocab, width, mlp, layers, heads, key_value_heads, head_width, rope_th
     }
 
 
+def family(model_type, **more):
+    """A configuration of another family: three layers of grouped heads wider than the model."""
+    return {
+        "model_type": model_type,
+        "vocab_size": 64,
+        "hidden_size": 24,
+        "intermediate_size": 40,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "rms_norm_eps": 1e-5,
+        "max_position_embeddings": 128,
+        "tie_word_embeddings": False,
+        "pad_token_id": None,
+        "eos_token_id": 1,
+    } | more
+
+
+def longrope():
+    """Phi-3.5's kind of rotary embedding: three pairs, extended from 16 to 128 positions."""
+    return {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "partial_rotary_factor": 0.75,
+        "original_max_position_embeddings": 16,
+        "rope_scaling": {
+            "type": "longrope",
+            "short_factor": [1.0, 1.1, 1.4],
+            "long_factor": [1.2, 2.5, 6.0],
+        },
+    }
+
+
+# Windows of 8 and sequences several times as long, one shorter.
+WINDOWED = [(41, 5), (23, 1), (6, 3)]
+LLAMA_3 = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+
 # Name: sizes, and (tokens, prompt tokens) of each sequence.
 CONFIGURATIONS = {
     "tied-gqa": (sizes(64, 16, 48, 2, 4, 2, 4, 10_000.0, True, 1e-5), [(17, 5), (11, 1), (6, 3)]),
     "untied-mha": (sizes(29, 16, 24, 3, 2, 2, 8, 500_000.0, False, 1e-6), [(9, 2), (24, 10)]),
     # Odd sizes, query heads wider than the model, one long sequence, an epsilon that is felt.
     "tied-odd": (sizes(37, 21, 35, 2, 3, 1, 8, 10_000.0, True, 1e-2), [(97, 4), (41, 1), (2, 1)]),
+    # One pair of each head turns fast, one is blended, two are slow: with 97 positions all are felt.
+    "llama-3": (
+        family("llama", rope_theta=10_000.0, rope_scaling=LLAMA_3, attention_bias=True, mlp_bias=True),
+        [(97, 4), (41, 1), (2, 1)],
+    ),
+    "mistral": (family("mistral", sliding_window=8, rope_theta=10_000.0), WINDOWED),
+    # One layer sees all, two are local.
+    "qwen2": (
+        family(
+            "qwen2", num_attention_heads=3, num_key_value_heads=1, tie_word_embeddings=True,
+            use_sliding_window=True, sliding_window=8, max_window_layers=1, rope_theta=1e6,
+        ),
+        WINDOWED,
+    ),
+    "qwen3": (family("qwen3", rope_theta=1e6, tie_word_embeddings=True), WINDOWED),
+    # Caps that are felt, and scores scaled by neither the head's width nor the model's.
+    "gemma2": (
+        family(
+            "gemma2", sliding_window=8, query_pre_attn_scalar=12, attn_logit_softcapping=1.5,
+            final_logit_softcapping=2.5, tie_word_embeddings=True,
+        ),
+        WINDOWED,
+    ),
+    # Two local layers with a base of their own and one whose positions are scaled.
+    "gemma3": (
+        family(
+            "gemma3_text", sliding_window=8, sliding_window_pattern=3, query_pre_attn_scalar=12,
+            rope_theta=1e5, rope_local_base_freq=1e3, rope_scaling={"rope_type": "linear", "factor": 4.0},
+            tie_word_embeddings=True,
+        ),
+        WINDOWED,
+    ),
+    "phi3": (family("phi3", sliding_window=8, partial_rotary_factor=0.5, rope_theta=10_000.0), WINDOWED),
+    "phi3-short": (family("phi3") | longrope(), [(16, 2), (9, 1)]),
+    "phi3-long": (family("phi3") | longrope(), [(41, 2), (23, 1)]),
 }
 
 
-def randomize(model, generator):
-    """Matrices that keep the variance of what passes through; norms near one."""
+def randomize(model, generator, neutral):
+    """Matrices that keep the variance of what passes through; norms near the neutral weight."""
     for name, weight in model.named_parameters():
         values = torch.randn(weight.shape, generator=generator)
-        values = values * weight.shape[-1] ** -0.5 if weight.dim() == 2 else 1 + 0.2 * values
+        if weight.dim() == 2:
+            values = values * weight.shape[-1] ** -0.5
+        else:
+            values = 0.2 * values if name.endswith(".bias") else neutral + 0.2 * values
         weight.data.copy_(values.half().float())
 
 
@@ -84,7 +169,9 @@ def padded(model, examples):
         ids[row, : len(tokens)] = tokens
         labels[row, prompt : len(tokens)] = tokens[prompt:]
         mask[row, : len(tokens)] = 1
-    return model(input_ids=ids, attention_mask=mask, labels=labels).loss
+    output = model(input_ids=ids, attention_mask=mask, labels=labels)
+    last = [len(tokens) - 2 for tokens, _ in examples]
+    return output.loss, output.logits[range(len(examples)), last].detach()
 
 
 def alone(model, examples, scored):
@@ -109,19 +196,22 @@ def check_equal(name, theirs, others):
 
 def make(name, config, lengths, seed, out):
     generator = torch.Generator().manual_seed(seed)
-    arguments = {key: value for key, value in config.items() if key != "model_type"}
-    model = LlamaForCausalLM(LlamaConfig(**arguments, attn_implementation="sdpa"))
-    randomize(model, generator)
+    attention = "eager" if config.get("attn_logit_softcapping") else "sdpa"
+    # Some families change what they are given.
+    resolved = AutoConfig.for_model(**json.loads(json.dumps(config)))
+    model = AutoModelForCausalLM.from_config(resolved, attn_implementation=attention)
+    randomize(model, generator, neutral=0 if config["model_type"].startswith("gemma") else 1)
     examples = [(torch.randint(config["vocab_size"], (n,), generator=generator), p) for n, p in lengths]
     scored = sum(len(ids) - prompt for ids, prompt in examples)
-    loss = padded(model, examples)
+    loss, logits = padded(model, examples)
     of_batch = gradients(model, loss)
     difference = check_equal(name, of_batch, gradients(model, alone(model, examples, scored)))
     tensors = {f"weight.{key}": weight.detach().half() for key, weight in model.named_parameters()}
     tensors |= {f"gradient.{key}": gradient for key, gradient in of_batch.items()}
+    tensors["logits"] = logits
     save_file(tensors, out / f"{name}.safetensors")
     record = {
-        "made_by": f"tests/peers/llama_gradients.py, PyTorch {torch.__version__}, "
+        "made_by": f"tests/peers/gradients.py, PyTorch {torch.__version__}, "
         f"Transformers {transformers.__version__}",
         "config": config,
         "examples": [{"input_ids": ids.tolist(), "prompt_tokens": prompt} for ids, prompt in examples],
