@@ -179,7 +179,8 @@ impl View for Pending<'_> {
 
     fn data(&self) -> Cow<'_, [u8]> {
         let loaded = (self.load)(self.index).and_then(|tensor| tensor.to_dtype(self.tensor.dtype));
-        Cow::Owned(loaded.map(|tensor| View::data(&tensor).into_owned()).unwrap_or_else(|error| {
+        let bytes = loaded.map(|tensor| View::data(&tensor).into_owned());
+        Cow::Owned(bytes.unwrap_or_else(|error| {
             self.failure.set(Some(error));
             Vec::new()
         }))

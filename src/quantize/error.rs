@@ -157,7 +157,7 @@ pub enum QuantizeError {
     },
     /// The GGUF's keys make no tokenizer.
     #[error(transparent)]
-    Data(#[from] DataError),
+    Data(Box<DataError>),
     /// A tensor operation failed.
     #[error("tensor `{name}`: {source}")]
     Tensor {
@@ -177,6 +177,12 @@ fn missing_hint(path: &Path, source: &io::Error) -> &'static str {
             "\n  hint: a model folder holds config.json, tokenizer.json and model.safetensors"
         }
         _ => "",
+    }
+}
+
+impl From<DataError> for QuantizeError {
+    fn from(error: DataError) -> Self {
+        Self::Data(Box::new(error))
     }
 }
 

@@ -1,6 +1,6 @@
-//! A SentencePiece BPE vocabulary as a `tokenizer.json`.
+//! A `SentencePiece` BPE vocabulary as a `tokenizer.json`.
 //!
-//! SentencePiece joins the two neighbours whose joint piece has the highest score; a
+//! `SentencePiece` joins the two neighbours whose joint piece has the highest score; a
 //! `tokenizer.json` lists merges, the first first. So each way to cut a piece into two others is a
 //! merge, in the order of the pieces' scores.
 //!

@@ -18,7 +18,7 @@ use super::tokenizer_settings::{KeySettings, SPACE_PREFIX};
 use super::vocabulary::Vocabulary;
 use crate::data::Tokenizer;
 
-/// The kind that merges characters by the scores of pieces, as SentencePiece does.
+/// The kind that merges characters by the scores of pieces, as `SentencePiece` does.
 const SENTENCE_PIECE: &str = "llama";
 
 /// Builds the tokenizer that the keys of a GGUF describe, for texts of `max_positions` tokens.

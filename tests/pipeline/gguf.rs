@@ -35,7 +35,6 @@ fn a_gguf_and_its_folder_evaluate_alike_and_each_by_its_own_tokenizer() {
     for rest in [&["text.txt"][..], &["text.txt", "--max-length", "33"], &["rows.csv"]] {
         let (folder, gguf) = (eval(&study, "base", rest), eval(&study, "base-f32.gguf", rest));
         assert_eq!(folder["tokens"], gguf["tokens"], "{rest:?}");
-        // Text is scored as it is; of a table, the row that is too long here is not.
         let difference = (loss(&folder) - loss(&gguf)).abs();
         assert!(difference < 1e-6 && loss(&folder) > 1.0, "{rest:?}: {folder} {gguf}");
         let perplexity = gguf["perplexity"].as_f64().unwrap();
