@@ -39,7 +39,7 @@ const IMPORTS: &Table = &[
     ("model", "files space trial arch data"),
     ("hub", "units fingerprint data model"),
     ("train", "units space trial arch device data model"),
-    ("quantize", "units files arch model"),
+    ("quantize", "units files arch data model"),
     ("worker", "space trial arch device data model train quantize"),
     ("executor", "units space trial"),
     ("store", "units space trial"),

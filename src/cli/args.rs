@@ -68,14 +68,15 @@ pub(super) struct StudyOptions {
 pub(super) struct EvalOptions {
     /// Model folder in the Hugging Face layout, a GGUF file, or a hub id `owner/name[@revision]`
     pub(super) model: PathBuf,
-    /// CSV, JSONL or plain text file
+    /// CSV or JSONL file, whose completions are scored, or plain text, of which all is
     #[arg(long, value_name = "FILE")]
     pub(super) data: PathBuf,
-    /// Folder with the tokenizer; the model folder by default
+    /// Folder with another tokenizer than that of the model folder or GGUF file
     #[arg(long, value_name = "DIR")]
     pub(super) tokenizer: Option<PathBuf>,
-    /// Longest example in tokens; longer rows are left out, plain text is cut [default: 512, or the
-    /// model's context where that is shorter]
+    /// Longest example in tokens; longer rows are left out, plain text is cut into windows of so
+    /// many, the first token of each unscored [default: 512, or the model's context where that is
+    /// shorter]
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(2..=1 << 20))]
     pub(super) max_length: Option<usize>,
     /// Print one JSON object on standard output

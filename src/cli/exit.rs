@@ -58,6 +58,7 @@ fn code_of_study(error: &StudyError) -> u8 {
         | StudyError::Device(_)
         | StudyError::Changed { .. }
         | StudyError::NoGguf(_)
+        | StudyError::BaseGguf(_)
         | StudyError::Store(StoreError::StudyChanged { .. } | StoreError::Missing { .. }) => USAGE,
         _ => UNEXPECTED,
     }

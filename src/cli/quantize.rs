@@ -53,7 +53,7 @@ fn write(options: &QuantizeOptions, model: &Located, gguf_type: GgufType, folder
     let path = folder.join(format!("{}-{gguf_type}.gguf", model.name));
     let report = export(&model.path, gguf_type, &path)?;
     let loss_nats = match &options.eval {
-        Some(data) => Some(loss(&path, &model.path, data, None)?.loss_nats),
+        Some(data) => Some(loss(&path, Some(&model.path), data, None)?.loss_nats),
         None => None,
     };
     Ok(Written {

@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::GradientSink;
 use super::layer::{Pass, Saved};
-use super::lora::{Merged, adapter_specs, initial};
+use super::lora::{adapter_specs, initial};
 use super::ops::{self, HeadGradient, Positions, RopeTable};
 use super::projection::Weight;
 use crate::arch::{self, LayerPart, ModelConfig, ParameterSpec};
@@ -120,15 +120,16 @@ impl Decoder {
         self.adapters.as_ref()
     }
 
-    /// The base weights in the order of [`arch::parameters`], each with what its adapter adds to it.
-    pub fn merged(&self) -> impl Iterator<Item = Merged<'_>> {
-        let base = self.specs.iter().zip(self.weights());
-        base.map(|(spec, weight)| Merged { weight, adapter: self.adapter_of(&spec.name) })
-    }
-
-    fn adapter_of(&self, name: &str) -> Option<(&Tensor, &Tensor, f64)> {
-        let a = self.adapter_index(name)?;
-        Some((&self.weights[a], &self.weights[a + 1], self.adapters.as_ref()?.scale()))
+    /// Base weight number `index` in the order of [`arch::parameters`], with what its adapter adds to
+    /// it: W + scale · B·A.
+    ///
+    /// # Errors
+    /// The device refuses the memory of a merged weight.
+    pub fn merged(&self, index: usize) -> Result<Tensor> {
+        let weight = &self.weights()[index];
+        let adapter = self.adapter_index(&self.specs[index].name).zip(self.adapters.as_ref());
+        let Some((a, lora)) = adapter else { return Ok(weight.clone()) };
+        (self.weights[a + 1].matmul(&self.weights[a])? * lora.scale())? + weight
     }
 
     /// Index of the A of a linear layer's adapter; its B stands behind it.

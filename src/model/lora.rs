@@ -1,4 +1,4 @@
-//! Low-rank adapters (Hu et al. 2021): their names, sizes, first values, and how they merge.
+//! Low-rank adapters (Hu et al. 2021): their names, sizes and first values.
 
 use candle_core::{Device, Result, Tensor};
 use rand::{Rng, SeedableRng};
@@ -76,24 +76,4 @@ pub(super) fn initial(specs: &[ParameterSpec], seed: u64, device: &Device) -> Re
         Tensor::from_vec(values, spec.shape.as_slice(), device)
     };
     specs.iter().map(&mut fresh).collect()
-}
-
-/// A base weight with what its adapter adds to it.
-#[derive(Clone, Copy)]
-pub struct Merged<'a> {
-    /// The base weight [o, i].
-    pub(super) weight: &'a Tensor,
-    /// A [r, i], B [o, r] and the factor of B·A.
-    pub(super) adapter: Option<(&'a Tensor, &'a Tensor, f64)>,
-}
-
-impl Merged<'_> {
-    /// W + scale · B·A; made when it is asked for, so that no second model is ever alive.
-    ///
-    /// # Errors
-    /// The device refuses the memory.
-    pub(super) fn value(&self) -> Result<Tensor> {
-        let Some((a, b, scale)) = self.adapter else { return Ok(self.weight.clone()) };
-        (b.matmul(a)? * scale)? + self.weight
-    }
 }

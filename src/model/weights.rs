@@ -10,7 +10,7 @@ use candle_core::{DType, Device, Tensor};
 use safetensors::{Dtype, View};
 
 use super::error::{ModelError, Result};
-use super::{Decoder, Merged, TensorFiles};
+use super::{Decoder, TensorFiles};
 use crate::arch::{self, ModelConfig, ParameterSpec};
 use crate::data::TOKENIZER_FILES;
 use crate::files::{write_bytes, write_whole};
@@ -62,23 +62,48 @@ pub fn write_tensors<'a>(
     dtype: DType,
     metadata: &[(&str, String)],
 ) -> Result<()> {
-    let plain = |(name, weight): &(&'a str, &'a Tensor)| (*name, Merged { weight, adapter: None });
-    write_merged(file, tensors.iter().map(plain), dtype, metadata)
+    let planned: Vec<PlannedTensor<'_>> =
+        tensors.iter().map(|(name, tensor)| PlannedTensor { name, shape: tensor.dims(), dtype }).collect();
+    write_planned(file, &planned, &|index| Ok(tensors[index].1.clone()), metadata)
 }
 
-/// The same for weights that are merged with their adapters as they are written.
-fn write_merged<'n, 'w>(
+/// A tensor that is to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct PlannedTensor<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its shape.
+    pub shape: &'a [usize],
+    /// How its values are kept in the file: f32, bf16 or f16.
+    pub dtype: DType,
+}
+
+impl PlannedTensor<'_> {
+    /// Bytes of its values in the file.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        (self.shape.iter().product::<usize>() * self.dtype.size_in_bytes()) as u64
+    }
+}
+
+/// Writes tensors that are loaded when it is their turn, by their index, one at a time.
+///
+/// # Errors
+/// The file can't be written, or a tensor can't be loaded or converted.
+pub fn write_planned(
     file: &Path,
-    tensors: impl Iterator<Item = (&'n str, Merged<'w>)>,
-    dtype: DType,
+    tensors: &[PlannedTensor<'_>],
+    load: &dyn Fn(usize) -> candle_core::Result<Tensor>,
     metadata: &[(&str, String)],
 ) -> Result<()> {
     let metadata = metadata.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
     let failure = Cell::new(None);
-    let views: Vec<_> =
-        tensors.map(|(name, tensor)| (name, Converted { tensor, dtype, failure: &failure })).collect();
+    let view = |(index, tensor)| {
+        let &PlannedTensor { name, .. } = tensor;
+        (name, Pending { tensor, index, load, failure: &failure })
+    };
     write_whole(file, at(file), |path| {
-        safetensors::serialize_to_file(views, Some(metadata), path)
+        safetensors::serialize_to_file(tensors.iter().enumerate().map(view), Some(metadata), path)
             .map_err(|error| at(file)(io::Error::other(error)))?;
         failure.take().map_or(Ok(()), |error| Err(ModelError::Tensor(error)))
     })
@@ -90,7 +115,7 @@ fn write_merged<'n, 'w>(
 /// # Errors
 /// A file can't be read or written.
 pub fn write_model(folder: &Path, model: &Decoder, dtype: DType, tokenizer_from: &Path) -> Result<()> {
-    write_layout(folder, model.config(), model.merged(), dtype, tokenizer_from)
+    write_layout(folder, model.config(), &|index| model.merged(index), dtype, tokenizer_from)
 }
 
 /// The same for weights in the order of [`arch::parameters`].
@@ -104,14 +129,13 @@ pub fn write_folder(
     dtype: DType,
     tokenizer_from: &Path,
 ) -> Result<()> {
-    let weights = weights.iter().map(|weight| Merged { weight, adapter: None });
-    write_layout(folder, config, weights, dtype, tokenizer_from)
+    write_layout(folder, config, &|index| Ok(weights[index].clone()), dtype, tokenizer_from)
 }
 
-fn write_layout<'a>(
+fn write_layout(
     folder: &Path,
     config: &ModelConfig,
-    weights: impl Iterator<Item = Merged<'a>>,
+    load: &dyn Fn(usize) -> candle_core::Result<Tensor>,
     dtype: DType,
     tokenizer_from: &Path,
 ) -> Result<()> {
@@ -130,9 +154,10 @@ fn write_layout<'a>(
     };
     write_bytes(&file, config.to_json_of(dtype_name).as_bytes()).map_err(at(&file))?;
     let specs = arch::parameters(config);
-    let named = specs.iter().map(|spec| spec.name.as_str()).zip(weights);
+    let planned: Vec<PlannedTensor<'_>> =
+        specs.iter().map(|spec| PlannedTensor { name: &spec.name, shape: &spec.shape, dtype }).collect();
     // Transformers refuses a file that does not say which framework wrote it.
-    write_merged(&folder.join(WEIGHTS_FILE), named, dtype, &[("format", "pt".to_owned())])
+    write_planned(&folder.join(WEIGHTS_FILE), &planned, load, &[("format", "pt".to_owned())])
 }
 
 /// Writes a model folder of fresh random weights, in bf16; tokenizer files that are there stay.
@@ -150,17 +175,18 @@ pub(super) fn at(file: &Path) -> impl FnOnce(io::Error) -> ModelError {
     move |source| ModelError::Io { file, source }
 }
 
-/// A tensor that is converted when its bytes are asked for, one at a time.
-struct Converted<'a> {
-    tensor: Merged<'a>,
-    dtype: DType,
-    /// Why a conversion failed: neither the trait nor the writer, which pads what is short, says so.
+/// A tensor that is loaded and converted when its bytes are asked for.
+struct Pending<'a> {
+    tensor: &'a PlannedTensor<'a>,
+    index: usize,
+    load: &'a dyn Fn(usize) -> candle_core::Result<Tensor>,
+    /// Why one failed: neither the trait nor the writer, which pads what is short, says so.
     failure: &'a Cell<Option<candle_core::Error>>,
 }
 
-impl View for Converted<'_> {
+impl View for Pending<'_> {
     fn dtype(&self) -> Dtype {
-        match self.dtype {
+        match self.tensor.dtype {
             DType::BF16 => Dtype::BF16,
             DType::F16 => Dtype::F16,
             _ => Dtype::F32,
@@ -168,12 +194,12 @@ impl View for Converted<'_> {
     }
 
     fn shape(&self) -> &[usize] {
-        self.tensor.weight.dims()
+        self.tensor.shape
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        let value = self.tensor.value().and_then(|value| value.to_dtype(self.dtype));
-        let bytes = value.map(|tensor| View::data(&tensor).into_owned());
+        let loaded = (self.load)(self.index).and_then(|tensor| tensor.to_dtype(self.tensor.dtype));
+        let bytes = loaded.map(|tensor| View::data(&tensor).into_owned());
         Cow::Owned(bytes.unwrap_or_else(|error| {
             self.failure.set(Some(error));
             Vec::new()
@@ -181,7 +207,7 @@ impl View for Converted<'_> {
     }
 
     fn data_len(&self) -> usize {
-        self.tensor.weight.elem_count() * self.dtype.size_in_bytes()
+        self.tensor.shape.iter().product::<usize>() * self.tensor.dtype.size_in_bytes()
     }
 }
 
@@ -211,6 +237,38 @@ mod tests {
             let same = a.flatten_all().unwrap().to_vec1::<f32>().unwrap()
                 == b.flatten_all().unwrap().to_vec1::<f32>().unwrap();
             assert!(same);
+        }
+    }
+
+    /// As a large tied model is published: shards, an index, no head.
+    #[test]
+    fn a_tied_model_in_shards_of_several_formats_is_read_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = ModelConfig { tie_word_embeddings: true, ..config() };
+        let model = Decoder::random(config.clone(), 1, Precision::F32, &Device::Cpu).unwrap();
+        let specs = arch::parameters(&config);
+        assert!(specs.iter().all(|spec| spec.name != "lm_head.weight"));
+        let mut index = serde_json::Map::new();
+        for (number, dtype) in [DType::F32, DType::BF16, DType::F16].into_iter().enumerate() {
+            let shard = format!("model-{number}-of-3.safetensors");
+            let named: Vec<(&str, &Tensor)> = specs
+                .iter()
+                .zip(model.weights())
+                .enumerate()
+                .filter(|(at, _)| at % 3 == number)
+                .map(|(_, (spec, weight))| (spec.name.as_str(), weight))
+                .collect();
+            write_tensors(&folder.path().join(&shard), &named, dtype, &[]).unwrap();
+            index.extend(named.iter().map(|(name, _)| ((*name).to_owned(), shard.clone().into())));
+        }
+        let index = serde_json::json!({ "weight_map": index });
+        fs::write(folder.path().join("model.safetensors.index.json"), index.to_string()).unwrap();
+        let read = read_weights(folder.path(), &config).unwrap();
+        assert_eq!(read.len(), specs.len());
+        for ((at, a), b) in model.weights().iter().enumerate().zip(&read) {
+            let difference = (a - b).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+            // Weights are below 0.1 and norms are 1: half a unit of the last place of each format.
+            assert!(difference <= [0.0, 2e-3, 3e-5][at % 3], "{at}: {difference}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! The folder of the base model: a path as it is, a hub id through the cache.
+//! The folder of the base model: a path as it is, a GGUF file unpacked, a hub id through the cache.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -7,6 +7,7 @@ use super::driver::Driver;
 use super::origin::{HubOrigin, known_origin, remember_origin};
 use super::{StudyError, StudyEvent};
 use crate::hub::{Fetched, HubEvent, HubSpec, Source};
+use crate::quantize;
 use crate::space::{ModelSettings, ModelSource};
 
 impl Driver<'_> {
@@ -15,6 +16,11 @@ impl Driver<'_> {
         let folder = match &self.study.model {
             ModelSettings::New(_) => self.layout.new_base(),
             ModelSettings::Source(source) => match Source::find(&source.typed, &source.path)? {
+                Source::Local(file) if quantize::is_gguf(&file) => {
+                    let folder = self.layout.unpacked_base();
+                    self.unpack_base(&file, &folder)?;
+                    folder
+                }
                 Source::Local(path) => path,
                 Source::Hub(spec) => self.fetch_base(source, &spec)?,
             },

@@ -9,6 +9,7 @@ use crate::device;
 use crate::executor::Executor;
 use crate::fingerprint::Fingerprint;
 use crate::hub::Hub;
+use crate::quantize;
 use crate::space::{DeviceSpec, ModelSettings, ModelSource, Study};
 use crate::store::{Lock, Store};
 
@@ -106,6 +107,9 @@ impl<'a> Driver<'a> {
     pub(super) fn base_model(&self) -> PathBuf {
         match (&self.base, &self.study.model) {
             (Some(folder), _) => folder.clone(),
+            (None, ModelSettings::Source(source)) if quantize::is_gguf(&source.path) => {
+                self.layout.unpacked_base()
+            }
             (None, ModelSettings::Source(source)) => source.path.clone(),
             (None, ModelSettings::New(_)) => self.layout.new_base(),
         }

@@ -42,6 +42,9 @@ pub enum StudyError {
     /// A quantized file.
     #[error(transparent)]
     Quantize(#[from] QuantizeError),
+    /// The GGUF file that is the base model.
+    #[error(transparent)]
+    BaseGguf(QuantizeError),
     /// A model of which no GGUF can be made, found before anything is trained.
     #[error("{0}; without GGUF files, `quantize.types = []`, it can be trained")]
     NoGguf(QuantizeError),

@@ -33,6 +33,15 @@ pub enum StudyEvent<'a> {
     Stage(Stage),
     /// The base model is fetched from the hub.
     Hub(HubEvent<'a>),
+    /// The base model's GGUF file is being unpacked.
+    Unpacking {
+        /// The file.
+        file: &'a Path,
+        /// Bytes of weights that are written.
+        done: Bytes,
+        /// All of them.
+        total: Bytes,
+    },
     /// The base model is there.
     ModelReady {
         /// Trainable parameters.

@@ -6,6 +6,7 @@
 //! what happens.
 
 mod base;
+mod base_gguf;
 mod driver;
 mod error;
 mod event;
