@@ -38,7 +38,8 @@ pub(super) enum Until {
 pub(super) fn run(options: &StudyOptions, until: Until) -> Result<ExitCode> {
     let study = read(&options.study)?;
     let mut executor =
-        Local::new(std::env::current_exe()?, vec!["worker".to_owned()], SILENCE, stop_on_interrupt()?);
+        Local::new(std::env::current_exe()?, vec!["worker".to_owned()], SILENCE, stop_on_interrupt()?)
+            .with_threads(study.threads);
     let mut progress = Progress::new(options.quiet);
     let mut listener = |event: study::StudyEvent<'_>| progress.show(event);
     let mut driver = Driver::open(&study, &mut executor, &mut listener)?;

@@ -27,6 +27,7 @@ pub struct Local {
     arguments: Vec<String>,
     silence: Duration,
     stop: Arc<AtomicBool>,
+    threads: Option<usize>,
 }
 
 impl Local {
@@ -39,7 +40,13 @@ impl Local {
         silence: Duration,
         stop: Arc<AtomicBool>,
     ) -> Self {
-        Self { program, arguments, silence, stop }
+        Self { program, arguments, silence, stop, threads: None }
+    }
+
+    /// Gives each trial so many threads; without it, one for every processor.
+    #[must_use]
+    pub fn with_threads(self, threads: Option<usize>) -> Self {
+        Self { threads, ..self }
     }
 
     fn start(&self) -> Result<Child, ExecutorError> {
@@ -55,6 +62,9 @@ impl Local {
             ("MALLOC_ARENA_MAX", "1"),
         ] {
             command.env(name, value);
+        }
+        if let Some(threads) = self.threads {
+            command.env("RAYON_NUM_THREADS", threads.to_string());
         }
         #[cfg(unix)]
         {
@@ -240,6 +250,14 @@ mod tests {
         assert_eq!(run("echo oh no >&2; exit 3").0, crash(None, Some(3), "oh no"));
         assert_eq!(run("kill -ABRT $$").0, crash(Some(6), None, ""));
         assert_eq!(run(r#"printf '{"event":"fin'"#).0, crash(None, Some(0), ""));
+    }
+
+    #[test]
+    fn a_trial_is_told_how_many_threads_it_has() {
+        let arguments = vec!["-c".to_owned(), "exit ${RAYON_NUM_THREADS:-0}".to_owned()];
+        let local = Local::new("sh".into(), arguments, Duration::from_secs(9), Arc::default());
+        let outcome = local.with_threads(Some(3)).run(&spec(), &mut |_| {}).unwrap();
+        assert!(matches!(outcome, Outcome::Crashed { exit_code: Some(3), .. }), "{outcome:?}");
     }
 
     #[test]

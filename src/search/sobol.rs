@@ -57,6 +57,7 @@ mod tests {
 
     fn space() -> Space {
         Space {
+            default_learning_rate: 2e-5,
             precision: Precision::ALL.to_vec(),
             batch: BatchDomain::Effective(vec![4, 8, 16]),
             learning_rate: FloatDomain { low: 1e-4, high: 1e-2, log: true },

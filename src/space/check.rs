@@ -6,13 +6,13 @@ use std::fmt;
 use std::path::Path;
 
 use super::study_file::{
-    DataSection, FloatSection, ModelSection, OneOrMany, QuantizeSection, SearchSection, SpaceSection,
-    StudySection, TrainSection,
+    DataSection, FloatSection, LoraSection, ModelSection, OneOrMany, QuantizeSection, SearchSection,
+    SpaceSection, StudySection, TrainSection,
 };
 use super::{
-    BatchDomain, BatchPlan, ColumnMapping, DataFormat, DataSettings, DeviceSpec, FloatDomain, ModelSettings,
-    NewModel, Precision, QuantizeSettings, Schedule, SearchSettings, Space, Study, StudyFile, StudyFileError,
-    TrainSettings,
+    ALL_LINEAR, BatchDomain, BatchPlan, ColumnMapping, DataFormat, DataSettings, DeviceSpec, FloatDomain,
+    LoraSettings, ModelSettings, NewModel, Precision, QuantizeSettings, Schedule, SearchSettings, Space,
+    Study, StudyFile, StudyFileError, TrainSettings,
 };
 
 /// Names of GGUF types that can be written.
@@ -32,13 +32,14 @@ impl Study {
         Ok(Self {
             seed: file.study.seed.unwrap_or(0),
             device: check.device(&file.study)?,
+            threads: check.threads(&file.study)?,
             output: file.study.output.clone().unwrap_or_else(|| Path::new("results").join(&name)),
             name,
             model: check.model(&file.model)?,
             data: check.data(&file.data)?,
-            space: check.space(&file.space)?,
+            space: check.space(file)?,
             search: check.search(&file.search)?,
-            train: check.train(&file.train)?,
+            train: TrainSettings { lora: check.lora(file.lora.as_ref())?, ..check.train(&file.train)? },
             quantize: check.quantize(&file.quantize)?,
         })
     }
@@ -130,6 +131,17 @@ impl Check<'_> {
         })
     }
 
+    fn threads(&self, section: &StudySection) -> Checked<Option<usize>> {
+        match section.threads {
+            Some(0) => self.wrong(
+                "study.threads",
+                "0".to_owned(),
+                "a trial needs at least one thread; without the key it has one for every processor",
+            ),
+            threads => Ok(threads),
+        }
+    }
+
     fn model(&self, section: &ModelSection) -> Checked<ModelSettings> {
         match (&section.source, &section.new) {
             (Some(source), None) => Ok(ModelSettings::Folder(self.folder.join(source))),
@@ -214,11 +226,15 @@ impl Check<'_> {
         }
     }
 
-    fn space(&self, section: &SpaceSection) -> Checked<Space> {
+    fn space(&self, file: &StudyFile) -> Checked<Space> {
+        let section = &file.space;
+        // Hugging Face's course for all weights; Dettmers et al. 2023 (QLoRA) for adapters.
+        let default_learning_rate = if file.lora.is_some() { 2e-4 } else { 2e-5 };
         Ok(Space {
             precision: self.precisions(section)?,
             batch: self.batch(section)?,
-            learning_rate: self.learning_rate(section)?,
+            learning_rate: self.learning_rate(section, default_learning_rate)?,
+            default_learning_rate,
         })
     }
 
@@ -263,11 +279,11 @@ impl Check<'_> {
         }
     }
 
-    fn learning_rate(&self, section: &SpaceSection) -> Checked<FloatDomain> {
+    fn learning_rate(&self, section: &SpaceSection, default: f64) -> Checked<FloatDomain> {
         let key = "space.learning_rate";
         match section.learning_rate {
-            // A decade around Hugging Face's default of 5e-5.
-            None => Ok(FloatDomain { low: 5e-6, high: 5e-4, log: true }),
+            // Two decades; for all weights they lie around Hugging Face's default of 5e-5.
+            None => Ok(FloatDomain { low: default / 4.0, high: default * 25.0, log: true }),
             Some(FloatSection::Fixed(value)) => {
                 Ok(FloatDomain::fixed(self.number(key, value, 1e-12..=10.0)?))
             }
@@ -331,7 +347,28 @@ impl Check<'_> {
             .filter(|limit| *limit > 0.0),
             gradient_checkpointing: section.gradient_checkpointing.unwrap_or(false),
             evaluations: self.count("train.evaluations", section.evaluations.unwrap_or(8), 1, 100_000)?,
+            lora: None,
         })
+    }
+
+    fn lora(&self, section: Option<&LoraSection>) -> Checked<Option<LoraSettings>> {
+        let Some(section) = section else { return Ok(None) };
+        let rank = self.count("lora.rank", section.rank.unwrap_or(16), 1, 1 << 14)?;
+        let targets = section.targets.as_ref().map_or_else(|| vec![ALL_LINEAR.to_owned()], many);
+        if targets.is_empty() {
+            let right = format!("name linear layers such as `q_proj`, or `{ALL_LINEAR}`");
+            return self.wrong("lora.targets", "empty", &right);
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a rank is far below 2^52")]
+        let rank_as_number = rank as f64;
+        Ok(Some(LoraSettings {
+            rank,
+            // Twice the rank is the habit of the field: the scale is then 2 for every rank.
+            alpha: self.number("lora.alpha", section.alpha.unwrap_or(2.0 * rank_as_number), 1e-6..=1e6)?,
+            dropout: self.number("lora.dropout", section.dropout.unwrap_or(0.0), 0.0..=0.95)?,
+            targets,
+            rslora: section.rslora.unwrap_or(false),
+        }))
     }
 
     fn schedule(&self, section: &TrainSection) -> Checked<Schedule> {
@@ -339,8 +376,10 @@ impl Check<'_> {
             None | Some("cosine") => Ok(Schedule::Cosine),
             Some("linear") => Ok(Schedule::Linear),
             Some("constant") => Ok(Schedule::Constant),
+            Some("wsd" | "warmup_stable_decay") => Ok(Schedule::Wsd),
             Some(other) => {
-                self.wrong("train.schedule", format!("`{other}`"), "use `cosine`, `linear` or `constant`")
+                let right = "use `cosine`, `linear`, `constant` or `wsd`";
+                self.wrong("train.schedule", format!("`{other}`"), right)
             }
         }
     }
@@ -400,6 +439,18 @@ mod tests {
     }
 
     #[test]
+    fn adapters_have_the_defaults_of_the_field_and_ten_times_the_learning_rate() {
+        let plain = study("[lora]\n").unwrap();
+        assert_eq!(plain.space.default_point(), (Precision::F32, 1, 2e-4));
+        let lora = plain.train.lora.unwrap();
+        assert_eq!((lora.rank, lora.targets, lora.rslora), (16, vec![ALL_LINEAR.to_owned()], false));
+        assert!((lora.alpha - 32.0).abs() < 1e-12 && lora.dropout == 0.0);
+        let named = study("[lora]\nlora_r = 8\nlora_alpha = 4\ntarget_modules = 'q_proj'\n").unwrap();
+        let lora = named.train.lora.unwrap();
+        assert!(lora.rank == 8 && (lora.alpha - 4.0).abs() < 1e-12 && lora.targets == ["q_proj"]);
+    }
+
+    #[test]
     fn a_value_out_of_range_names_its_key_and_the_range() {
         for (more, key) in [
             ("[train]\nepochs = 0\n", "train.epochs"),
@@ -408,6 +459,10 @@ mod tests {
             ("[space]\neffective_batch_size = []\n", "space.effective_batch_size"),
             ("[space]\ngradient_accumulation_steps = 2\n", "space.gradient_accumulation_steps"),
             ("[study]\ndevice = 'gpu'\n", "study.device"),
+            ("[study]\nthreads = 0\n", "study.threads"),
+            ("[lora]\nrank = 0\n", "lora.rank"),
+            ("[lora]\ndropout = 1.0\n", "lora.dropout"),
+            ("[lora]\ntargets = []\n", "lora.targets"),
             ("[quantize]\ntypes = ['q9']\n", "quantize.types"),
         ] {
             let error = study(more).unwrap_err();

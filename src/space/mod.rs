@@ -7,6 +7,7 @@ mod check;
 mod device_spec;
 mod domain;
 mod hyperparams;
+mod lora;
 mod precision;
 mod study;
 mod study_file;
@@ -15,6 +16,7 @@ pub use check::GGUF_TYPES;
 pub use device_spec::{DeviceSpec, ParseDeviceError};
 pub use domain::FloatDomain;
 pub use hyperparams::{BatchPlan, Hyperparams};
+pub use lora::{ALL_LINEAR, LoraSettings};
 pub use precision::Precision;
 pub use study::{
     BatchDomain, ColumnMapping, DataFormat, DataSettings, ModelSettings, NewModel, QuantizeSettings,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BatchPlan, DeviceSpec, FloatDomain, Precision};
+use super::{BatchPlan, DeviceSpec, FloatDomain, LoraSettings, Precision};
 
 /// A study that cannot be wrong: what to tune, on what, and what to make of it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -16,6 +16,8 @@ pub struct Study {
     pub seed: u64,
     /// Where trials run.
     pub device: DeviceSpec,
+    /// Threads of a trial; one for every processor where none are named.
+    pub threads: Option<usize>,
     /// Folder that receives everything the study makes.
     pub output: PathBuf,
     /// The base model.
@@ -117,6 +119,8 @@ pub struct Space {
     pub batch: BatchDomain,
     /// Peak learning rates to try.
     pub learning_rate: FloatDomain,
+    /// The textbook's peak learning rate: what is tried first, as far as the domain allows.
+    pub default_learning_rate: f64,
 }
 
 /// Either plane of the batch: what the optimizer sees, or exactly what the device runs.
@@ -154,10 +158,12 @@ pub enum Schedule {
     Linear,
     /// No decay.
     Constant,
+    /// No decay until the last fifth, then down to 0 (warm-up, stable, decay).
+    Wsd,
 }
 
 /// What every run of the study has in common.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TrainSettings {
     /// Passes over the training split in the full run.
     pub epochs: f64,
@@ -174,6 +180,8 @@ pub struct TrainSettings {
     pub gradient_checkpointing: bool,
     /// Evaluations spread over the full run.
     pub evaluations: usize,
+    /// Adapters to train instead of all weights.
+    pub lora: Option<LoraSettings>,
 }
 
 /// What is made of the result.
@@ -189,6 +197,7 @@ impl fmt::Display for Schedule {
             Self::Cosine => "cosine",
             Self::Linear => "linear",
             Self::Constant => "constant",
+            Self::Wsd => "wsd",
         })
     }
 }
@@ -196,15 +205,15 @@ impl fmt::Display for Schedule {
 impl Space {
     /// The textbook default nearest to this space, tried first.
     ///
-    /// Source: learning rate 2e-5 and effective batch 8–16 for full fine-tuning (the recipes of
-    /// Alpaca and of Hugging Face's course), moved into the space's own bounds.
+    /// Source: effective batch 8–16 (the recipes of Alpaca and of Hugging Face's course), and the
+    /// space's default learning rate; both moved into the space's own bounds.
     #[must_use]
     pub fn default_point(&self) -> (Precision, usize, f64) {
         let batches = self.batch.len();
         let middle = (0..batches)
             .min_by_key(|index| self.batch.effective(*index).abs_diff(DEFAULT_EFFECTIVE_BATCH_SIZE))
             .unwrap_or(0);
-        let learning_rate = self.learning_rate.clamp(DEFAULT_LEARNING_RATE);
+        let learning_rate = self.learning_rate.clamp(self.default_learning_rate);
         (self.precision[0], middle, learning_rate)
     }
 
@@ -241,5 +250,4 @@ impl BatchDomain {
     }
 }
 
-const DEFAULT_LEARNING_RATE: f64 = 2e-5;
 const DEFAULT_EFFECTIVE_BATCH_SIZE: usize = 16;

@@ -26,6 +26,7 @@ pub struct StudyFile {
     pub(super) search: SearchSection,
     #[serde(default)]
     pub(super) train: TrainSection,
+    pub(super) lora: Option<LoraSection>,
     #[serde(default)]
     pub(super) quantize: QuantizeSection,
 }
@@ -36,6 +37,7 @@ pub(super) struct StudySection {
     pub name: Option<String>,
     pub seed: Option<u64>,
     pub device: Option<String>,
+    pub threads: Option<usize>,
     #[serde(alias = "output_dir")]
     pub output: Option<PathBuf>,
 }
@@ -132,6 +134,21 @@ pub(super) struct TrainSection {
     pub max_grad_norm: Option<f64>,
     pub gradient_checkpointing: Option<bool>,
     pub evaluations: Option<usize>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LoraSection {
+    #[serde(alias = "r", alias = "lora_r")]
+    pub rank: Option<usize>,
+    #[serde(alias = "lora_alpha")]
+    pub alpha: Option<f64>,
+    #[serde(alias = "lora_dropout")]
+    pub dropout: Option<f64>,
+    #[serde(alias = "target_modules", alias = "lora_target_modules")]
+    pub targets: Option<OneOrMany<String>>,
+    #[serde(alias = "use_rslora")]
+    pub rslora: Option<bool>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -59,6 +59,7 @@ impl Driver<'_> {
                 gradient_checkpointing: train.gradient_checkpointing,
                 validation_examples: self.study.search.validation_examples,
                 eval_micro_batch_size: self.eval_micro_batch_size(&hyperparams)?,
+                lora: train.lora.clone(),
             },
             task,
         })

@@ -104,7 +104,7 @@ fn tensor_names(specs: &[&ParameterSpec]) -> Vec<String> {
 /// kept: the step is the same. Nor
 /// is where the files lie, but what they hold: a study may be moved, or its path be typed anew.
 pub(super) fn run_identity(spec: &TrialSpec, dataset: &Dataset, config: &ModelConfig) -> String {
-    let mut train = spec.train;
+    let mut train = spec.train.clone();
     train.eval_micro_batch_size = 0;
     train.gradient_checkpointing = false;
     let point = &spec.hyperparams;

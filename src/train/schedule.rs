@@ -4,6 +4,8 @@ use crate::space::Schedule;
 
 /// Share of the peak at which a cosine schedule ends (Hoffmann et al. 2022 decay tenfold).
 const COSINE_FLOOR: f64 = 0.1;
+/// Share of the steps after warm-up in which a `wsd` schedule decays, by 1 − √ (Hägele et al. 2024).
+const WSD_DECAY: f64 = 0.2;
 
 /// Learning rate of optimizer step `step` (from 1) of `total` steps.
 ///
@@ -21,6 +23,7 @@ pub fn learning_rate(step: usize, total: usize, warmup_fraction: f64, schedule: 
     peak * match schedule {
         Schedule::Constant => 1.0,
         Schedule::Linear => 1.0 - progress,
+        Schedule::Wsd => 1.0 - ((progress - (1.0 - WSD_DECAY)).max(0.0) / WSD_DECAY).sqrt(),
         Schedule::Cosine => {
             COSINE_FLOOR + (1.0 - COSINE_FLOOR) * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
         }
@@ -45,6 +48,9 @@ mod tests {
         close(at(55, Schedule::Linear), 0.5);
         close(at(100, Schedule::Linear), 0.0);
         close(at(100, Schedule::Constant), 1.0);
+        close(at(81, Schedule::Wsd), 1.0);
+        close(at(91, Schedule::Wsd), 1.0 - 0.5_f64.sqrt());
+        close(at(100, Schedule::Wsd), 0.0);
     }
 
     #[test]

@@ -61,6 +61,7 @@ impl Folder {
                 gradient_checkpointing: false,
                 validation_examples: 4,
                 eval_micro_batch_size: 2,
+                lora: None,
             },
             task: Task::Evaluate,
         }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::space::{DeviceSpec, Hyperparams, Schedule};
+use crate::space::{DeviceSpec, Hyperparams, LoraSettings, Schedule};
 
 /// One request to a child, sent as one JSON object on its standard input.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,7 +24,7 @@ pub struct TrialSpec {
 }
 
 /// The part of a specification that all runs of a study share.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainSpec {
     /// Seed of shuffling.
     pub seed: u64,
@@ -44,6 +44,8 @@ pub struct TrainSpec {
     pub validation_examples: usize,
     /// Examples per evaluation pass.
     pub eval_micro_batch_size: usize,
+    /// Adapters to train instead of all weights.
+    pub lora: Option<LoraSettings>,
 }
 
 /// What a child is to do.

@@ -30,6 +30,7 @@ pub(crate) fn spec(study: &TinyStudy, batch: (usize, usize), task: Task) -> Tria
             gradient_checkpointing: false,
             validation_examples: 256,
             eval_micro_batch_size: micro_batch_size,
+            lora: None,
         },
         task,
     }
