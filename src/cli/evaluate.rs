@@ -1,22 +1,26 @@
 //! `eval`: the loss of a model on a data file.
 
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::args::EvalOptions;
+use super::fetching::locate;
 use super::usage::UsageError;
 use super::{print, print_json};
 use crate::data::{self, Tokenizer};
 use crate::device;
+use crate::quantize;
 use crate::space::{DataSettings, DeviceSpec, Precision, Study};
-use crate::train::evaluate;
+use crate::train::evaluate_watched;
 use crate::worker::load_model;
 
-/// Examples at once: a throughput choice that any machine has the memory for.
-const MICRO_BATCH: usize = 8;
+/// Tokens at once: enough to keep every core busy, and activations that any machine has room for.
+const TOKENS_AT_ONCE: usize = 4096;
 /// Longest example where the user names none and the model's context allows it.
 const MAX_LENGTH: usize = 512;
 
@@ -33,7 +37,9 @@ pub(super) struct Evaluated {
 
 /// Prints the loss of a model on a data file.
 pub(super) fn run(options: &EvalOptions) -> Result<ExitCode> {
-    let result = loss(&options.model, tokenizer_folder(options)?, &options.data, options.max_length)?;
+    let model = locate(&options.model)?.path;
+    check_model(&model)?;
+    let result = loss(&model, options.tokenizer.as_deref(), &options.data, options.max_length)?;
     if options.json {
         print_json(&result)?;
     } else {
@@ -43,42 +49,52 @@ pub(super) fn run(options: &EvalOptions) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn tokenizer_folder(options: &EvalOptions) -> Result<&Path, UsageError> {
-    let model = options.model.as_path();
+fn check_model(model: &Path) -> Result<(), UsageError> {
     let wrong = |problem, hint| Err(UsageError::new(model, problem, hint));
-    let is_gguf = model.extension().is_some_and(|extension| extension == "gguf");
-    match &options.tokenizer {
-        _ if !model.exists() => wrong("there is no such model", "give a model folder or a GGUF file"),
-        _ if !model.is_dir() && !is_gguf => {
-            wrong("neither a folder nor a GGUF file", "the name of a GGUF file ends in .gguf")
-        }
-        Some(folder) => Ok(folder),
-        None if is_gguf => wrong(
-            "a GGUF file is evaluated with the tokenizer of its model folder",
-            "name that folder with --tokenizer DIR",
-        ),
-        None => Ok(model),
+    if !model.is_dir() && !quantize::is_gguf(model) {
+        return wrong("neither a folder nor a GGUF file", "the name of a GGUF file ends in .gguf");
     }
+    Ok(())
 }
 
 /// Loss of `model` on every row of `file` that fits.
+///
+/// Without `tokenizer`, the folder of one, the model's own is used: that of its folder or of its
+/// GGUF file.
 pub(super) fn loss(
     model: &Path,
-    tokenizer: &Path,
+    tokenizer: Option<&Path>,
     file: &Path,
     max_length: Option<usize>,
 ) -> Result<Evaluated> {
+    let tokenizer = match tokenizer {
+        Some(folder) => Tokenizer::from_folder(folder)?,
+        None if quantize::is_gguf(model) => quantize::read_tokenizer(model)?,
+        None => Tokenizer::from_folder(model)?,
+    };
     let device = device::open(&DeviceSpec::Cpu { cap: None })?;
     let decoder = load_model(model, Precision::F32, &*device)?;
     let max_length = max_length.unwrap_or(MAX_LENGTH.min(decoder.config().max_position_embeddings));
-    let tokenizer = Tokenizer::from_folder(tokenizer)?;
-    tokenizer.check_against(decoder.config())?;
     let settings = settings(file, max_length)?;
-    let examples = data::tokenize(&settings, &tokenizer, decoder.config())?;
-    let evaluation = evaluate(&decoder, &examples, MICRO_BATCH)?;
+    let (examples, report) = data::tokenize(&settings, &tokenizer, decoder.config())?;
+    if report.kept < report.rows_read {
+        writeln!(io::stderr(), "{}: {report}", file.display())?;
+    }
+    let at_once = (TOKENS_AT_ONCE / max_length).max(1);
+    let bar = bar(examples.len());
+    let evaluation = evaluate_watched(&decoder, &examples, at_once, &mut |count| bar.inc(count as u64))?;
+    bar.finish_and_clear();
     device.synchronize()?;
     let loss_nats = evaluation.loss_nats();
     Ok(Evaluated { loss_nats, tokens: evaluation.tokens, perplexity: loss_nats.exp() })
+}
+
+/// Hidden where standard error is no terminal.
+fn bar(examples: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template("  {bar:24} {pos}/{len} sequences · {eta} left");
+    let bar = ProgressBar::new(examples as u64);
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
 }
 
 /// The defaults of a study that names `file`, so that one place decides about formats and columns.

@@ -1,6 +1,7 @@
 //! A study's events as lines and a progress bar on standard error.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -8,17 +9,17 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::tables;
 use crate::study::{Stage, StudyEvent};
 use crate::trial::{Event, Measurement, Outcome, ProbeRecord};
-use crate::units::grouped;
+use crate::units::{Bytes, grouped};
 
 /// Where there is no terminal a long rung still shows a line now and then.
-const LINE_EVERY: Duration = Duration::from_secs(20);
+pub(super) const LINE_EVERY: Duration = Duration::from_secs(20);
 
 /// Renders [`StudyEvent`]s.
 pub(super) struct Progress {
     quiet: bool,
-    bar: ProgressBar,
-    terminal: bool,
-    last_line: Instant,
+    pub(super) bar: ProgressBar,
+    pub(super) terminal: bool,
+    pub(super) last_line: Instant,
     horizon: usize,
 }
 
@@ -37,6 +38,8 @@ impl Progress {
         }
         match event {
             StudyEvent::Stage(stage) => self.line(&format!("\n{}", title(stage))),
+            StudyEvent::Hub(event) => self.hub(event),
+            StudyEvent::Unpacking { file, done, total } => self.unpacking(file, done, total),
             StudyEvent::ModelReady { parameters, folder } => {
                 self.line(&format!("  model  {} · {} parameters", folder.display(), grouped(parameters)));
             }
@@ -78,7 +81,7 @@ impl Progress {
         self.bar.finish_and_clear();
     }
 
-    fn line(&mut self, text: &str) {
+    pub(super) fn line(&mut self, text: &str) {
         self.bar.finish_and_clear();
         // Nobody listens any more; the study itself goes on.
         let _ = writeln!(io::stderr(), "{text}");
@@ -96,7 +99,24 @@ impl Progress {
         self.bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     }
 
-    fn spin(&mut self, message: &str) {
+    /// A bar that counts bytes; where there is no terminal, one line at the beginning.
+    fn unpacking(&mut self, file: &Path, done: Bytes, total: Bytes) {
+        if done == Bytes(0) {
+            self.bar.finish_and_clear();
+            if !self.terminal {
+                self.line(&format!("  unpacking {} · {total} of weights", file.display()));
+                return;
+            }
+            let style = ProgressStyle::with_template(
+                "  unpacking {msg}  {bar:24} {bytes}/{total_bytes} · {eta} left",
+            );
+            self.bar = ProgressBar::new(total.0).with_message(file.display().to_string());
+            self.bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        }
+        self.bar.set_position(done.0);
+    }
+
+    pub(super) fn spin(&mut self, message: &str) {
         self.bar.finish_and_clear();
         if self.terminal {
             self.bar = ProgressBar::new_spinner().with_message(format!(" {message} …"));

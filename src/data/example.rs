@@ -29,8 +29,6 @@ impl Frame {
     }
 
     /// The tokens of a plain text in windows of `max_length`, none shorter than two tokens.
-    ///
-    /// A window of one token has nothing to predict.
     pub(super) fn windows(
         self,
         text: &str,
@@ -39,8 +37,7 @@ impl Frame {
     ) -> Result<Vec<Example>, DataError> {
         let ids: Vec<u32> =
             self.before.into_iter().chain(tokenizer.encode(text)?).chain(self.after).collect();
-        let window = |ids: &[u32]| Example { input_ids: ids.to_vec(), prompt_tokens: 0 };
-        Ok(ids.chunks(max_length).filter(|ids| ids.len() >= 2).map(window).collect())
+        Ok(windows(&ids, max_length))
     }
 
     /// The tokens of prompt, separator and completion.
@@ -61,6 +58,14 @@ impl Frame {
         input_ids.extend(self.after);
         Ok(Example { input_ids, prompt_tokens })
     }
+}
+
+/// Tokens one window after another, each of `max_length` but the last.
+///
+/// A last window of one token is left out: it has nothing to predict.
+pub(super) fn windows(ids: &[u32], max_length: usize) -> Vec<Example> {
+    let window = |ids: &[u32]| Example { input_ids: ids.to_vec(), prompt_tokens: 0 };
+    ids.chunks(max_length).filter(|ids| ids.len() >= 2).map(window).collect()
 }
 
 impl Example {

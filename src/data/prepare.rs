@@ -3,11 +3,11 @@
 use rayon::prelude::*;
 
 use super::digest::digest;
-use super::example::{Example, Frame};
+use super::example::{Example, Frame, windows};
 use super::split::Shares;
 use super::{CleaningReport, DataError, Dataset, Row, Split, Tokenizer, clean, rows, source, split};
 use crate::arch::ModelConfig;
-use crate::space::DataSettings;
+use crate::space::{DataFormat, DataSettings};
 
 /// Fewest documents that are split as wholes.
 ///
@@ -40,7 +40,11 @@ pub fn prepare(
     Ok(Dataset::of(parts, report, digest))
 }
 
-/// Reads, cleans and tokenizes a data file as a whole, for an evaluation: nothing is split.
+/// Reads and tokenizes a data file as a whole, for an evaluation: nothing is split.
+///
+/// The rows of a table are cleaned and scored as in training. A plain text is scored as it stands:
+/// what the tokenizer makes of it, nothing trimmed and no end added, in windows of `max_length`
+/// tokens of which only the first token of each is not scored.
 ///
 /// # Errors
 /// As [`super::read_rows`]; a tokenizer or a `max_length` that does not suit the model; no row
@@ -49,23 +53,58 @@ pub fn tokenize(
     settings: &DataSettings,
     tokenizer: &Tokenizer,
     config: &ModelConfig,
-) -> Result<Vec<Example>, DataError> {
+) -> Result<(Vec<Example>, CleaningReport), DataError> {
     check(settings, tokenizer, config)?;
-    let frame = Frame::of(config);
-    let (rows, report) = clean(super::read_rows(settings)?);
-    let mut examples = Vec::new();
-    for row in &rows {
-        if row.prompt.is_none() {
-            examples.extend(frame.windows(&row.completion, settings.max_length, tokenizer)?);
-        } else {
-            examples.push(frame.pair(row, &settings.separator, tokenizer)?);
-        }
-    }
-    examples.retain(|example| example.input_ids.len() <= settings.max_length && example.teaches());
+    let rows = super::read_rows(settings)?;
+    let (examples, report) = match settings.format {
+        DataFormat::Text => whole_texts(&rows, settings, tokenizer)?,
+        _ => scored_rows(rows, settings, tokenizer, Frame::of(config))?,
+    };
     if examples.is_empty() {
         return Err(DataError::NothingLeft { report, max_length: settings.max_length });
     }
-    Ok(examples)
+    Ok((examples, report))
+}
+
+fn whole_texts(
+    documents: &[Row],
+    settings: &DataSettings,
+    tokenizer: &Tokenizer,
+) -> Result<(Vec<Example>, CleaningReport), DataError> {
+    let mut report = CleaningReport { rows_read: documents.len(), ..CleaningReport::default() };
+    let mut examples = Vec::new();
+    for document in documents {
+        let found = windows(&tokenizer.encode_whole(&document.completion)?, settings.max_length);
+        *(if found.is_empty() { &mut report.empty } else { &mut report.kept }) += 1;
+        examples.extend(found);
+    }
+    Ok((examples, report))
+}
+
+fn scored_rows(
+    rows: Vec<Row>,
+    settings: &DataSettings,
+    tokenizer: &Tokenizer,
+    frame: Frame,
+) -> Result<(Vec<Example>, CleaningReport), DataError> {
+    let (rows, mut report) = clean(rows);
+    report.kept = 0;
+    let mut examples = Vec::new();
+    for row in &rows {
+        let mut found = match row.prompt {
+            None => frame.windows(&row.completion, settings.max_length, tokenizer)?,
+            Some(_) => vec![frame.pair(row, &settings.separator, tokenizer)?],
+        };
+        let too_long = found.iter().any(|example| example.input_ids.len() > settings.max_length);
+        found.retain(|example| !too_long && example.teaches());
+        *(match (too_long, found.is_empty()) {
+            (true, _) => &mut report.too_long,
+            (_, true) => &mut report.empty,
+            _ => &mut report.kept,
+        }) += 1;
+        examples.extend(found);
+    }
+    Ok((examples, report))
 }
 
 /// Whether the model has an embedding for every token and a position for every place.
@@ -165,7 +204,6 @@ mod tests {
 
     use super::super::testing::{config, folder_of, quickstart, settings, tokenizer, write_file};
     use super::*;
-    use crate::space::DataFormat;
 
     fn prepared(settings: &DataSettings) -> Result<Dataset, DataError> {
         let tokenizer = tokenizer();
@@ -269,6 +307,43 @@ mod tests {
         assert!(error.contains("`data.max_length` is 64") && error.contains("63"), "{error}");
         let short = config(tokenizer.vocab_size(), 63);
         assert_eq!(tokenize(&settings, &tokenizer, &short).unwrap_err().to_string(), error);
+    }
+
+    fn scored(settings: &DataSettings) -> (Vec<Example>, CleaningReport) {
+        let tokenizer = tokenizer();
+        tokenize(settings, &tokenizer, &config(tokenizer.vocab_size(), 4096)).unwrap()
+    }
+
+    #[test]
+    fn an_evaluated_text_is_every_token_of_the_file_and_none_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = " the cat\r\n\n and the dog; zyx  \n";
+        write_file(folder.path(), "a.txt", text.as_bytes());
+        write_file(folder.path(), "b.txt", text.as_bytes());
+        let whole = tokenizer().encode_whole(text).unwrap();
+        for length in 2..=whole.len() + 1 {
+            let settings = DataSettings { max_length: length, ..settings(folder.path(), DataFormat::Text) };
+            let (examples, report) = scored(&settings);
+            assert_eq!((report.rows_read, report.kept), (2, 2), "equal documents both count");
+            let ids: Vec<u32> = examples.iter().flat_map(|example| example.input_ids.clone()).collect();
+            // A last window of one token has nothing to predict.
+            let kept = whole.len() - usize::from(whole.len() % length == 1);
+            assert_eq!(ids, [&whole[..kept], &whole[..kept]].concat(), "length {length}");
+            let unscored = 2 * whole.len().div_ceil(length);
+            let scored: usize = examples.iter().map(|example| example.input_ids.len() - 1).sum();
+            assert_eq!(scored, 2 * whole.len() - unscored, "length {length}");
+        }
+    }
+
+    #[test]
+    fn evaluated_rows_score_completions_only_and_count_what_is_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!("prompt,completion\na,bb\na,bb\nc,\nd,{}\ne,ff\n", "z".repeat(90));
+        let file = write_file(folder.path(), "rows.csv", text.as_bytes());
+        let (examples, report) = scored(&DataSettings { max_length: 60, ..settings(&file, DataFormat::Csv) });
+        assert_eq!(report.to_string(), "5 rows read: 1 empty, 1 duplicate, 1 too long, 2 kept");
+        let prompts: Vec<usize> = examples.iter().map(|example| example.prompt_tokens).collect();
+        assert_eq!(prompts, [2, 2], "prompt and separator are given");
     }
 
     #[test]

@@ -31,19 +31,10 @@ impl Tokenizer {
     /// The file is missing or not a tokenizer.
     pub fn from_folder(folder: &Path) -> Result<Self, DataError> {
         let file = folder.join(TOKENIZER_FILE);
-        let wrong = |problem, hint| DataError::TokenizerFile { file: file.clone(), problem, hint };
-        let bytes = fs::read(&file).map_err(|error| {
-            wrong(
-                format!("cannot read the tokenizer: {error}"),
-                "a model's folder needs `tokenizer.json`; Transformers' `save_pretrained` writes it",
-            )
-        })?;
-        let inner = tokenizers::Tokenizer::from_bytes(&bytes).and_then(|mut inner| {
-            inner.with_truncation(None)?.with_padding(None);
-            Ok(inner)
-        });
-        let inner = inner.map_err(|error| {
-            wrong(format!("not a tokenizer: {error}"), "it may be cut short; copy or download it again")
+        let bytes = fs::read(&file).map_err(|error| DataError::TokenizerFile {
+            file: file.clone(),
+            problem: format!("cannot read the tokenizer: {error}"),
+            hint: "a model's folder needs `tokenizer.json`; Transformers' `save_pretrained` writes it",
         })?;
         let mut files = vec![(TOKENIZER_FILE, bytes)];
         for name in &TOKENIZER_FILES[1..] {
@@ -52,7 +43,25 @@ impl Tokenizer {
                 files.push((name, fs::read(&file).map_err(DataError::file("read", &file))?));
             }
         }
-        Ok(Self { inner, files })
+        Self::from_files(&file, files)
+    }
+
+    /// The tokenizer of a `tokenizer.json` and its companions, by name, that `file` gave.
+    ///
+    /// # Errors
+    /// The first of them is not a tokenizer.
+    pub fn from_files(file: &Path, files: Vec<(&'static str, Vec<u8>)>) -> Result<Self, DataError> {
+        let json = files.first().map_or(&[][..], |(_, bytes)| bytes);
+        let inner = tokenizers::Tokenizer::from_bytes(json).and_then(|mut inner| {
+            inner.with_truncation(None)?.with_padding(None);
+            Ok(inner)
+        });
+        let wrong = |error| DataError::TokenizerFile {
+            file: file.to_owned(),
+            problem: format!("not a tokenizer: {error}"),
+            hint: "it may be cut short; copy or download it again",
+        };
+        Ok(Self { inner: inner.map_err(wrong)?, files })
     }
 
     /// A tokenizer made here, with the text of its `tokenizer_config.json`.
@@ -80,6 +89,16 @@ impl Tokenizer {
     /// The tokenizer refuses the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, DataError> {
         let encoding = self.inner.encode_fast(text, false).map_err(refusal("encode"))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The tokens of a whole text as Transformers makes them: first and last tokens that the
+    /// tokenizer adds of its own accord are among them.
+    ///
+    /// # Errors
+    /// The tokenizer refuses the text.
+    pub fn encode_whole(&self, text: &str) -> Result<Vec<u32>, DataError> {
+        let encoding = self.inner.encode_fast(text, true).map_err(refusal("encode"))?;
         Ok(encoding.get_ids().to_vec())
     }
 

@@ -15,7 +15,7 @@ use super::error::{ModelError, Result};
 use super::weights::WEIGHTS_FILE;
 
 /// Name of the table of contents of weights in several files.
-const INDEX_FILE: &str = "model.safetensors.index.json";
+pub const INDEX_FILE: &str = "model.safetensors.index.json";
 
 /// Longest header of a safetensors file, as the `safetensors` crate has it.
 const MAX_HEADER: u64 = 100_000_000;
@@ -55,7 +55,7 @@ impl TensorFiles {
     /// The file is missing, cut off or no safetensors file.
     pub fn open(file: &Path) -> Result<Self> {
         let mut files = Self { source: file.to_owned(), ..Self::default() };
-        files.add(file)?;
+        files.add(file, &HashMap::new())?;
         Ok(files)
     }
 
@@ -65,8 +65,9 @@ impl TensorFiles {
     /// A file is missing, cut off or not what its name says.
     pub fn of_model(folder: &Path) -> Result<Self> {
         let mut files = Self { source: folder.to_owned(), ..Self::default() };
-        for file in weight_files(folder)? {
-            files.add(&file)?;
+        let (shards, index) = indexed_files(folder)?;
+        for file in shards {
+            files.add(&file, &index)?;
         }
         Ok(files)
     }
@@ -93,16 +94,22 @@ impl TensorFiles {
         }
     }
 
-    /// Checks that a tensor is there and has the shape its configuration gives it.
+    /// Checks that a tensor is there, has the shape its configuration gives it, and is not quantized.
     ///
     /// # Errors
-    /// It is missing or has another shape.
+    /// It is missing, has another shape, or its numbers are in a format we cannot read.
     pub fn check(&self, name: &str, right: &[usize]) -> Result<()> {
-        let Place { file, shape: found, .. } = self.place(name)?;
-        if found == right {
-            return Ok(());
+        let Place { file, shape: found, dtype, .. } = self.place(name)?;
+        if found != right {
+            let problem = format!("has shape {found:?}, the configuration says {right:?}");
+            return Err(mismatch(file, name, problem));
         }
-        Err(mismatch(file, name, format!("has shape {found:?}, the configuration says {right:?}")))
+        // Other formats are scaled by numbers kept elsewhere: taken as they are they would be nonsense.
+        if !matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F64) {
+            let problem = format!("is kept as {dtype:?}, and only F32, F16 and BF16 can be read");
+            return Err(mismatch(file, name, problem));
+        }
+        Ok(())
     }
 
     /// One tensor as f32 on `device`.
@@ -123,9 +130,13 @@ impl TensorFiles {
         self.places.get(name).ok_or_else(|| mismatch(&self.source, name, "is missing".to_owned()))
     }
 
-    fn add(&mut self, file: &Path) -> Result<()> {
+    /// Adds the tensors of a file but those that the index says are in another.
+    fn add(&mut self, file: &Path, index: &HashMap<String, PathBuf>) -> Result<()> {
         let (start, header) = read_header(file)?;
         for (name, info) in header.tensors() {
+            if index.get(&name).is_some_and(|right| right != file) {
+                continue;
+            }
             let (from, to) = info.data_offsets;
             let place = Place {
                 file: file.to_owned(),
@@ -159,17 +170,27 @@ fn damaged(file: &Path, message: &dyn fmt::Display) -> ModelError {
     ModelError::Weights { file: file.to_owned(), message: message.to_string() }
 }
 
-/// The files of a model's weights, each once.
-fn weight_files(folder: &Path) -> Result<HashSet<PathBuf>> {
+/// The files of a model's weights, each once: the single one, or those its index lists.
+///
+/// # Errors
+/// There is neither, or the index is damaged.
+pub fn weight_files(folder: &Path) -> Result<HashSet<PathBuf>> {
+    Ok(indexed_files(folder)?.0)
+}
+
+/// The same, and the file of each tensor where an index says it.
+fn indexed_files(folder: &Path) -> Result<(HashSet<PathBuf>, HashMap<String, PathBuf>)> {
     let single = folder.join(WEIGHTS_FILE);
     if single.is_file() {
-        return Ok(HashSet::from([single]));
+        return Ok((HashSet::from([single]), HashMap::new()));
     }
     let index = folder.join(INDEX_FILE);
     let missing = |_| ModelError::Missing { folder: folder.to_owned(), file: WEIGHTS_FILE };
     let text = fs::read_to_string(&index).map_err(missing)?;
     let index: Index = serde_json::from_str(&text).map_err(|error| damaged(&index, &error))?;
-    Ok(index.weight_map.values().map(|file| folder.join(file)).collect())
+    let index: HashMap<String, PathBuf> =
+        index.weight_map.into_iter().map(|(name, file)| (name, folder.join(file))).collect();
+    Ok((index.values().cloned().collect(), index))
 }
 
 /// Where the data begins, and what the header says of it.
@@ -249,23 +270,53 @@ mod tests {
         assert!(error.contains(&*folder.path().to_string_lossy()) && error.contains("missing"), "{error}");
     }
 
-    #[test]
-    fn shards_are_read_as_one_model_and_a_missing_one_is_named() {
-        let (folder, tensors) = folder();
-        fs::remove_file(folder.path().join(WEIGHTS_FILE)).unwrap();
+    /// Writes each tensor into a shard of its own, and the index.
+    fn shard(folder: &Path, tensors: &HashMap<String, Tensor>) {
         let mut index = serde_json::Map::new();
-        for (name, tensor) in &tensors {
+        for (name, tensor) in tensors {
             let shard = format!("{name}.safetensors");
             let one = HashMap::from([(name.clone(), tensor.clone())]);
-            candle_core::safetensors::save(&one, folder.path().join(&shard)).unwrap();
+            candle_core::safetensors::save(&one, folder.join(&shard)).unwrap();
             index.insert(name.clone(), shard.into());
         }
-        let index = serde_json::json!({ "weight_map": index });
-        fs::write(folder.path().join(INDEX_FILE), index.to_string()).unwrap();
+        let index = serde_json::json!({ "metadata": {"total_size": 1}, "weight_map": index });
+        fs::write(folder.join(INDEX_FILE), index.to_string()).unwrap();
+    }
+
+    #[test]
+    fn shards_are_read_as_one_model_and_a_missing_one_is_named() {
+        let (folder, mut tensors) = folder();
+        fs::remove_file(folder.path().join(WEIGHTS_FILE)).unwrap();
+        let half = tensors["small"].to_dtype(DType::F16).unwrap();
+        tensors.insert("half".to_owned(), half);
+        shard(folder.path(), &tensors);
         check_values(&TensorFiles::of_model(folder.path()).unwrap(), &tensors);
         fs::remove_file(folder.path().join("small.safetensors")).unwrap();
         let error = TensorFiles::of_model(folder.path()).unwrap_err().to_string();
         assert!(error.contains("small.safetensors") && error.contains("not downloaded whole"), "{error}");
+    }
+
+    #[test]
+    fn a_tensor_that_two_shards_hold_is_read_from_the_one_the_index_names() {
+        let (folder, tensors) = folder();
+        fs::remove_file(folder.path().join(WEIGHTS_FILE)).unwrap();
+        shard(folder.path(), &tensors);
+        let stale = tensors["small"].zeros_like().unwrap();
+        let both =
+            HashMap::from([("large".to_owned(), tensors["large"].clone()), ("small".to_owned(), stale)]);
+        candle_core::safetensors::save(&both, folder.path().join("large.safetensors")).unwrap();
+        check_values(&TensorFiles::of_model(folder.path()).unwrap(), &tensors);
+    }
+
+    #[test]
+    fn a_tensor_in_a_quantized_format_is_refused() {
+        let (folder, _) = folder();
+        let bytes = Tensor::new(&[1u8, 2], &Device::Cpu).unwrap();
+        let tensors = HashMap::from([("packed".to_owned(), bytes)]);
+        candle_core::safetensors::save(&tensors, folder.path().join(WEIGHTS_FILE)).unwrap();
+        let files = TensorFiles::of_model(folder.path()).unwrap();
+        let error = files.check("packed", &[2]).unwrap_err().to_string();
+        assert!(error.contains("packed") && error.contains("U8") && error.contains("BF16"), "{error}");
     }
 
     #[test]

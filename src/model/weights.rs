@@ -21,7 +21,7 @@ pub const CONFIG_FILE: &str = "config.json";
 /// Name of a model's weights when they are in one file.
 pub const WEIGHTS_FILE: &str = "model.safetensors";
 /// How to sample from a model, where its authors say so.
-const GENERATION_FILE: &str = "generation_config.json";
+pub const GENERATION_FILE: &str = "generation_config.json";
 
 /// Reads and checks `config.json` of a model folder.
 ///
@@ -62,18 +62,63 @@ pub fn write_tensors<'a>(
     dtype: DType,
     metadata: &[(&str, String)],
 ) -> Result<()> {
+    let planned: Vec<PlannedTensor<'_>> =
+        tensors.iter().map(|(name, tensor)| PlannedTensor { name, shape: tensor.dims(), dtype }).collect();
+    write_planned(file, &planned, &|index| Ok(tensors[index].1.clone()), metadata)
+}
+
+/// A tensor that is to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct PlannedTensor<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its shape.
+    pub shape: &'a [usize],
+    /// How its values are kept in the file: f32, bf16 or f16.
+    pub dtype: DType,
+}
+
+impl PlannedTensor<'_> {
+    /// Bytes of its values in the file.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        (self.shape.iter().product::<usize>() * self.dtype.size_in_bytes()) as u64
+    }
+}
+
+/// Writes tensors that are loaded when it is their turn, by their index, one at a time.
+///
+/// # Errors
+/// The file can't be written, or a tensor can't be loaded or converted.
+pub fn write_planned(
+    file: &Path,
+    tensors: &[PlannedTensor<'_>],
+    load: &dyn Fn(usize) -> candle_core::Result<Tensor>,
+    metadata: &[(&str, String)],
+) -> Result<()> {
     let metadata = metadata.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
     let failure = Cell::new(None);
-    let view =
-        |(name, tensor): &(&'a str, &'a Tensor)| (*name, Converted { tensor, dtype, failure: &failure });
+    let view = |(index, tensor)| {
+        let &PlannedTensor { name, .. } = tensor;
+        (name, Pending { tensor, index, load, failure: &failure })
+    };
     write_whole(file, at(file), |path| {
-        safetensors::serialize_to_file(tensors.iter().map(view), Some(metadata), path)
+        safetensors::serialize_to_file(tensors.iter().enumerate().map(view), Some(metadata), path)
             .map_err(|error| at(file)(io::Error::other(error)))?;
         failure.take().map_or(Ok(()), |error| Err(ModelError::Tensor(error)))
     })
 }
 
-/// Writes a model folder that Transformers reads; tokenizer files are copied from `tokenizer_from`.
+/// Writes `model`, merged with its adapters, as a folder that Transformers reads; tokenizer files are
+/// copied from `tokenizer_from`.
+///
+/// # Errors
+/// A file can't be read or written.
+pub fn write_model(folder: &Path, model: &Decoder, dtype: DType, tokenizer_from: &Path) -> Result<()> {
+    write_layout(folder, model.config(), &|index| model.merged(index), dtype, tokenizer_from)
+}
+
+/// The same for weights in the order of [`arch::parameters`].
 ///
 /// # Errors
 /// A file can't be read or written.
@@ -81,6 +126,16 @@ pub fn write_folder(
     folder: &Path,
     config: &ModelConfig,
     weights: &[Tensor],
+    dtype: DType,
+    tokenizer_from: &Path,
+) -> Result<()> {
+    write_layout(folder, config, &|index| Ok(weights[index].clone()), dtype, tokenizer_from)
+}
+
+fn write_layout(
+    folder: &Path,
+    config: &ModelConfig,
+    load: &dyn Fn(usize) -> candle_core::Result<Tensor>,
     dtype: DType,
     tokenizer_from: &Path,
 ) -> Result<()> {
@@ -99,9 +154,10 @@ pub fn write_folder(
     };
     write_bytes(&file, config.to_json_of(dtype_name).as_bytes()).map_err(at(&file))?;
     let specs = arch::parameters(config);
-    let named: Vec<(&str, &Tensor)> = specs.iter().map(|spec| spec.name.as_str()).zip(weights).collect();
+    let planned: Vec<PlannedTensor<'_>> =
+        specs.iter().map(|spec| PlannedTensor { name: &spec.name, shape: &spec.shape, dtype }).collect();
     // Transformers refuses a file that does not say which framework wrote it.
-    write_tensors(&folder.join(WEIGHTS_FILE), &named, dtype, &[("format", "pt".to_owned())])
+    write_planned(&folder.join(WEIGHTS_FILE), &planned, load, &[("format", "pt".to_owned())])
 }
 
 /// Writes a model folder of fresh random weights, in bf16; tokenizer files that are there stay.
@@ -110,26 +166,27 @@ pub fn write_folder(
 /// A file can't be written.
 pub fn write_random(folder: &Path, config: &ModelConfig, seed: u64) -> Result<()> {
     let model = Decoder::random(config.clone(), seed, Precision::F32, &Device::Cpu)?;
-    write_folder(folder, config, model.weights(), DType::BF16, folder)
+    write_model(folder, &model, DType::BF16, folder)
 }
 
 /// For `map_err`: a file operation that failed at `file`.
-fn at(file: &Path) -> impl FnOnce(io::Error) -> ModelError {
+pub(super) fn at(file: &Path) -> impl FnOnce(io::Error) -> ModelError {
     let file = file.to_owned();
     move |source| ModelError::Io { file, source }
 }
 
-/// A tensor that is converted when its bytes are asked for, one at a time.
-struct Converted<'a> {
-    tensor: &'a Tensor,
-    dtype: DType,
-    /// Why a conversion failed: neither the trait nor the writer, which pads what is short, says so.
+/// A tensor that is loaded and converted when its bytes are asked for.
+struct Pending<'a> {
+    tensor: &'a PlannedTensor<'a>,
+    index: usize,
+    load: &'a dyn Fn(usize) -> candle_core::Result<Tensor>,
+    /// Why one failed: neither the trait nor the writer, which pads what is short, says so.
     failure: &'a Cell<Option<candle_core::Error>>,
 }
 
-impl View for Converted<'_> {
+impl View for Pending<'_> {
     fn dtype(&self) -> Dtype {
-        match self.dtype {
+        match self.tensor.dtype {
             DType::BF16 => Dtype::BF16,
             DType::F16 => Dtype::F16,
             _ => Dtype::F32,
@@ -137,11 +194,12 @@ impl View for Converted<'_> {
     }
 
     fn shape(&self) -> &[usize] {
-        self.tensor.dims()
+        self.tensor.shape
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        let bytes = self.tensor.to_dtype(self.dtype).map(|tensor| View::data(&tensor).into_owned());
+        let loaded = (self.load)(self.index).and_then(|tensor| tensor.to_dtype(self.tensor.dtype));
+        let bytes = loaded.map(|tensor| View::data(&tensor).into_owned());
         Cow::Owned(bytes.unwrap_or_else(|error| {
             self.failure.set(Some(error));
             Vec::new()
@@ -149,7 +207,7 @@ impl View for Converted<'_> {
     }
 
     fn data_len(&self) -> usize {
-        self.tensor.elem_count() * self.dtype.size_in_bytes()
+        self.tensor.shape.iter().product::<usize>() * self.tensor.dtype.size_in_bytes()
     }
 }
 
@@ -179,6 +237,38 @@ mod tests {
             let same = a.flatten_all().unwrap().to_vec1::<f32>().unwrap()
                 == b.flatten_all().unwrap().to_vec1::<f32>().unwrap();
             assert!(same);
+        }
+    }
+
+    /// As a large tied model is published: shards, an index, no head.
+    #[test]
+    fn a_tied_model_in_shards_of_several_formats_is_read_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = ModelConfig { tie_word_embeddings: true, ..config() };
+        let model = Decoder::random(config.clone(), 1, Precision::F32, &Device::Cpu).unwrap();
+        let specs = arch::parameters(&config);
+        assert!(specs.iter().all(|spec| spec.name != "lm_head.weight"));
+        let mut index = serde_json::Map::new();
+        for (number, dtype) in [DType::F32, DType::BF16, DType::F16].into_iter().enumerate() {
+            let shard = format!("model-{number}-of-3.safetensors");
+            let named: Vec<(&str, &Tensor)> = specs
+                .iter()
+                .zip(model.weights())
+                .enumerate()
+                .filter(|(at, _)| at % 3 == number)
+                .map(|(_, (spec, weight))| (spec.name.as_str(), weight))
+                .collect();
+            write_tensors(&folder.path().join(&shard), &named, dtype, &[]).unwrap();
+            index.extend(named.iter().map(|(name, _)| ((*name).to_owned(), shard.clone().into())));
+        }
+        let index = serde_json::json!({ "weight_map": index });
+        fs::write(folder.path().join("model.safetensors.index.json"), index.to_string()).unwrap();
+        let read = read_weights(folder.path(), &config).unwrap();
+        assert_eq!(read.len(), specs.len());
+        for ((at, a), b) in model.weights().iter().enumerate().zip(&read) {
+            let difference = (a - b).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+            // Weights are below 0.1 and norms are 1: half a unit of the last place of each format.
+            assert!(difference <= [0.0, 2e-3, 3e-5][at % 3], "{at}: {difference}");
         }
     }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::arch::ConfigError;
+use crate::data::DataError;
 use crate::model::ModelError;
 use crate::units::Bytes;
 
@@ -11,7 +12,7 @@ use crate::units::Bytes;
 #[derive(Debug, thiserror::Error)]
 pub enum QuantizeError {
     /// The system refused to read or write.
-    #[error("{}: {source}{}", path.display(), missing_hint(source))]
+    #[error("{}: {source}{}", path.display(), missing_hint(path, source))]
     Io {
         /// File or folder.
         path: PathBuf,
@@ -141,6 +142,22 @@ pub enum QuantizeError {
         /// What would be right.
         hint: &'static str,
     },
+    /// The GGUF splits text in a way we do not know.
+    #[error(
+        "{}: key `tokenizer.ggml.pre` is {found}, so it is not known how text is split\n  hint: known are {known}; a newer conversion of the model may name one, and its folder in the Hugging Face layout needs none",
+        path.display()
+    )]
+    PreTokenizer {
+        /// The file.
+        path: PathBuf,
+        /// Its name, or `missing`.
+        found: String,
+        /// The names that are known.
+        known: String,
+    },
+    /// The GGUF's keys make no tokenizer.
+    #[error(transparent)]
+    Data(Box<DataError>),
     /// A tensor operation failed.
     #[error("tensor `{name}`: {source}")]
     Tensor {
@@ -151,12 +168,21 @@ pub enum QuantizeError {
     },
 }
 
-fn missing_hint(source: &io::Error) -> &'static str {
+fn missing_hint(path: &Path, source: &io::Error) -> &'static str {
     match source.kind() {
+        io::ErrorKind::NotFound if super::is_gguf(path) => {
+            "\n  hint: a path in a study file is relative to it"
+        }
         io::ErrorKind::NotFound => {
             "\n  hint: a model folder holds config.json, tokenizer.json and model.safetensors"
         }
         _ => "",
+    }
+}
+
+impl From<DataError> for QuantizeError {
+    fn from(error: DataError) -> Self {
+        Self::Data(Box::new(error))
     }
 }
 

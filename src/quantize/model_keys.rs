@@ -58,7 +58,7 @@ pub(super) struct Keys<'a> {
 }
 
 impl Keys<'_> {
-    fn wrong(&self, key: &str, found: String, hint: &'static str) -> QuantizeError {
+    pub(super) fn wrong(&self, key: &str, found: String, hint: &'static str) -> QuantizeError {
         QuantizeError::Key { path: self.path.to_owned(), key: key.to_owned(), found, hint }
     }
 
@@ -85,11 +85,11 @@ impl Keys<'_> {
         number.ok_or_else(|| self.wrong(key, format!("{value:?}"), "a 32-bit float is expected"))
     }
 
-    fn text(&self, key: &str) -> Option<&str> {
+    pub(super) fn text(&self, key: &str) -> Option<&str> {
         self.values.get(key).and_then(|value| value.to_string().ok()).map(String::as_str)
     }
 
-    fn token(&self, which: &str) -> Result<Option<u32>, QuantizeError> {
+    pub(super) fn token(&self, which: &str) -> Result<Option<u32>, QuantizeError> {
         let id = self.optional_count(&format!("tokenizer.ggml.{which}_token_id"))?;
         Ok(id.and_then(|id| u32::try_from(id).ok()))
     }

@@ -3,16 +3,18 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::Content;
 use candle_core::{Device, Tensor};
 
-use super::QuantizeError;
 use super::interleave::to_halves;
 use super::model_keys::Keys;
 use super::names::{NamedTensor, tensors};
+use super::{QuantizeError, tokenizer_files};
 use crate::arch::ModelConfig;
+use crate::data::Tokenizer;
 use crate::units::Bytes;
 
 /// A model read from a GGUF file.
@@ -29,22 +31,76 @@ pub struct GgufModel {
 /// # Errors
 /// A file that is no GGUF, is cut off, holds another architecture or features we do not have.
 pub fn read(file: &Path) -> Result<GgufModel, QuantizeError> {
-    let mut reader = BufReader::new(File::open(file).map_err(QuantizeError::io(file))?);
-    check_magic(&mut reader, file)?;
-    let content = Content::read(&mut reader)
-        .map_err(|error| QuantizeError::Header { path: file.to_owned(), message: first_line(&error) })?;
-    let tied = !content.tensor_infos.contains_key("output.weight");
-    let config = Keys { path: file, values: &content.metadata }.config(tied)?;
-    let wanted = tensors(&config);
-    check_tensors(&content, &wanted, file)?;
-    check_length(&content, &mut reader, file)?;
-    let load = |tensor: &NamedTensor| {
-        let weight =
-            load(&content, &mut reader, tensor, &config).map_err(QuantizeError::tensor(&tensor.gguf))?;
-        Ok((tensor.hugging_face.clone(), weight))
+    let mut file = GgufFile::open(file)?;
+    let tensors = std::mem::take(&mut file.tensors);
+    let load = |tensor: NamedTensor| {
+        let weight = file.load(&tensor).map_err(QuantizeError::tensor(&tensor.gguf))?;
+        Ok((tensor.hugging_face, weight))
     };
-    let tensors = wanted.iter().map(load).collect::<Result<_, QuantizeError>>()?;
-    Ok(GgufModel { config, tensors })
+    let tensors = tensors.into_iter().map(load).collect::<Result<_, QuantizeError>>()?;
+    Ok(GgufModel { config: file.config, tensors })
+}
+
+/// Builds the tokenizer that a GGUF holds, as Hugging Face's library has it.
+///
+/// # Errors
+/// As [`read`]; no tokenizer in the file, or one that is not supported.
+pub fn read_tokenizer(file: &Path) -> Result<Tokenizer, QuantizeError> {
+    GgufFile::open(file)?.tokenizer()
+}
+
+/// Whether a model is one GGUF file, by the ending of its name.
+#[must_use]
+pub fn is_gguf(model: &Path) -> bool {
+    model.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf")) && !model.is_dir()
+}
+
+/// A GGUF whose header has been read and found to be whole.
+pub(super) struct GgufFile {
+    path: PathBuf,
+    reader: BufReader<File>,
+    content: Content,
+    /// The configuration its keys describe.
+    pub config: ModelConfig,
+    /// Every tensor of that configuration.
+    pub tensors: Vec<NamedTensor>,
+}
+
+impl GgufFile {
+    /// Reads the header, and checks that all tensors are there, fit and end before the file does.
+    pub(super) fn open(file: &Path) -> Result<Self, QuantizeError> {
+        let mut reader = BufReader::new(File::open(file).map_err(QuantizeError::io(file))?);
+        check_magic(&mut reader, file)?;
+        let content = Content::read(&mut reader)
+            .map_err(|error| QuantizeError::Header { path: file.to_owned(), message: first_line(&error) })?;
+        let tied = !content.tensor_infos.contains_key("output.weight");
+        let config = Keys { path: file, values: &content.metadata }.config(tied)?;
+        let tensors = tensors(&config);
+        check_tensors(&content, &tensors, file)?;
+        check_length(&content, &mut reader, file)?;
+        Ok(Self { path: file.to_owned(), reader, content, config, tensors })
+    }
+
+    /// The tokenizer its keys describe.
+    pub(super) fn tokenizer(&self) -> Result<Tokenizer, QuantizeError> {
+        let keys = Keys { path: &self.path, values: &self.content.metadata };
+        tokenizer_files::tokenizer(&keys, self.config.max_position_embeddings)
+    }
+
+    /// How a tensor's values are kept.
+    pub(super) fn block(&self, tensor: &NamedTensor) -> Option<GgmlDType> {
+        self.content.tensor_infos.get(&tensor.gguf).map(|info| info.ggml_dtype)
+    }
+
+    /// One tensor in f32, its rows in Hugging Face's order.
+    pub(super) fn load(&mut self, tensor: &NamedTensor) -> candle_core::Result<Tensor> {
+        let blocks = self.content.tensor(&mut self.reader, &tensor.gguf, &Device::Cpu)?;
+        let weight = blocks.dequantize(&Device::Cpu)?;
+        match tensor.rotary_heads(&self.config) {
+            Some(heads) => to_halves(&weight, heads),
+            None => Ok(weight),
+        }
+    }
 }
 
 fn check_magic(reader: &mut (impl Read + Seek), path: &Path) -> Result<(), QuantizeError> {
@@ -95,17 +151,4 @@ fn check_length(content: &Content, reader: &mut impl Seek, path: &Path) -> Resul
         return Ok(());
     }
     Err(QuantizeError::Truncated { path: path.to_owned(), found: Bytes(found), needed: Bytes(needed) })
-}
-
-fn load(
-    content: &Content,
-    reader: &mut (impl Read + Seek),
-    tensor: &NamedTensor,
-    config: &ModelConfig,
-) -> candle_core::Result<Tensor> {
-    let weight = content.tensor(reader, &tensor.gguf, &Device::Cpu)?.dequantize(&Device::Cpu)?;
-    match tensor.rotary_heads(config) {
-        Some(heads) => to_halves(&weight, heads),
-        None => Ok(weight),
-    }
 }

@@ -1,5 +1,8 @@
 //! Out and in again: what an exported file holds.
 
+mod tokenizers;
+mod unpacked;
+
 use std::collections::HashMap;
 use std::fs;
 use std::io::BufReader;

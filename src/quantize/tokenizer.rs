@@ -14,9 +14,18 @@ use serde_json::Value as Json;
 use super::QuantizeError;
 use super::model_keys::Entries;
 use super::pre_tokenizer::recognize;
-use super::tokenizer_settings::{self, Settings};
-use super::vocabulary::{AddedToken, Vocabulary};
+use super::tokenizer_settings::{self, Settings, TEMPLATE, id_key};
+use super::vocabulary::{AddedToken, KINDS, TOKENS, Vocabulary};
 use crate::arch::ModelConfig;
+
+/// Key of the kind of a tokenizer.
+pub(super) const MODEL: &str = "tokenizer.ggml.model";
+/// The kind that merges bytes.
+pub(super) const BYTE_LEVEL: &str = "gpt2";
+/// Key of how text is split before its bytes are merged.
+pub(super) const PRE: &str = "tokenizer.ggml.pre";
+/// Key of the merges, each two parts with a space between.
+pub(super) const MERGES: &str = "tokenizer.ggml.merges";
 
 /// The keys of a tokenizer and what llama.cpp will do otherwise than it.
 pub(super) struct TokenizerKeys {
@@ -96,26 +105,27 @@ fn keys(file: &TokenizerFile, settings: &Settings, config: &ModelConfig) -> Resu
     let vocabulary =
         Vocabulary::new(&file.model.vocab, &file.added_tokens, config.vocab_size).map_err(past)?;
     let text = |text: &str| Value::String(text.to_owned());
-    let mut entries = vec![
-        ("tokenizer.ggml.model", text("gpt2")),
-        ("tokenizer.ggml.pre", text(pre.name)),
-        ("tokenizer.ggml.tokens", vocabulary.texts()),
-        ("tokenizer.ggml.token_type", vocabulary.kinds()),
-        ("tokenizer.ggml.merges", merges(&file.model.merges)?),
+    let entries = vec![
+        (MODEL, text(BYTE_LEVEL)),
+        (PRE, text(pre.name)),
+        (TOKENS, vocabulary.texts()),
+        (KINDS, vocabulary.kinds()),
+        (MERGES, merges(&file.model.merges)?),
     ];
     let mut warnings = pre.warnings;
     warnings.extend(differences(file));
+    let mut entries: Entries = entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     let special = settings.special_tokens(&vocabulary, config);
-    if !special.iter().any(|(key, _)| *key == "tokenizer.ggml.eos_token_id") {
+    if !special.iter().any(|(key, _)| *key == id_key("eos")) {
         warnings
             .push("tokenizer: no token that ends a text is named, so llama.cpp will guess one".to_owned());
     }
     entries.extend(special);
-    entries.extend(settings.switches(&file.post_processor));
+    let switches = settings.switches(&file.post_processor);
+    entries.extend(switches.map(|(key, value)| (key.to_owned(), value)));
     if let Some(template) = settings.template() {
-        entries.push(("tokenizer.chat_template", text(template)));
+        entries.push((TEMPLATE.to_owned(), text(template)));
     }
-    let entries = entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     Ok(TokenizerKeys { entries, warnings })
 }
 

@@ -7,6 +7,7 @@ use crate::arch::ConfigError;
 use crate::data::DataError;
 use crate::device::DeviceError;
 use crate::executor::ExecutorError;
+use crate::hub::HubError;
 use crate::model::ModelError;
 use crate::quantize::{ParseGgufTypeError, QuantizeError};
 use crate::report::ReportError;
@@ -20,6 +21,9 @@ pub enum StudyError {
     /// The data set.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// A model that is named by a hub id, or by nothing there is.
+    #[error(transparent)]
+    Hub(#[from] HubError),
     /// The base model.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -38,6 +42,9 @@ pub enum StudyError {
     /// A quantized file.
     #[error(transparent)]
     Quantize(#[from] QuantizeError),
+    /// The GGUF file that is the base model.
+    #[error(transparent)]
+    BaseGguf(QuantizeError),
     /// A model of which no GGUF can be made, found before anything is trained.
     #[error("{0}; without GGUF files, `quantize.types = []`, it can be trained")]
     NoGguf(QuantizeError),

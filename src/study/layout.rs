@@ -41,6 +41,12 @@ impl Layout {
         self.root.join("base")
     }
 
+    /// The base model, where the study's source is a GGUF file that it was unpacked from.
+    #[must_use]
+    pub fn unpacked_base(&self) -> PathBuf {
+        self.root.join("base-from-gguf")
+    }
+
     /// The checkpoints of all trials.
     #[must_use]
     pub fn trials(&self) -> PathBuf {

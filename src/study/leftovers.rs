@@ -20,8 +20,9 @@ pub(super) fn remove(layout: &Layout) {
 
 fn folders(layout: &Layout) -> Vec<PathBuf> {
     let trials = entries(&layout.trials()).into_iter().filter(|path| path.is_dir());
-    let own = [layout.root().to_owned(), layout.new_base(), layout.model(), layout.gguf_folder()];
-    own.into_iter().chain(trials.flat_map(|trial| [trial.join("model"), trial])).collect()
+    let bases = [layout.new_base(), layout.unpacked_base()];
+    let own = [layout.root().to_owned(), layout.model(), layout.gguf_folder()];
+    own.into_iter().chain(bases).chain(trials.flat_map(|trial| [trial.join("model"), trial])).collect()
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {

@@ -51,7 +51,7 @@ impl Driver<'_> {
     /// Anything wrong with model or data, before any trial is run.
     pub fn prepare(&mut self) -> Result<(), StudyError> {
         self.emit(StudyEvent::Stage(Stage::Prepare));
-        let folder = self.base_model();
+        let folder = self.locate_base()?;
         if let ModelSettings::New(new) = self.study.model {
             self.make_base(&new, &folder)?;
         }
@@ -110,7 +110,7 @@ impl Driver<'_> {
         Ok(facts)
     }
 
-    fn unchanged(&self, known: &str, now: &str, file: &Path) -> Result<(), StudyError> {
+    pub(super) fn unchanged(&self, known: &str, now: &str, file: &Path) -> Result<(), StudyError> {
         if known == now {
             return Ok(());
         }
@@ -120,7 +120,7 @@ impl Driver<'_> {
     /// Random weights and a tokenizer trained on the study's own text.
     fn make_base(&self, new: &NewModel, folder: &Path) -> Result<(), StudyError> {
         // Without the fact the folder may be of an earlier study file, corrected before it began.
-        if self.store.fact::<ModelFacts>(MODEL)?.is_some() && folder.join(model::WEIGHTS_FILE).exists() {
+        if self.has_base()? && folder.join(model::WEIGHTS_FILE).exists() {
             return Ok(());
         }
         let (rows, _) = data::clean(data::read_rows(&self.study.data)?);
@@ -132,6 +132,11 @@ impl Driver<'_> {
         let config = ModelConfig::new(&vocabulary, 4 * self.study.data.max_length, end_token)?;
         tokenizer.save(folder)?;
         Ok(model::write_random(folder, &config, self.study.seed)?)
+    }
+
+    /// Whether a base model has been found sound, so that the study rests on it.
+    pub(super) fn has_base(&self) -> Result<bool, StudyError> {
+        Ok(self.store.fact::<ModelFacts>(MODEL)?.is_some())
     }
 
     /// Facts of the data set.

@@ -30,6 +30,19 @@ impl Evaluation {
 /// # Errors
 /// The device fails or refuses memory.
 pub fn evaluate(model: &Decoder, examples: &[Example], micro_batch_size: usize) -> Result<Evaluation> {
+    evaluate_watched(model, examples, micro_batch_size, &mut |_| {})
+}
+
+/// As [`evaluate`]; `watch` hears after each micro-batch how many examples it had.
+///
+/// # Errors
+/// The device fails or refuses memory.
+pub fn evaluate_watched(
+    model: &Decoder,
+    examples: &[Example],
+    micro_batch_size: usize,
+    watch: &mut dyn FnMut(usize),
+) -> Result<Evaluation> {
     let mut order: Vec<&Example> = examples.iter().collect();
     order.sort_by_key(|example| std::cmp::Reverse(example.input_ids.len()));
     let mut sum = Evaluation::default();
@@ -38,6 +51,7 @@ pub fn evaluate(model: &Decoder, examples: &[Example], micro_batch_size: usize) 
         let losses = model.losses(&batch)?;
         sum.total_nats += losses.iter().map(|loss| f64::from(*loss)).sum::<f64>();
         sum.tokens += batch.scored_tokens as u64;
+        watch(examples.len());
     }
     Ok(sum)
 }

@@ -141,3 +141,11 @@ fn examples_longer_than_the_context_are_refused_with_the_context() {
     let study = TinyStudy::new().set("data.max_length", 129);
     refused(&study, &["run"], 2, &["`data.max_length` is 129", "128 or less"]);
 }
+
+#[test]
+fn a_gguf_that_is_missing_or_none_is_named() {
+    let study = TinyStudy::new().set("model.source", "base.gguf");
+    refused(&study, &["run"], 2, &["base.gguf", "relative to it"]);
+    study.write("base.gguf", b"PK");
+    refused(&study, &["run"], 2, &["base.gguf", "not a GGUF file"]);
+}

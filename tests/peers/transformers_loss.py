@@ -1,7 +1,6 @@
-"""What Hugging Face Transformers makes of a model folder: its loss on a study's test split.
+"""What Hugging Face Transformers makes of a model folder: its loss on a test split or on a text.
 
-The reference for what `diapason run` reports as test loss. Also writes the sequences as the
-REFERENCE.json of `llama_cpp.py`, so that llama.cpp scores the same tokens.
+The reference for what `diapason run` reports as test loss and `diapason eval` prints.
 
 Needs, in a virtual environment of its own (CPU is enough):
 
@@ -13,15 +12,22 @@ Run, after the quickstart:
         results/quickstart/data.safetensors reference.json
     python3 tests/peers/llama_cpp.py results/quickstart/gguf/quickstart-q8_0.gguf reference.json
 
+The sequences are also written as the REFERENCE.json of `llama_cpp.py`, so that llama.cpp scores the
+same tokens. Of a text, cut into windows of so many tokens, the first token of each unscored:
+
+    python3 tests/peers/transformers_loss.py MODEL text.txt reference.json 512
+    diapason eval MODEL --data text.txt --max-length 512 --json
+
 Prints one JSON object: model class, mean loss in nats per scored token, scored tokens.
 """
 
 import json
 import sys
+from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 
 def test_split(path: str) -> tuple[list[list[int]], list[int]]:
@@ -33,9 +39,20 @@ def test_split(path: str) -> tuple[list[list[int]], list[int]]:
     return sequences, first
 
 
+def windows(folder: str, path: str, length: int) -> tuple[list[list[int]], list[int]]:
+    """The same of a text file."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    ids = tokenizer(Path(path).read_bytes().decode())["input_ids"]
+    sequences = [ids[start : start + length] for start in range(0, len(ids), length)]
+    return sequences, [1] * len(sequences)
+
+
 def main() -> None:
-    folder, dataset, reference = sys.argv[1:4]
-    sequences, first = test_split(dataset)
+    folder, data, reference = sys.argv[1:4]
+    if data.endswith(".txt"):
+        sequences, first = windows(folder, data, int(sys.argv[4]))
+    else:
+        sequences, first = test_split(data)
     with open(reference, "w") as file:
         json.dump({"sequences": sequences, "first": first}, file)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)

@@ -6,5 +6,6 @@ mod common;
 
 mod boundary;
 mod child;
+mod gguf;
 mod micro_batches;
 mod whole_run;
