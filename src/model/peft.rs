@@ -22,17 +22,17 @@ const ADAPTER_FILE: &str = "adapter_model.safetensors";
 /// What PEFT puts before the names of the model it wraps.
 const PREFIX: &str = "base_model.model.";
 
-/// Settings that change what an adapter computes, with the value in which they change nothing.
-const NOT_SUPPORTED: [(&str, fn(&Value) -> bool); 9] = [
-    ("use_dora", is_off),
-    ("use_qalora", is_off),
-    ("lora_bias", is_off),
-    ("fan_in_fan_out", is_off),
-    ("modules_to_save", is_off),
-    ("rank_pattern", is_off),
-    ("alpha_pattern", is_off),
-    ("layers_to_transform", is_off),
-    ("bias", |value| value == "none"),
+/// Settings that change what an adapter computes, unless they are off.
+const NOT_SUPPORTED: [&str; 9] = [
+    "use_dora",
+    "use_qalora",
+    "lora_bias",
+    "fan_in_fan_out",
+    "modules_to_save",
+    "rank_pattern",
+    "alpha_pattern",
+    "layers_to_transform",
+    "bias",
 ];
 
 #[derive(Deserialize)]
@@ -109,7 +109,7 @@ pub fn read_adapter(folder: &Path, config: &ModelConfig) -> Result<(LoraSettings
     let wrong = |problem: String| ModelError::Adapter { file: file.clone(), problem };
     let raw: AdapterConfig = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
     let weights = TensorFiles::open(&folder.join(ADAPTER_FILE))?;
-    let lora = settings(raw, &weights).map_err(wrong)?;
+    let lora = settings(&raw, &weights).map_err(wrong)?;
     check_targets(&lora, config)?;
     let specs = adapter_specs(&lora, config);
     if let Some(name) = weights.names().find(|name| !specs.iter().any(|spec| in_peft(spec) == *name)) {
@@ -122,13 +122,12 @@ pub fn read_adapter(folder: &Path, config: &ModelConfig) -> Result<(LoraSettings
     Ok((lora, specs.iter().map(load).collect::<Result<_>>()?))
 }
 
-fn settings(raw: AdapterConfig, weights: &TensorFiles) -> std::result::Result<LoraSettings, String> {
+fn settings(raw: &AdapterConfig, weights: &TensorFiles) -> std::result::Result<LoraSettings, String> {
     if raw.peft_type != "LORA" {
         return Err(format!("`peft_type` is `{}`, only `LORA` is supported", raw.peft_type));
     }
-    let on =
-        |(key, is_off): &&(&str, fn(&Value) -> bool)| raw.rest.get(*key).is_some_and(|value| !is_off(value));
-    if let Some((key, _)) = NOT_SUPPORTED.iter().find(on) {
+    let on = |key: &&&str| raw.rest.get(**key).is_some_and(|value| !is_off(value));
+    if let Some(key) = NOT_SUPPORTED.iter().find(on) {
         return Err(format!("`{key}` is {}, which is not supported", raw.rest[*key]));
     }
     if raw.r == 0 {
@@ -155,6 +154,7 @@ fn is_off(value: &Value) -> bool {
         Value::Null | Value::Bool(false) => true,
         Value::Object(map) => map.is_empty(),
         Value::Array(values) => values.is_empty(),
+        Value::String(text) => text == "none",
         _ => false,
     }
 }

@@ -120,19 +120,10 @@ impl Engine {
                     total_nats += self.model.accumulate(batch, scale, gradients, enter)?;
                 }
                 enter(Phase::Optimizer)?;
-                let squares = gradients.buffers().iter().map(sum_of_squares);
-                let squares: Vec<f64> = squares.collect::<candle_core::Result<_>>()?;
-                let norm = squares.iter().sum::<f64>().sqrt();
-                if !(total_nats.is_finite() && norm.is_finite()) {
+                if !total_nats.is_finite() {
                     return Err(TrainError::Diverged { step });
                 }
-                if step == self.model.all_reached_at_step() {
-                    for ((spec, _), squares) in self.model.trainable().zip(&squares) {
-                        check_reached(&spec.name, *squares)?;
-                    }
-                }
-                let clip = max_grad_norm.map_or(1.0, |limit| clip_factor(norm, limit));
-                self.optimizer.step(&self.model, gradients, Step { clip, ..settings })?;
+                let norm = update(&self.model, &mut self.optimizer, gradients, *max_grad_norm, settings)?;
                 (total_nats, norm)
             }
         };
@@ -143,6 +134,30 @@ impl Engine {
         let loss_nats = total_nats / scored.max(1) as f64;
         Ok(StepOutcome { loss_nats, grad_norm })
     }
+}
+
+/// One update by summed gradients; their norm before clipping.
+fn update(
+    model: &Decoder,
+    optimizer: &mut AdamW,
+    gradients: &Gradients,
+    max_grad_norm: Option<f64>,
+    step: Step,
+) -> Result<f64, TrainError> {
+    let squares = gradients.buffers().iter().map(sum_of_squares);
+    let squares: Vec<f64> = squares.collect::<candle_core::Result<_>>()?;
+    let norm = squares.iter().sum::<f64>().sqrt();
+    if !norm.is_finite() {
+        return Err(TrainError::Diverged { step: step.number });
+    }
+    if step.number == model.all_reached_at_step() {
+        for ((spec, _), squares) in model.trainable().zip(&squares) {
+            check_reached(&spec.name, *squares)?;
+        }
+    }
+    let clip = max_grad_norm.map_or(1.0, |limit| clip_factor(norm, limit));
+    optimizer.step(model, gradients, Step { clip, ..step })?;
+    Ok(norm)
 }
 
 /// What dropout draws from in one micro-batch: no other of the run has the same.

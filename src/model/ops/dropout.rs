@@ -28,7 +28,7 @@ impl Dropout {
     }
 }
 
-/// The finalizer of SplitMix64 (Steele et al. 2014).
+/// The finalizer of `SplitMix64` (Steele et al. 2014).
 pub(crate) fn mixed(value: u64) -> u64 {
     let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
