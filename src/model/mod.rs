@@ -29,6 +29,6 @@ pub(crate) use ops::elsewhere;
 pub(crate) use ops::{has_kernels, mutate, pieces, read};
 pub use tensor_files::TensorFiles;
 pub use weights::{
-    CONFIG_FILE, PlannedTensor, WEIGHTS_FILE, read_config, read_weights, write_folder, write_planned,
-    write_random, write_tensors,
+    CONFIG_FILE, PlannedTensor, WEIGHTS_FILE, read_config, read_weights, write_config, write_folder,
+    write_planned, write_random, write_tensors,
 };

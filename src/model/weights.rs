@@ -109,6 +109,20 @@ pub fn write_planned(
     })
 }
 
+/// Writes `config.json` of a model whose weights are kept as `dtype`: Transformers loads them so.
+///
+/// # Errors
+/// The file can't be written.
+pub fn write_config(folder: &Path, config: &ModelConfig, dtype: DType) -> Result<()> {
+    let file = folder.join(CONFIG_FILE);
+    let dtype_name = match dtype {
+        DType::F32 => "float32",
+        DType::F16 => "float16",
+        _ => "bfloat16",
+    };
+    write_bytes(&file, config.to_json_of(dtype_name).as_bytes()).map_err(at(&file))
+}
+
 /// Writes a model folder that Transformers reads; tokenizer files are copied from `tokenizer_from`.
 ///
 /// # Errors
@@ -127,13 +141,7 @@ pub fn write_folder(
             write_bytes(&to, &bytes).map_err(at(&to))?;
         }
     }
-    let file = folder.join(CONFIG_FILE);
-    let dtype_name = match dtype {
-        DType::F32 => "float32",
-        DType::F16 => "float16",
-        _ => "bfloat16",
-    };
-    write_bytes(&file, config.to_json_of(dtype_name).as_bytes()).map_err(at(&file))?;
+    write_config(folder, config, dtype)?;
     let specs = arch::parameters(config);
     let named: Vec<(&str, &Tensor)> = specs.iter().map(|spec| spec.name.as_str()).zip(weights).collect();
     // Transformers refuses a file that does not say which framework wrote it.
