@@ -14,8 +14,8 @@ use clap::{Parser, ValueEnum};
 use diapason::arch::ModelConfig;
 use diapason::data::Batch;
 use diapason::device::CountingAllocator;
-use diapason::model::{Decoder, Lora, read_config, read_weights};
-use diapason::space::Precision;
+use diapason::model::{Decoder, read_config, read_weights};
+use diapason::space::{ALL_LINEAR, LoraSettings, Precision};
 use diapason::train::{Engine, StepSettings, in_pool};
 use diapason::trial::Phase;
 
@@ -168,8 +168,9 @@ fn model(row: Row, arguments: &Arguments) -> Result<Decoder> {
         None => Decoder::random(row.config()?, 0, precision, &device)?,
     };
     let decoder = decoder.with_recomputation(arguments.recompute);
-    let lora = Lora { rank: 16, alpha: 32.0 };
-    Ok(if matches!(row, Row::DLora) { decoder.with_adapters(lora, 0)? } else { decoder })
+    let targets = vec![ALL_LINEAR.to_owned()];
+    let lora = LoraSettings { rank: 16, alpha: 32.0, dropout: 0.0, targets, rslora: false };
+    Ok(if matches!(row, Row::DLora) { decoder.with_adapters(&lora, 0)? } else { decoder })
 }
 
 /// How long the phases of the steps took, all but the warm-up's.

@@ -54,6 +54,16 @@ impl io::Write for Fingerprint {
     }
 }
 
+/// The SHA-256 of a file's bytes alone, as others print it.
+///
+/// # Errors
+/// The file can't be read.
+pub fn sha256(path: &Path) -> io::Result<String> {
+    let mut hash = Fingerprint::default();
+    io::copy(&mut File::open(path)?, &mut hash)?;
+    Ok(hash.hex())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,5 +90,14 @@ mod tests {
         let mut fingerprint = Fingerprint::default();
         fingerprint.file(&path).unwrap();
         assert_eq!(fingerprint.hex(), of(&["ab"]));
+    }
+
+    #[test]
+    fn the_sha_256_of_a_file_is_that_of_sha256sum() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, "abc").unwrap();
+        let right = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(sha256(&path).unwrap(), right);
     }
 }

@@ -22,6 +22,7 @@
 //! | [`device`] | Which machine computes, and how much memory has it? |
 //! | [`data`] | How does a file become batches? |
 //! | [`model`] | How does a decoder go forward and backward? |
+//! | [`hub`] | How does a model's name become a folder? |
 //! | [`train`] | How do batches become better weights? |
 //! | [`quantize`] | How does a model become a GGUF file, and back? |
 //! | [`worker`] | How does a child obey a trial's specification? |
@@ -63,6 +64,7 @@ pub mod device;
 pub mod executor;
 pub mod files;
 pub mod fingerprint;
+pub mod hub;
 pub mod model;
 pub mod quantize;
 pub mod report;

@@ -37,6 +37,7 @@ const IMPORTS: &Table = &[
     ("device", "units space"),
     ("data", "files fingerprint spelling space arch"),
     ("model", "files space trial arch data"),
+    ("hub", "units fingerprint data model"),
     ("train", "units space trial arch device data model"),
     ("quantize", "units files arch data model"),
     ("worker", "space trial arch device data model train quantize"),
@@ -45,9 +46,9 @@ const IMPORTS: &Table = &[
     ("report", "units files space trial"),
     (
         "study",
-        "units files fingerprint space trial search arch device data model quantize executor store report",
+        "units files fingerprint space trial search arch device data model hub quantize executor store report",
     ),
-    ("cli", "units space trial search device data model train quantize worker executor store study"),
+    ("cli", "units space trial search device data model hub train quantize worker executor store study"),
     // The program: it hands over to cli, and sets the allocator that counts.
     ("main", "device cli"),
 ];
@@ -61,6 +62,7 @@ const DOORS: &Table = &[
     ("csv", "data"),
     ("ctrlc", "cli"),
     ("half", "model"),
+    ("hf_hub", "hub"),
     ("indicatif", "cli"),
     ("maud", "report"),
     ("multiversion", "model train"),

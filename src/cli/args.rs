@@ -32,15 +32,15 @@ pub(super) enum Command {
     Tune(StudyOptions),
     /// Fine-tune with the study's best configuration, or the only one its space has
     Train(StudyOptions),
-    /// Loss of a model folder or GGUF file on a data file, in nats per token
+    /// Loss of a model folder, GGUF file or hub model on a data file, in nats per token
     Eval(EvalOptions),
-    /// Write GGUF files of a model folder
+    /// Write GGUF files of a model folder or hub model
     Quantize(QuantizeOptions),
     /// Draw a study's plots and its page again from what it remembers
     Report(StudyOptions),
     /// Show how far a study is, while it runs or later
     Status(StudyOptions),
-    /// Show devices, memory and what can't be known about them
+    /// Show devices, memory, hub access and what can't be known about them
     Doctor(DoctorOptions),
     /// Print a completion script for a shell
     Completions {
@@ -66,7 +66,7 @@ pub(super) struct StudyOptions {
 
 #[derive(Args, Debug)]
 pub(super) struct EvalOptions {
-    /// Model folder in the Hugging Face layout, or a GGUF file
+    /// Model folder in the Hugging Face layout, a GGUF file, or a hub id `owner/name[@revision]`
     pub(super) model: PathBuf,
     /// CSV or JSONL file, whose completions are scored, or plain text, of which all is
     #[arg(long, value_name = "FILE")]
@@ -86,12 +86,12 @@ pub(super) struct EvalOptions {
 
 #[derive(Args, Debug)]
 pub(super) struct QuantizeOptions {
-    /// Model folder in the Hugging Face layout
+    /// Model folder in the Hugging Face layout, or a hub id `owner/name[@revision]`
     pub(super) model: PathBuf,
     /// GGUF types, separated by commas: `f32`, `f16`, `bf16`, `q8_0`, `q6_k`, `q5_k_m`, `q4_k_m`, `q4_0`
     #[arg(long = "type", short = 't', value_delimiter = ',', default_value = "q8_0,q4_k_m")]
     pub(super) types: Vec<String>,
-    /// Folder for the files; the model folder by default
+    /// Folder for the files; by default the model folder, or the working folder for a hub id
     #[arg(long, short, value_name = "DIR")]
     pub(super) output: Option<PathBuf>,
     /// Also print each file's loss on this data

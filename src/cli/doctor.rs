@@ -9,6 +9,7 @@ use super::args::DoctorOptions;
 use super::{print, print_json};
 use crate::device::nvml::{self, CardFacts, NvmlError};
 use crate::device::{self, Device, DeviceError};
+use crate::hub::{Access, Hub};
 use crate::space::DeviceSpec;
 use crate::units::Bytes;
 
@@ -17,14 +18,20 @@ struct Findings {
     cpu: Box<dyn Device>,
     cards: Result<Vec<CardFacts>, NvmlError>,
     cuda: Result<String, DeviceError>,
+    hub: Hub,
+    access: Access,
 }
 
-/// Prints the processor, the cards NVML names, and whether CUDA can be used.
+/// Prints the processor, the cards NVML names, and whether CUDA can be used, and
+/// whether the hub can be asked.
 pub(super) fn run(options: &DoctorOptions) -> Result<ExitCode> {
+    let hub = Hub::from_env();
     let findings = Findings {
         cpu: device::open(&DeviceSpec::Cpu { cap: None })?,
         cards: nvml::cards(None),
         cuda: device::open(&DeviceSpec::Cuda { index: 0, cap: None }).map(|device| device.describe()),
+        access: hub.access(),
+        hub,
     };
     if options.json {
         print_json(&findings.json())?;
@@ -43,6 +50,12 @@ impl Findings {
             "nvml_problem": self.cards.as_ref().err().map(ToString::to_string),
             "cuda": self.cuda.as_ref().ok(),
             "cuda_problem": self.cuda.as_ref().err().map(ToString::to_string),
+            "hub": {
+                "endpoint": self.hub.settings().endpoint,
+                "cache": self.hub.settings().cache,
+                "token": self.hub.settings().token.is_some(),
+                "access": access(&self.access),
+            },
         })
     }
 
@@ -61,7 +74,20 @@ impl Findings {
             Ok(name) => name.clone(),
             Err(error) => format!("cuda: {error}"),
         });
+        let settings = self.hub.settings();
+        let token = if settings.token.is_some() { "a token" } else { "no token" };
+        let (endpoint, cache) = (&settings.endpoint, settings.cache.display());
+        lines.push(format!("hub: {endpoint} · {} · {token} · cache {cache}", access(&self.access)));
         lines.join("\n")
+    }
+}
+
+fn access(access: &Access) -> String {
+    match access {
+        Access::Offline => "offline by HF_HUB_OFFLINE".to_owned(),
+        Access::Open => "reachable".to_owned(),
+        Access::TokenRefused => "reachable, but it refuses the token".to_owned(),
+        Access::Unreachable(reason) => format!("unreachable: {reason}"),
     }
 }
 

@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::args::EvalOptions;
+use super::fetching::locate;
 use super::usage::UsageError;
 use super::{print, print_json};
 use crate::data::{self, Tokenizer};
@@ -36,8 +37,9 @@ pub(super) struct Evaluated {
 
 /// Prints the loss of a model on a data file.
 pub(super) fn run(options: &EvalOptions) -> Result<ExitCode> {
-    check_model(&options.model)?;
-    let result = loss(&options.model, options.tokenizer.as_deref(), &options.data, options.max_length)?;
+    let model = locate(&options.model)?.path;
+    check_model(&model)?;
+    let result = loss(&model, options.tokenizer.as_deref(), &options.data, options.max_length)?;
     if options.json {
         print_json(&result)?;
     } else {
@@ -49,9 +51,6 @@ pub(super) fn run(options: &EvalOptions) -> Result<ExitCode> {
 
 fn check_model(model: &Path) -> Result<(), UsageError> {
     let wrong = |problem, hint| Err(UsageError::new(model, problem, hint));
-    if !model.exists() {
-        return wrong("there is no such model", "give a model folder or a GGUF file");
-    }
     if !model.is_dir() && !quantize::is_gguf(model) {
         return wrong("neither a folder nor a GGUF file", "the name of a GGUF file ends in .gguf");
     }

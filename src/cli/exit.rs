@@ -8,6 +8,7 @@ use super::usage::UsageError;
 use crate::data::DataError;
 use crate::device::DeviceError;
 use crate::executor::ExecutorError;
+use crate::hub::HubError;
 use crate::model::ModelError;
 use crate::quantize::{ParseGgufTypeError, QuantizeError};
 use crate::space::StudyFileError;
@@ -33,6 +34,9 @@ fn number(error: &Error) -> u8 {
     if let Some(error) = error.downcast_ref::<TrainError>() {
         return code_of_training(error);
     }
+    if let Some(error) = error.downcast_ref::<HubError>() {
+        return code_of_hub(error);
+    }
     let inputs = error.is::<UsageError>()
         || error.is::<StudyFileError>()
         || error.is::<DataError>()
@@ -48,6 +52,7 @@ fn code_of_study(error: &StudyError) -> u8 {
         StudyError::NothingFits { .. } => NOTHING_FITS,
         StudyError::AllFail { .. } | StudyError::NoBest => STOPPED_EARLY,
         StudyError::Model(error) => code_of_model(error),
+        StudyError::Hub(error) => code_of_hub(error),
         StudyError::Data(_)
         | StudyError::NewModel(_)
         | StudyError::Device(_)
@@ -66,6 +71,18 @@ fn code_of_training(error: &TrainError) -> u8 {
         TrainError::Checkpoint { .. } | TrainError::Diverged { .. } | TrainError::MicroBatches { .. } => {
             UNEXPECTED
         }
+    }
+}
+
+fn code_of_hub(error: &HubError) -> u8 {
+    match error {
+        HubError::Interrupted => INTERRUPTED,
+        HubError::Unreachable { .. }
+        | HubError::Answer { .. }
+        | HubError::Cut { .. }
+        | HubError::Damaged { .. }
+        | HubError::Disk { .. } => UNEXPECTED,
+        _ => USAGE,
     }
 }
 

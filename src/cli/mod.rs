@@ -7,6 +7,7 @@ mod args;
 mod doctor;
 mod evaluate;
 mod exit;
+mod fetching;
 mod progress;
 mod quantize;
 mod study;

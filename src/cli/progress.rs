@@ -12,14 +12,14 @@ use crate::trial::{Event, Measurement, Outcome, ProbeRecord};
 use crate::units::{Bytes, grouped};
 
 /// Where there is no terminal a long rung still shows a line now and then.
-const LINE_EVERY: Duration = Duration::from_secs(20);
+pub(super) const LINE_EVERY: Duration = Duration::from_secs(20);
 
 /// Renders [`StudyEvent`]s.
 pub(super) struct Progress {
     quiet: bool,
-    bar: ProgressBar,
-    terminal: bool,
-    last_line: Instant,
+    pub(super) bar: ProgressBar,
+    pub(super) terminal: bool,
+    pub(super) last_line: Instant,
     horizon: usize,
 }
 
@@ -38,6 +38,7 @@ impl Progress {
         }
         match event {
             StudyEvent::Stage(stage) => self.line(&format!("\n{}", title(stage))),
+            StudyEvent::Hub(event) => self.hub(event),
             StudyEvent::Unpacking { file, done, total } => self.unpacking(file, done, total),
             StudyEvent::ModelReady { parameters, folder } => {
                 self.line(&format!("  model  {} · {} parameters", folder.display(), grouped(parameters)));
@@ -80,7 +81,7 @@ impl Progress {
         self.bar.finish_and_clear();
     }
 
-    fn line(&mut self, text: &str) {
+    pub(super) fn line(&mut self, text: &str) {
         self.bar.finish_and_clear();
         // Nobody listens any more; the study itself goes on.
         let _ = writeln!(io::stderr(), "{text}");
@@ -115,7 +116,7 @@ impl Progress {
         self.bar.set_position(done.0);
     }
 
-    fn spin(&mut self, message: &str) {
+    pub(super) fn spin(&mut self, message: &str) {
         self.bar.finish_and_clear();
         if self.terminal {
             self.bar = ProgressBar::new_spinner().with_message(format!(" {message} …"));

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::args::QuantizeOptions;
 use super::evaluate::loss;
+use super::fetching::{Located, locate};
 use super::usage::UsageError;
 use super::{print, print_json};
 use crate::quantize::{GgufType, export};
@@ -26,14 +27,17 @@ struct Written {
 /// Writes each type asked for.
 pub(super) fn run(options: &QuantizeOptions) -> Result<ExitCode> {
     let types = options.types.iter().map(|name| name.parse()).collect::<Result<Vec<GgufType>, _>>()?;
-    if !options.model.is_dir() {
+    let model = locate(&options.model)?;
+    if !model.path.is_dir() {
         let hint = "it holds config.json, tokenizer.json and model.safetensors";
-        return Err(UsageError::new(&options.model, "there is no such model folder", hint).into());
+        return Err(UsageError::new(&options.model, "no model folder", hint).into());
     }
-    let folder = options.output.as_deref().unwrap_or(&options.model);
+    // The cache of the hub is no place for files of ours.
+    let beside = if model.is_cached { Path::new(".") } else { &model.path };
+    let folder = options.output.as_deref().unwrap_or(beside);
     let mut files = Vec::new();
     for gguf_type in types {
-        let file = write(options, gguf_type, folder)?;
+        let file = write(options, &model, gguf_type, folder)?;
         if !options.json {
             print(&line(&file))?;
         }
@@ -45,12 +49,11 @@ pub(super) fn run(options: &QuantizeOptions) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn write(options: &QuantizeOptions, gguf_type: GgufType, folder: &Path) -> Result<Written> {
-    let name = options.model.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy());
-    let path = folder.join(format!("{name}-{gguf_type}.gguf"));
-    let report = export(&options.model, gguf_type, &path)?;
+fn write(options: &QuantizeOptions, model: &Located, gguf_type: GgufType, folder: &Path) -> Result<Written> {
+    let path = folder.join(format!("{}-{gguf_type}.gguf", model.name));
+    let report = export(&model.path, gguf_type, &path)?;
     let loss_nats = match &options.eval {
-        Some(data) => Some(loss(&path, Some(&options.model), data, None)?.loss_nats),
+        Some(data) => Some(loss(&path, Some(&model.path), data, None)?.loss_nats),
         None => None,
     };
     Ok(Written {

@@ -106,6 +106,10 @@ impl Executor for Local {
             Heard::EndOfOutput => Ok(crashed(status, stderr_tail)),
         }
     }
+
+    fn is_interrupted(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
 }
 
 impl Local {

@@ -23,4 +23,9 @@ pub trait Executor {
     /// [`ExecutorError::Interrupted`] when the user asked to stop, else what keeps any child from
     /// running.
     fn run(&mut self, spec: &TrialSpec, on_event: &mut dyn FnMut(&Event)) -> Result<Outcome, ExecutorError>;
+
+    /// Whether the user asked to stop: for long work between two runs.
+    fn is_interrupted(&self) -> bool {
+        false
+    }
 }

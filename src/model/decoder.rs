@@ -10,12 +10,12 @@ use rand_chacha::ChaCha8Rng;
 
 use super::GradientSink;
 use super::layer::{Pass, Saved};
-use super::lora::Lora;
+use super::lora::{adapter_specs, initial};
 use super::ops::{self, HeadGradient, Positions, RopeTable};
 use super::projection::Weight;
 use crate::arch::{self, LayerPart, ModelConfig, ParameterSpec};
 use crate::data::Batch;
-use crate::space::Precision;
+use crate::space::{LoraSettings, Precision};
 use crate::trial::Phase;
 
 /// Standard deviation of fresh matrices (Radford et al. 2019).
@@ -25,11 +25,13 @@ const INITIAL_DEVIATION: f32 = 0.02;
 pub struct Decoder {
     pub(super) config: ModelConfig,
     /// Base weights in the order of [`arch::parameters`], then those of the adapters.
-    specs: Vec<ParameterSpec>,
+    pub(super) specs: Vec<ParameterSpec>,
     pub(super) weights: Vec<Tensor>,
     /// What each layer has, in the same order.
     pub(super) parts: Vec<LayerPart>,
-    pub(super) adapters: Option<Lora>,
+    pub(super) adapters: Option<LoraSettings>,
+    /// What dropout draws from.
+    noise: u64,
     dtype: DType,
     recompute: bool,
 }
@@ -59,6 +61,7 @@ impl Decoder {
             weights: weights.into_iter().map(place).collect::<Result<_>>()?,
             parts: arch::layer_parts(&config),
             adapters: None,
+            noise: 0,
             dtype: compute_dtype(precision),
             recompute: false,
             config,
@@ -88,11 +91,54 @@ impl Decoder {
     ///
     /// # Errors
     /// The device refuses the memory.
-    pub fn with_adapters(mut self, adapters: Lora, seed: u64) -> Result<Self> {
-        self.specs.extend(adapters.specs(&self.config));
-        self.weights.extend(adapters.initial(&self.config, seed, self.weights[0].device())?);
-        self.adapters = Some(adapters);
+    pub fn with_adapters(self, lora: &LoraSettings, seed: u64) -> Result<Self> {
+        let fresh = initial(&adapter_specs(lora, &self.config), seed, self.device())?;
+        self.with_adapter_weights(lora, fresh)
+    }
+
+    /// The same with adapters that exist, in the order of [`super::trainable_specs`].
+    ///
+    /// # Errors
+    /// The device refuses the memory.
+    pub fn with_adapter_weights(mut self, lora: &LoraSettings, weights: Vec<Tensor>) -> Result<Self> {
+        let place = |weight: Tensor| weight.to_dtype(DType::F32)?.to_device(self.device())?.contiguous();
+        let weights = weights.into_iter().map(place).collect::<Result<Vec<_>>>()?;
+        self.specs.extend(adapter_specs(lora, &self.config));
+        self.weights.extend(weights);
+        self.adapters = Some(lora.clone());
         Ok(self)
+    }
+
+    /// Sets what dropout draws from: the same number drops the same values.
+    pub const fn set_noise(&mut self, noise: u64) {
+        self.noise = noise;
+    }
+
+    /// The settings of the adapters, if there are any.
+    #[must_use]
+    pub const fn adapters(&self) -> Option<&LoraSettings> {
+        self.adapters.as_ref()
+    }
+
+    /// Base weight number `index` in the order of [`arch::parameters`], with what its adapter adds to
+    /// it: W + scale · B·A.
+    ///
+    /// # Errors
+    /// The device refuses the memory of a merged weight.
+    pub fn merged(&self, index: usize) -> Result<Tensor> {
+        let weight = &self.weights()[index];
+        let adapter = self.adapter_index(&self.specs[index].name).zip(self.adapters.as_ref());
+        let Some((a, lora)) = adapter else { return Ok(weight.clone()) };
+        (self.weights[a + 1].matmul(&self.weights[a])? * lora.scale())? + weight
+    }
+
+    /// Index of the A of a linear layer's adapter; its B stands behind it.
+    pub(super) fn adapter_index(&self, name: &str) -> Option<usize> {
+        let first = self.first_trainable();
+        self.adapters.as_ref()?;
+        let stem = name.trim_end_matches("weight");
+        let a = |spec: &ParameterSpec| spec.name.strip_prefix(stem) == Some("lora_A.weight");
+        self.specs[first..].iter().position(a).map(|place| first + place)
     }
 
     /// The optimizer step in which every trainable weight must receive a gradient that is not zero.
@@ -211,7 +257,7 @@ impl Decoder {
         drop(x);
         enter(Phase::Backward)?;
         while let Some(keep) = kept.pop() {
-            let layer = self.layer(kept.len())?;
+            let layer = self.layer(kept.len(), Some(self.noise))?;
             let saved = match keep {
                 Kept::Activations(saved) => saved,
                 Kept::Input(x) => layer.save(x, &pass)?,
@@ -223,7 +269,7 @@ impl Decoder {
     }
 
     fn forward(&self, layer: usize, x: Tensor, pass: &Pass) -> Result<(Tensor, Kept)> {
-        let layer = self.layer(layer)?;
+        let layer = self.layer(layer, Some(self.noise))?;
         if self.recompute {
             let y = layer.forward(x.copy()?, pass)?;
             return Ok((y, Kept::Input(x)));
@@ -288,7 +334,7 @@ impl Decoder {
         let pass = self.pass(batch)?;
         let mut x = self.embed(&self.ids(batch)?)?;
         for layer in 0..self.config.num_hidden_layers {
-            x = self.layer(layer)?.forward(x, &pass)?;
+            x = self.layer(layer, None)?.forward(x, &pass)?;
         }
         self.norm(self.final_norm()).forward(&x)
     }

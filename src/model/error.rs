@@ -48,6 +48,30 @@ pub enum ModelError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A `lora.targets` that names nothing.
+    #[error(
+        "`lora.targets` names `{target}`, which the model has not\n  hint: its linear layers are `{modules}`; `all-linear` stands for all of them"
+    )]
+    NoTarget {
+        /// The name.
+        target: String,
+        /// The linear layers there are.
+        modules: String,
+    },
+    /// A folder that holds no adapter.
+    #[error("{} has no `adapter_config.json`\n  hint: an adapter is a folder as PEFT writes it: adapter_config.json, adapter_model.safetensors", folder.display())]
+    NoAdapter {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// An adapter that can't be used.
+    #[error("{}: {problem}\n  hint: supported are LoRA adapters of plain linear layers, of one rank, without trained biases, for the same base model", file.display())]
+    Adapter {
+        /// Its configuration.
+        file: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A trainable tensor got no gradient, or one that is not finite.
     #[error("weight `{name}` received {problem} in the first step")]
     Gradient {

@@ -12,6 +12,7 @@ mod layer;
 mod lora;
 mod norm;
 mod ops;
+mod peft;
 mod projection;
 mod tensor_files;
 #[cfg(test)]
@@ -23,12 +24,13 @@ pub use decoder::Decoder;
 pub use error::ModelError;
 pub use gradients::{GradientSink, Gradients, check_reached};
 pub use kernels::Output;
-pub use lora::Lora;
+pub use lora::{check_targets, trainable_specs};
 #[cfg(test)]
 pub(crate) use ops::elsewhere;
 pub(crate) use ops::{has_kernels, mutate, pieces, read};
-pub use tensor_files::TensorFiles;
+pub use peft::{ADAPTER_CONFIG_FILE, read_adapter, write_adapter};
+pub use tensor_files::{INDEX_FILE, TensorFiles, weight_files};
 pub use weights::{
-    CONFIG_FILE, PlannedTensor, WEIGHTS_FILE, read_config, read_weights, write_config, write_folder,
-    write_planned, write_random, write_tensors,
+    CONFIG_FILE, GENERATION_FILE, PlannedTensor, WEIGHTS_FILE, read_config, read_weights, write_config,
+    write_folder, write_model, write_planned, write_random, write_tensors,
 };

@@ -8,7 +8,7 @@ use std::ops::Range;
 use candle_core::{Result, Tensor};
 
 use super::GradientSink;
-use super::ops::{self, Output};
+use super::ops::{self, Dropout, Output};
 
 /// What puts a gradient into its buffer; into none where the weight is frozen.
 type Put<'a> = dyn FnMut(Option<(&Tensor, Output)>) -> Result<()> + 'a;
@@ -90,12 +90,37 @@ impl Weight<'_> {
     }
 }
 
-/// The low-rank side path of a linear layer: scale · B·A (Hu et al. 2021).
+/// The low-rank side path of a linear layer: scale · B·A (Hu et al. 2021), on what dropout leaves of x.
 #[derive(Clone, Copy)]
 pub(super) struct SidePath<'a> {
     pub(super) a: Weight<'a>,
     pub(super) b: Weight<'a>,
     pub(super) scale: f32,
+    pub(super) dropout: Option<Dropout>,
+}
+
+impl SidePath<'_> {
+    /// What dropout leaves of x: what the side path sees.
+    fn seen(&self, x: &Tensor) -> Result<Tensor> {
+        self.dropout.map_or_else(|| Ok(x.clone()), |dropout| ops::dropout(x, dropout))
+    }
+
+    /// x·Aᵀ.
+    fn low(&self, x: &Tensor) -> Result<Tensor> {
+        ops::linear(&self.seen(x)?, self.a.value)
+    }
+
+    /// dx + scale · dlow·A.
+    fn add_input_gradient(&self, dx: Tensor, dlow: &Tensor) -> Result<Tensor> {
+        let Self { a, scale, .. } = *self;
+        match self.dropout {
+            None => ops::linear_backward_input_onto(dx, dlow, a.value, scale),
+            Some(dropout) => {
+                let dseen = (ops::linear_backward_input(dlow, a.value)? * f64::from(scale))?;
+                dx + ops::dropout(&dseen, dropout)?
+            }
+        }
+    }
 }
 
 /// y = x·Wᵀ + b, plus scale · (x·Aᵀ)·Bᵀ where there is a side path.
@@ -121,7 +146,7 @@ impl Projection<'_> {
 
     /// What the side path has between its two matrices.
     fn low(&self, x: &Tensor) -> Result<Option<Tensor>> {
-        self.side.map(|side| ops::linear(x, side.a.value)).transpose()
+        self.side.map(|side| side.low(x)).transpose()
     }
 
     /// Bias and side path, for the outputs from row `first` of W on.
@@ -176,10 +201,9 @@ impl Projection<'_> {
 
     fn parts_input(&self, parts: &[Part], onto: Option<Tensor>) -> Result<(Tensor, Option<Tensor>)> {
         let dx = products_onto(onto, parts, self.w)?;
-        let Some(SidePath { a, b, scale }) = self.side else { return Ok((dx, None)) };
-        let dlow = products_onto(None, parts, b)?;
-        let dx = ops::linear_backward_input_onto(dx, &dlow, a.value, scale)?;
-        Ok((dx, Some(dlow)))
+        let Some(side) = self.side else { return Ok((dx, None)) };
+        let dlow = products_onto(None, parts, side.b)?;
+        Ok((side.add_input_gradient(dx, &dlow)?, Some(dlow)))
     }
 
     fn parts_weights(
@@ -193,9 +217,10 @@ impl Projection<'_> {
         if let Some(bias) = self.bias {
             bias.take_sums(parts, sink)?;
         }
-        let (Some(SidePath { a, b, scale }), Some(dlow)) = (self.side, dlow) else { return Ok(()) };
-        b.take_products(parts, &ops::linear(x, a.value)?, scale, sink)?;
-        a.take_products(&[Part::whole(dlow)?], x, scale, sink)
+        let (Some(side), Some(dlow)) = (self.side, dlow) else { return Ok(()) };
+        let seen = side.seen(x)?;
+        side.b.take_products(parts, &ops::linear(&seen, side.a.value)?, side.scale, sink)?;
+        side.a.take_products(&[Part::whole(dlow)?], &seen, side.scale, sink)
     }
 }
 

@@ -15,7 +15,7 @@ use super::error::{ModelError, Result};
 use super::weights::WEIGHTS_FILE;
 
 /// Name of the table of contents of weights in several files.
-const INDEX_FILE: &str = "model.safetensors.index.json";
+pub const INDEX_FILE: &str = "model.safetensors.index.json";
 
 /// Longest header of a safetensors file, as the `safetensors` crate has it.
 const MAX_HEADER: u64 = 100_000_000;
@@ -65,7 +65,7 @@ impl TensorFiles {
     /// A file is missing, cut off or not what its name says.
     pub fn of_model(folder: &Path) -> Result<Self> {
         let mut files = Self { source: folder.to_owned(), ..Self::default() };
-        let (shards, index) = weight_files(folder)?;
+        let (shards, index) = indexed_files(folder)?;
         for file in shards {
             files.add(&file, &index)?;
         }
@@ -170,8 +170,16 @@ fn damaged(file: &Path, message: &dyn fmt::Display) -> ModelError {
     ModelError::Weights { file: file.to_owned(), message: message.to_string() }
 }
 
-/// The files of a model's weights, each once, and the file of each tensor where an index says it.
-fn weight_files(folder: &Path) -> Result<(HashSet<PathBuf>, HashMap<String, PathBuf>)> {
+/// The files of a model's weights, each once: the single one, or those its index lists.
+///
+/// # Errors
+/// There is neither, or the index is damaged.
+pub fn weight_files(folder: &Path) -> Result<HashSet<PathBuf>> {
+    Ok(indexed_files(folder)?.0)
+}
+
+/// The same, and the file of each tensor where an index says it.
+fn indexed_files(folder: &Path) -> Result<(HashSet<PathBuf>, HashMap<String, PathBuf>)> {
     let single = folder.join(WEIGHTS_FILE);
     if single.is_file() {
         return Ok((HashSet::from([single]), HashMap::new()));

@@ -4,10 +4,10 @@ use candle_core::{DType, Device, Result, Tensor};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Decoder, Gradients, Lora, mutate};
+use super::{Decoder, Gradients, mutate};
 use crate::arch::ModelConfig;
 use crate::data::{Batch, Example, collate};
-use crate::space::Precision;
+use crate::space::{ALL_LINEAR, LoraSettings, Precision};
 use crate::trial::Phase;
 
 mod adapters;
@@ -15,7 +15,10 @@ mod families;
 mod paths;
 mod recomputation;
 
-const LORA: Lora = Lora { rank: 3, alpha: 6.0 };
+/// Adapters of rank 3 on every linear layer.
+fn lora() -> LoraSettings {
+    LoraSettings { rank: 3, alpha: 6.0, dropout: 0.0, targets: vec![ALL_LINEAR.to_owned()], rslora: false }
+}
 
 /// Two query heads for each key head, and sizes that no vector register divides.
 fn config(tied: bool) -> ModelConfig {
@@ -87,7 +90,7 @@ fn decoder_of(config: ModelConfig, adapters: bool, precision: Precision) -> Deco
     if !adapters {
         return model;
     }
-    let model = model.with_adapters(LORA, 5).unwrap();
+    let model = model.with_adapters(&lora(), 5).unwrap();
     let mut rng = ChaCha8Rng::seed_from_u64(7);
     for (_, weight) in model.trainable().filter(|(spec, _)| spec.name.ends_with("lora_B.weight")) {
         set(weight, |value| *value = rng.random_range(-0.2..0.2));

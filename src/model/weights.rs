@@ -21,7 +21,7 @@ pub const CONFIG_FILE: &str = "config.json";
 /// Name of a model's weights when they are in one file.
 pub const WEIGHTS_FILE: &str = "model.safetensors";
 /// How to sample from a model, where its authors say so.
-const GENERATION_FILE: &str = "generation_config.json";
+pub const GENERATION_FILE: &str = "generation_config.json";
 
 /// Reads and checks `config.json` of a model folder.
 ///
@@ -123,7 +123,16 @@ pub fn write_config(folder: &Path, config: &ModelConfig, dtype: DType) -> Result
     write_bytes(&file, config.to_json_of(dtype_name).as_bytes()).map_err(at(&file))
 }
 
-/// Writes a model folder that Transformers reads; tokenizer files are copied from `tokenizer_from`.
+/// Writes `model`, merged with its adapters, as a folder that Transformers reads; tokenizer files are
+/// copied from `tokenizer_from`.
+///
+/// # Errors
+/// A file can't be read or written.
+pub fn write_model(folder: &Path, model: &Decoder, dtype: DType, tokenizer_from: &Path) -> Result<()> {
+    write_layout(folder, model.config(), &|index| model.merged(index), dtype, tokenizer_from)
+}
+
+/// The same for weights in the order of [`arch::parameters`].
 ///
 /// # Errors
 /// A file can't be read or written.
@@ -131,6 +140,16 @@ pub fn write_folder(
     folder: &Path,
     config: &ModelConfig,
     weights: &[Tensor],
+    dtype: DType,
+    tokenizer_from: &Path,
+) -> Result<()> {
+    write_layout(folder, config, &|index| Ok(weights[index].clone()), dtype, tokenizer_from)
+}
+
+fn write_layout(
+    folder: &Path,
+    config: &ModelConfig,
+    load: &dyn Fn(usize) -> candle_core::Result<Tensor>,
     dtype: DType,
     tokenizer_from: &Path,
 ) -> Result<()> {
@@ -143,9 +162,10 @@ pub fn write_folder(
     }
     write_config(folder, config, dtype)?;
     let specs = arch::parameters(config);
-    let named: Vec<(&str, &Tensor)> = specs.iter().map(|spec| spec.name.as_str()).zip(weights).collect();
+    let planned: Vec<PlannedTensor<'_>> =
+        specs.iter().map(|spec| PlannedTensor { name: &spec.name, shape: &spec.shape, dtype }).collect();
     // Transformers refuses a file that does not say which framework wrote it.
-    write_tensors(&folder.join(WEIGHTS_FILE), &named, dtype, &[("format", "pt".to_owned())])
+    write_planned(&folder.join(WEIGHTS_FILE), &planned, load, &[("format", "pt".to_owned())])
 }
 
 /// Writes a model folder of fresh random weights, in bf16; tokenizer files that are there stay.
@@ -154,11 +174,11 @@ pub fn write_folder(
 /// A file can't be written.
 pub fn write_random(folder: &Path, config: &ModelConfig, seed: u64) -> Result<()> {
     let model = Decoder::random(config.clone(), seed, Precision::F32, &Device::Cpu)?;
-    write_folder(folder, config, model.weights(), DType::BF16, folder)
+    write_model(folder, &model, DType::BF16, folder)
 }
 
 /// For `map_err`: a file operation that failed at `file`.
-fn at(file: &Path) -> impl FnOnce(io::Error) -> ModelError {
+pub(super) fn at(file: &Path) -> impl FnOnce(io::Error) -> ModelError {
     let file = file.to_owned();
     move |source| ModelError::Io { file, source }
 }

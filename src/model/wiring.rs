@@ -5,14 +5,14 @@ use candle_core::{Error, Result};
 use super::Decoder;
 use super::layer::Layer;
 use super::norm::Norm;
-use super::ops::Heads;
+use super::ops::{Dropout, Heads, mixed};
 use super::projection::{Fan, Projection, SidePath, Weight};
 use crate::arch::{ModelConfig, Role};
 
 impl Decoder {
-    /// Layer number `layer`.
-    pub(super) fn layer(&self, layer: usize) -> Result<Layer<'_>> {
-        let projection = |role| self.projection(layer, role);
+    /// Layer number `layer`; where `noise` is given, its adapters drop some of their inputs.
+    pub(super) fn layer(&self, layer: usize, noise: Option<u64>) -> Result<Layer<'_>> {
+        let projection = |role| self.projection(layer, role, noise);
         let traits = &self.config.traits;
         let (q, kv) = (self.config.query_width(), self.config.key_value_width());
         let f = self.config.intermediate_size;
@@ -60,22 +60,25 @@ impl Decoder {
         Some(1 + layer * self.parts.len() + part)
     }
 
-    fn projection(&self, layer: usize, role: Role) -> Result<Projection<'_>> {
+    fn projection(&self, layer: usize, role: Role, noise: Option<u64>) -> Result<Projection<'_>> {
         let w = self.index(layer, role, false).ok_or_else(|| missing(role))?;
         Ok(Projection {
             w: self.weight(w),
             bias: self.index(layer, role, true).map(|bias| self.weight(bias)),
-            side: self.side_path(layer, role),
+            side: self.side_path(w, noise),
         })
     }
 
-    /// The adapter of a linear layer: they stand behind the base weights in the order of those.
-    fn side_path(&self, layer: usize, role: Role) -> Option<SidePath<'_>> {
-        let adapters = self.adapters?;
-        let matrices = || self.parts.iter().filter(|part| part.shape.len() == 2);
-        let own = matrices().position(|part| part.role == role)?;
-        let a = self.base_count() + 2 * (layer * matrices().count() + own);
-        Some(SidePath { a: self.weight(a), b: self.weight(a + 1), scale: adapters.scale() })
+    /// The adapter of the linear layer whose matrix has this index.
+    fn side_path(&self, matrix: usize, noise: Option<u64>) -> Option<SidePath<'_>> {
+        let lora = self.adapters.as_ref()?;
+        let a = self.adapter_index(&self.specs[matrix].name)?;
+        let dropout = noise
+            .filter(|_| lora.dropout > 0.0)
+            .map(|noise| Dropout { share: lora.dropout, key: mixed(noise ^ mixed(a as u64)) });
+        #[expect(clippy::cast_possible_truncation, reason = "a factor is kept in f32")]
+        let scale = lora.scale() as f32;
+        Some(SidePath { a: self.weight(a), b: self.weight(a + 1), scale, dropout })
     }
 }
 

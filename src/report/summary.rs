@@ -55,7 +55,7 @@ pub struct Provenance {
 /// The base model.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ModelSummary {
-    /// Folder, or words for a model made anew.
+    /// Folder, hub id at its commit, or words for a model made anew.
     pub source: String,
     /// Digest of its weights.
     pub digest: String,

@@ -11,8 +11,8 @@ use super::study_file::{
 };
 use super::{
     ALL_LINEAR, BatchDomain, BatchPlan, ColumnMapping, DataFormat, DataSettings, DeviceSpec, FloatDomain,
-    LoraSettings, ModelSettings, NewModel, Precision, QuantizeSettings, Schedule, SearchSettings, Space,
-    Study, StudyFile, StudyFileError, TrainSettings,
+    LoraSettings, ModelSettings, ModelSource, NewModel, Precision, QuantizeSettings, Schedule,
+    SearchSettings, Space, Study, StudyFile, StudyFileError, TrainSettings,
 };
 
 /// Names of GGUF types that can be written.
@@ -144,7 +144,10 @@ impl Check<'_> {
 
     fn model(&self, section: &ModelSection) -> Checked<ModelSettings> {
         match (&section.source, &section.new) {
-            (Some(source), None) => Ok(ModelSettings::Folder(self.folder.join(source))),
+            (Some(source), None) => Ok(ModelSettings::Source(ModelSource {
+                typed: source.clone(),
+                path: self.folder.join(source),
+            })),
             (None, Some(new)) => Ok(ModelSettings::New(NewModel {
                 vocab_size: self.count("model.new.vocab_size", new.vocab_size, 260, 1 << 20)?,
                 hidden_size: self.count("model.new.hidden_size", new.hidden_size, 2, 1 << 16)?,
@@ -171,7 +174,7 @@ impl Check<'_> {
             _ => self.wrong(
                 "model",
                 "incomplete",
-                "give either `source = \"folder\"` or a table `[model.new]`",
+                "give either `source = \"folder or owner/name\"` or a table `[model.new]`",
             ),
         }
     }
@@ -419,7 +422,8 @@ mod tests {
         let study = study("").unwrap();
         assert_eq!(study.name, "tiny");
         assert_eq!(study.output, Path::new("results/tiny"));
-        assert_eq!(study.model, ModelSettings::Folder("spaces/base".into()));
+        let source = ModelSource { typed: "base".to_owned(), path: "spaces/base".into() };
+        assert_eq!(study.model, ModelSettings::Source(source));
         assert_eq!(study.data.format, DataFormat::Csv);
         assert_eq!(study.space.batch, BatchDomain::Effective(vec![8, 16, 32]));
     }

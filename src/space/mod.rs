@@ -19,7 +19,7 @@ pub use hyperparams::{BatchPlan, Hyperparams};
 pub use lora::{ALL_LINEAR, LoraSettings};
 pub use precision::Precision;
 pub use study::{
-    BatchDomain, ColumnMapping, DataFormat, DataSettings, ModelSettings, NewModel, QuantizeSettings,
-    Schedule, SearchSettings, Space, Study, TrainSettings,
+    BatchDomain, ColumnMapping, DataFormat, DataSettings, ModelSettings, ModelSource, NewModel,
+    QuantizeSettings, Schedule, SearchSettings, Space, Study, TrainSettings,
 };
 pub use study_file::{StudyFile, StudyFileError};

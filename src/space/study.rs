@@ -38,11 +38,23 @@ pub struct Study {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ModelSettings {
-    /// A folder in the Hugging Face layout.
-    #[serde(rename = "source")]
-    Folder(PathBuf),
+    /// One that exists.
+    Source(ModelSource),
     /// Random weights and a tokenizer trained on the study's own text.
     New(NewModel),
+}
+
+/// An existing model, by the text that names it: a path, or a hub id `owner/name[@revision]`.
+///
+/// Which of both it is depends on what exists, so it is not decided here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct ModelSource {
+    /// As it was typed.
+    pub typed: String,
+    /// The path it is, if it is one: relative to the study file's folder, as seen from here.
+    #[serde(skip)]
+    pub path: PathBuf,
 }
 
 /// Sizes of a model that is trained from nothing (Llama architecture, tied embeddings).

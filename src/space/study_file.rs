@@ -46,7 +46,7 @@ pub(super) struct StudySection {
 #[serde(deny_unknown_fields)]
 pub(super) struct ModelSection {
     #[serde(alias = "model_name_or_path")]
-    pub source: Option<PathBuf>,
+    pub source: Option<String>,
     pub new: Option<NewModelSection>,
 }
 
@@ -210,7 +210,7 @@ fn explain(message: &str, typed: &str) -> (String, String) {
 fn missing_hint(name: &str) -> &'static str {
     match name {
         "`model`" | "`data`" | "`source`" => {
-            "a study needs at least `[model] source = \"FOLDER\"` and `[data] source = \"FILE\"`"
+            "a study needs at least `[model] source = \"FOLDER or owner/name\"` and `[data] source = \"FILE\"`"
         }
         _ => "add it; search-spaces/ has examples",
     }

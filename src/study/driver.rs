@@ -8,8 +8,9 @@ use super::{StudyError, StudyEvent, leftovers};
 use crate::device;
 use crate::executor::Executor;
 use crate::fingerprint::Fingerprint;
+use crate::hub::Hub;
 use crate::quantize;
-use crate::space::{DeviceSpec, ModelSettings, Study};
+use crate::space::{DeviceSpec, ModelSettings, ModelSource, Study};
 use crate::store::{Lock, Store};
 
 const WALL_SECONDS: &str = "wall_seconds";
@@ -25,6 +26,10 @@ pub struct Driver<'a> {
     pub(super) store: Store,
     /// The device with the cap that holds for the whole study.
     pub(super) device: DeviceSpec,
+    /// Where models are fetched that are named by a hub id.
+    pub(super) hub: Hub,
+    /// The folder of the base model, once it is there.
+    pub(super) base: Option<PathBuf>,
     executor: &'a mut dyn Executor,
     listener: &'a mut Listener<'a>,
     started: Instant,
@@ -60,12 +65,21 @@ impl<'a> Driver<'a> {
             layout,
             store,
             device,
+            hub: Hub::from_env(),
+            base: None,
             executor,
             listener,
             started: Instant::now(),
             seconds_before,
             _lock: lock,
         })
+    }
+
+    /// Fetches models from `hub` instead of the one the environment's variables name.
+    #[must_use]
+    pub fn with_hub(mut self, hub: Hub) -> Self {
+        self.hub = hub;
+        self
     }
 
     /// Fixes the study file: model and data have been found sound, and all results rest on them.
@@ -79,6 +93,11 @@ impl<'a> Driver<'a> {
         (self.listener)(event);
     }
 
+    /// Whether the user asked to stop.
+    pub(super) fn is_interrupted(&self) -> bool {
+        self.executor.is_interrupted()
+    }
+
     /// The three parts a running child needs at once.
     pub(super) fn parts(&mut self) -> (&mut dyn Executor, &mut Store, &mut Listener<'a>) {
         (self.executor, &mut self.store, self.listener)
@@ -86,10 +105,13 @@ impl<'a> Driver<'a> {
 
     /// The folder of the base model.
     pub(super) fn base_model(&self) -> PathBuf {
-        match &self.study.model {
-            ModelSettings::Folder(file) if quantize::is_gguf(file) => self.layout.unpacked_base(),
-            ModelSettings::Folder(folder) => folder.clone(),
-            ModelSettings::New(_) => self.layout.new_base(),
+        match (&self.base, &self.study.model) {
+            (Some(folder), _) => folder.clone(),
+            (None, ModelSettings::Source(source)) if quantize::is_gguf(&source.path) => {
+                self.layout.unpacked_base()
+            }
+            (None, ModelSettings::Source(source)) => source.path.clone(),
+            (None, ModelSettings::New(_)) => self.layout.new_base(),
         }
     }
 
@@ -123,8 +145,8 @@ fn placeless(study: &Study) -> Study {
     let mut study = study.clone();
     study.output.clear();
     study.data.source.clear();
-    if let ModelSettings::Folder(folder) = &mut study.model {
-        folder.clear();
+    if let ModelSettings::Source(source) = &mut study.model {
+        *source = ModelSource::default();
     }
     study
 }

@@ -7,6 +7,7 @@ use crate::arch::ConfigError;
 use crate::data::DataError;
 use crate::device::DeviceError;
 use crate::executor::ExecutorError;
+use crate::hub::HubError;
 use crate::model::ModelError;
 use crate::quantize::{ParseGgufTypeError, QuantizeError};
 use crate::report::ReportError;
@@ -20,6 +21,9 @@ pub enum StudyError {
     /// The data set.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// A model that is named by a hub id, or by nothing there is.
+    #[error(transparent)]
+    Hub(#[from] HubError),
     /// The base model.
     #[error(transparent)]
     Model(#[from] ModelError),

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::data::CleaningReport;
+use crate::hub::HubEvent;
 use crate::search::FrontierPoint;
 use crate::space::{Hyperparams, Precision};
 use crate::trial::{Event, Measurement, Outcome, ProbeRecord, TrialId};
@@ -30,6 +31,8 @@ pub enum Stage {
 pub enum StudyEvent<'a> {
     /// A stage begins.
     Stage(Stage),
+    /// The base model is fetched from the hub.
+    Hub(HubEvent<'a>),
     /// The base model's GGUF file is being unpacked.
     Unpacking {
         /// The file.

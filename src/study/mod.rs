@@ -5,6 +5,7 @@
 //! before the decision that rests on it. Nothing is printed: a closed set of [`StudyEvent`]s says
 //! what happens.
 
+mod base;
 mod base_gguf;
 mod driver;
 mod error;

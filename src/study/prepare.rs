@@ -51,11 +51,9 @@ impl Driver<'_> {
     /// Anything wrong with model or data, before any trial is run.
     pub fn prepare(&mut self) -> Result<(), StudyError> {
         self.emit(StudyEvent::Stage(Stage::Prepare));
-        let folder = self.base_model();
-        match &self.study.model {
-            ModelSettings::New(new) => self.make_base(new, &folder)?,
-            ModelSettings::Folder(file) if quantize::is_gguf(file) => self.unpack_base(file, &folder)?,
-            ModelSettings::Folder(_) => {}
+        let folder = self.locate_base()?;
+        if let ModelSettings::New(new) = self.study.model {
+            self.make_base(&new, &folder)?;
         }
         let config = model::read_config(&folder)?;
         let facts = self.model_facts(&folder, &config)?;

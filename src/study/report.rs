@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::driver::{Driver, known_device};
 use super::fit::known_frontier;
+use super::origin::{HubOrigin, known_origin};
 use super::prepare::{DataFacts, ModelFacts, known_facts};
 use super::quantize::{FinishFacts, known_finish};
 use super::summary::device_in_words;
@@ -67,7 +68,7 @@ fn build(
     Ok(StudyReport {
         study: study.name.clone(),
         provenance: provenance(study, store, device, &history)?,
-        model: model_summary(study, model),
+        model: model_summary(study, model, known_origin(study, store)?),
         data: data_summary(study, data),
         frontier: frontier.collect(),
         probes: store.probes()?,
@@ -106,10 +107,11 @@ fn provenance(
     })
 }
 
-fn model_summary(study: &Study, facts: Option<ModelFacts>) -> ModelSummary {
-    let source = match &study.model {
-        ModelSettings::Folder(folder) => shown(folder),
-        ModelSettings::New(_) => "made anew".to_owned(),
+fn model_summary(study: &Study, facts: Option<ModelFacts>, origin: Option<HubOrigin>) -> ModelSummary {
+    let source = match (&study.model, origin) {
+        (ModelSettings::Source(_), Some(origin)) => origin.to_string(),
+        (ModelSettings::Source(source), None) => shown(&source.path),
+        (ModelSettings::New(_), _) => "made anew".to_owned(),
     };
     let facts = facts.unwrap_or_default();
     ModelSummary {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::driver::{Driver, known_device, known_wall_seconds};
 use super::fit::known_frontier;
+use super::origin::known_origin;
 use super::quantize::known_finish;
 use super::{Layout, StudyError};
 use crate::search::FrontierPoint;
@@ -25,6 +26,8 @@ pub struct Summary {
     pub study: String,
     /// Device in words, with the cap of the study.
     pub device: String,
+    /// The base model at its commit, where it is from the hub.
+    pub hub_model: Option<String>,
     /// What fits.
     pub frontier: Vec<FrontierPoint>,
     /// How the trials ended.
@@ -116,6 +119,7 @@ fn read(study: &Study, store: &Store) -> Result<Summary, StudyError> {
     Ok(Summary {
         study: study.name.clone(),
         device: device_in_words(store, &history)?.map_or_else(|| device.to_string(), in_words),
+        hub_model: known_origin(study, store)?.map(|origin| origin.to_string()),
         frontier: known_frontier(store)?,
         trials: counts(&history),
         best: Best::of(&history),

@@ -104,6 +104,7 @@ impl Engine {
         let settings = Step { number: step, learning_rate, clip: 1.0 };
         let (total_nats, grad_norm) = match (&mut self.update, batches) {
             (Update::InBackward(scratch), [batch]) => {
+                self.model.set_noise(noise(step, 0));
                 let mut sink = InBackward::new(&self.model, &mut self.optimizer, scratch, settings);
                 let total_nats = self.model.accumulate(batch, scale, &mut sink, enter)?;
                 (total_nats, sink.norm()?)
@@ -114,7 +115,8 @@ impl Engine {
             (Update::AfterPasses { gradients, max_grad_norm }, _) => {
                 gradients.clear();
                 let mut total_nats = 0.0;
-                for batch in batches {
+                for (index, batch) in batches.iter().enumerate() {
+                    self.model.set_noise(noise(step, index));
                     total_nats += self.model.accumulate(batch, scale, gradients, enter)?;
                 }
                 enter(Phase::Optimizer)?;
@@ -141,4 +143,9 @@ impl Engine {
         let loss_nats = total_nats / scored.max(1) as f64;
         Ok(StepOutcome { loss_nats, grad_norm })
     }
+}
+
+/// What dropout draws from in one micro-batch: no other of the run has the same.
+const fn noise(step: usize, micro_batch: usize) -> u64 {
+    (step as u64) << 32 | micro_batch as u64
 }

@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::time::Instant;
 
+use candle_core::Tensor;
+
 use super::checkpoint::{self, Progress};
 use super::engine::{Engine, StepOutcome, StepSettings};
 use super::optimizer::AdamW;
 use super::phases::Phases;
 use super::{TrainError, evaluate, learning_rate};
-use crate::arch;
+use crate::arch::ModelConfig;
 use crate::data::{self, Batch, Dataset, Example, collate};
 use crate::device::Device;
 use crate::model::{self, Decoder};
@@ -36,24 +38,20 @@ impl<'a> Session<'a> {
         let phases = Phases::new(device)?;
         let dataset = data::cache::read(&spec.dataset)?;
         let config = model::read_config(&spec.model)?;
-        let specs = arch::parameters(&config);
-        let specs: Vec<_> = specs.iter().collect();
-        let (precision, decay) = (spec.hyperparams.precision, spec.train.weight_decay);
+        let trainable = model::trainable_specs(&config, spec.train.lora.as_ref());
+        let decay = spec.train.weight_decay;
         let run = checkpoint::run_identity(spec, &dataset, &config);
-        let decoder = |config, weights| -> Result<Decoder, TrainError> {
-            let decoder = Decoder::new(config, weights, precision, device.candle())?;
-            Ok(decoder.with_recomputation(spec.train.gradient_checkpointing))
-        };
         let saved = match resume_from {
-            Some(folder) => checkpoint::read(folder, &specs, device.candle(), &run)?,
+            Some(folder) => {
+                checkpoint::read(folder, &trainable.iter().collect::<Vec<_>>(), device.candle(), &run)?
+            }
             None => None,
         };
         let (model, optimizer, progress) = if let Some(saved) = saved {
-            let model = decoder(config, saved.weights)?;
+            let model = decoder(spec, config, Some(saved.weights), device)?;
             (model, AdamW::from_moments(saved.first, saved.second, decay), saved.progress)
         } else {
-            let weights = model::read_weights(&spec.model, &config)?;
-            let model = decoder(config, weights)?;
+            let model = decoder(spec, config, None, device)?;
             let optimizer = AdamW::new(&model, decay)?;
             (model, optimizer, Progress::default())
         };
@@ -61,10 +59,10 @@ impl<'a> Session<'a> {
         let engine = Engine::with_optimizer(model, optimizer, spec.train.max_grad_norm, accumulation)?;
         emit(Event::Started {
             device: device.describe(),
-            dtype: precision.to_string(),
+            dtype: spec.hyperparams.precision.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             resumed_at_step: progress.step,
-            parameters: arch::parameter_count(engine.model().config()),
+            parameters: trainable.iter().map(|spec| spec.elements() as u64).sum(),
         });
         Ok(Self { spec, dataset, engine, progress, device, phases, run })
     }
@@ -136,4 +134,31 @@ impl<'a> Session<'a> {
         emit(Event::Checkpoint { path: folder.to_owned(), step: self.progress.step });
         Ok(())
     }
+}
+
+/// The model of a run; its trainable weights are those of a checkpoint where there is one.
+fn decoder(
+    spec: &TrialSpec,
+    config: ModelConfig,
+    saved: Option<Vec<Tensor>>,
+    device: &dyn Device,
+) -> Result<Decoder, TrainError> {
+    let (precision, candle) = (spec.hyperparams.precision, device.candle());
+    let base = |config: ModelConfig| -> Result<Decoder, TrainError> {
+        let weights = model::read_weights(&spec.model, &config)?;
+        Ok(Decoder::new(config, weights, precision, candle)?)
+    };
+    let decoder = match (&spec.train.lora, saved) {
+        (None, None) => base(config)?,
+        (None, Some(saved)) => Decoder::new(config, saved, precision, candle)?,
+        (Some(lora), saved) => {
+            model::check_targets(lora, &config)?;
+            let base = base(config)?;
+            match saved {
+                Some(saved) => base.with_adapter_weights(lora, saved)?,
+                None => base.with_adapters(lora, spec.train.seed)?,
+            }
+        }
+    };
+    Ok(decoder.with_recomputation(spec.train.gradient_checkpointing))
 }

@@ -8,16 +8,16 @@ use super::{TrainTask, train};
 use crate::arch::ModelConfig;
 use crate::data::{CleaningReport, Dataset, Example, cache};
 use crate::device;
-use crate::model::{Decoder, write_folder};
-use crate::space::{BatchPlan, DeviceSpec, Hyperparams, Precision, Schedule};
+use crate::model::{Decoder, read_adapter, read_config, read_weights, write_folder};
+use crate::space::{BatchPlan, DeviceSpec, Hyperparams, LoraSettings, Precision, Schedule};
 use crate::trial::{Event, Task, TrainSpec, TrialSpec};
 
 mod engine;
 
 const EVALUATE_EVERY: usize = 2;
 
-/// A tiny model and 24 examples.
-struct Folder(tempfile::TempDir);
+/// A tiny model and 24 examples, and what is trained of it.
+struct Folder(tempfile::TempDir, Option<LoraSettings>);
 
 impl Folder {
     fn new() -> Self {
@@ -37,7 +37,14 @@ impl Folder {
         let report = CleaningReport::default();
         let dataset = Dataset { train, validation, test, report, digest: "d".to_owned() };
         cache::write(&dataset, &folder.path().join("data.safetensors")).unwrap();
-        Self(folder)
+        Self(folder, None)
+    }
+
+    /// Adapters on two linear layers, with dropout.
+    fn with_adapters() -> Self {
+        let targets = vec!["q_proj".to_owned(), "down_proj".to_owned()];
+        let lora = LoraSettings { rank: 2, alpha: 4.0, dropout: 0.2, targets, rslora: false };
+        Self(Self::new().0, Some(lora))
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -61,7 +68,7 @@ impl Folder {
                 gradient_checkpointing: false,
                 validation_examples: 4,
                 eval_micro_batch_size: 2,
-                lora: None,
+                lora: self.1.clone(),
             },
             task: Task::Evaluate,
         }
@@ -69,11 +76,15 @@ impl Folder {
 
     /// Trains to `stop_at_step` in the checkpoint `name`; all events but those about memory.
     fn train(&self, name: &str, stop_at_step: usize) -> Vec<Event> {
+        self.train_keeping(name, stop_at_step, None)
+    }
+
+    fn train_keeping(&self, name: &str, stop_at_step: usize, best: Option<&Path>) -> Vec<Event> {
         let spec = self.spec();
         let device = device::open(&spec.device).unwrap();
         let (checkpoint, mut events) = (self.path(name), Vec::new());
         let checkpoint: &Path = &checkpoint;
-        let task = TrainTask { stop_at_step, evaluate_every: EVALUATE_EVERY, checkpoint, best: None };
+        let task = TrainTask { stop_at_step, evaluate_every: EVALUATE_EVERY, checkpoint, best };
         train(&spec, task, &*device, &mut |event| events.push(event)).unwrap();
         events.retain(|event| !matches!(event, Event::Memory { .. }));
         events
@@ -92,10 +103,35 @@ fn losses(events: &[Event]) -> Vec<(char, usize, u64)> {
 
 #[test]
 fn rungs_one_after_the_other_are_the_full_run_to_the_last_bit() {
-    let folder = Folder::new();
-    let whole = folder.train("whole", 12);
-    let parts: Vec<Event> = [4, 8, 12].into_iter().flat_map(|stop| folder.train("parts", stop)).collect();
-    assert_eq!(losses(&parts), losses(&whole));
+    for folder in [Folder::new(), Folder::with_adapters()] {
+        let whole = folder.train("whole", 12);
+        let parts: Vec<Event> = [4, 8, 12].into_iter().flat_map(|stop| folder.train("parts", stop)).collect();
+        assert_eq!(losses(&parts), losses(&whole));
+    }
+}
+
+#[test]
+fn adapters_are_kept_beside_the_model_they_are_merged_into() {
+    let folder = Folder::with_adapters();
+    let best = folder.path("best");
+    let events = folder.train_keeping("trial", 12, Some(&best));
+    let Event::Started { parameters, .. } = &events[0] else { panic!("{events:?}") };
+    assert_eq!(*parameters, 2 * (16 + 16) + 2 * (24 + 16));
+    let config = read_config(&best).unwrap();
+    let (lora, adapters) = read_adapter(&best.join("adapter"), &config).unwrap();
+    assert_eq!(Some(&lora).map(|lora| (lora.rank, lora.targets.len())), Some((2, 2)));
+    let base = read_weights(folder.0.path(), &config).unwrap();
+    let decoder = |weights| Decoder::new(config.clone(), weights, Precision::F32, &candle_core::Device::Cpu);
+    let merged = decoder(read_weights(&best, &config).unwrap()).unwrap();
+    let plain = decoder(base.clone()).unwrap();
+    let beside = decoder(base).unwrap().with_adapter_weights(&lora, adapters).unwrap();
+    let examples: Vec<Example> = cache::read(&folder.path("data.safetensors")).unwrap().validation;
+    let loss = |model: &Decoder| super::evaluate(model, &examples, 2).unwrap().loss_nats();
+    assert!((loss(&merged) - loss(&beside)).abs() < 1e-6, "{} {}", loss(&merged), loss(&beside));
+    let lowest =
+        losses(&events).into_iter().filter(|(kind, ..)| *kind == 'e').map(|(.., loss)| f64::from_bits(loss));
+    assert!((lowest.fold(f64::MAX, f64::min) - loss(&beside)).abs() < 1e-6);
+    assert!(loss(&plain) > loss(&beside) + 1e-4, "{} {}", loss(&plain), loss(&beside));
 }
 
 #[test]

@@ -10,6 +10,9 @@ use crate::device::Device;
 use crate::model::{self, TensorFiles};
 use crate::trial::{Event, TrialSpec};
 
+/// Where the adapters alone are kept, inside the folder of the model they are merged into.
+const ADAPTER_FOLDER: &str = "adapter";
+
 /// The arguments of [`crate::trial::Task::Train`].
 #[derive(Clone, Copy, Debug)]
 pub struct TrainTask<'a> {
@@ -78,7 +81,10 @@ fn keep_if_best(session: &mut Session, loss_nats: f64, folder: &Path) -> Result<
     let base = &session.spec.model;
     let dtype = TensorFiles::of_model(base)?.dtype();
     let model = session.engine.model();
-    model::write_folder(folder, model.config(), model.weights(), dtype, base)?;
+    model::write_model(folder, model, dtype, base)?;
+    if model.adapters().is_some() {
+        model::write_adapter(&folder.join(ADAPTER_FOLDER), model, &base.display().to_string())?;
+    }
     Ok(())
 }
 

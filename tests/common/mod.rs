@@ -149,6 +149,11 @@ pub(crate) fn diapason(arguments: &[&str]) -> Command {
     let mut command = Command::new(Path::new(env!("CARGO_BIN_EXE_diapason")));
     // A backtrace in a message is noise that users get too.
     command.args(arguments).stdin(Stdio::null()).env("RUST_BACKTRACE", "1");
+    // No test meets the network, the user's cache or the user's token.
+    command.env("HF_HUB_OFFLINE", "1").env("HF_HOME", "/no/such/folder");
+    for name in ["HF_ENDPOINT", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN", "HF_TOKEN_PATH"] {
+        command.env_remove(name);
+    }
     command
 }
 

@@ -71,6 +71,7 @@ fn check_summary(study: &TinyStudy, summary: &Value) {
         "best",
         "device",
         "frontier",
+        "hub_model",
         "quantized",
         "report",
         "study",

@@ -8,6 +8,7 @@ mod attention;
 mod bias;
 mod compose;
 mod cross_entropy;
+mod dropout;
 mod embedding;
 mod gated;
 mod linear;
@@ -20,6 +21,7 @@ pub(super) use attention::{AttentionBackward, attention, attention_backward};
 pub(super) use bias::{add_bias, bias_backward};
 pub(crate) use compose::pieces;
 pub(super) use cross_entropy::{HeadGradient, head_cross_entropy, logits};
+pub(super) use dropout::{Dropout, dropout, mixed};
 pub(super) use embedding::{embedding, embedding_backward};
 pub(super) use gated::{gated, gated_backward};
 pub(super) use linear::{

@@ -308,3 +308,17 @@ fn bf16_activations_stay_within_their_rounding_of_f32() {
     assert_close(&attention(&half(&q), &half(&k), &half(&v), &SEQUENCES, HEADS).unwrap(), &wide, tolerance);
     assert_eq!(linear(&half(&q), &w).unwrap().dtype(), DType::BF16);
 }
+
+#[test]
+fn dropout_keeps_the_mean_drops_its_share_and_is_its_own_gradient() {
+    let half = |key| Dropout { share: 0.25, key };
+    let x = Tensor::ones((200, 300), DType::F32, &Device::Cpu).unwrap();
+    let values = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let out = values(&dropout(&x, half(1)).unwrap());
+    let dropped = out.iter().filter(|value| **value == 0.0).count();
+    assert!((14_000..16_000).contains(&dropped), "{dropped} of 60000");
+    assert!(out.iter().all(|value| *value == 0.0 || (value - 4.0 / 3.0).abs() < 1e-6));
+    assert_eq!(out, values(&dropout(&x, half(1)).unwrap()), "the same key drops the same");
+    assert_ne!(out, values(&dropout(&x, half(2)).unwrap()));
+    assert_eq!(out, values(&dropout::composed(&x, half(1)).unwrap()));
+}

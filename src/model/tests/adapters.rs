@@ -4,30 +4,70 @@ use super::super::{GradientSink, Output};
 use super::*;
 
 /// Each adapter moved by ±ε along its own gradient: the loss must change by ε·|gradient|.
+fn assert_slopes(model: &Decoder) {
+    let mut gradients = Gradients::zeros(model).unwrap();
+    model.accumulate(&batch(), 1.0, &mut gradients, &mut silent()).unwrap();
+    let mut reached = 0;
+    for ((spec, weight), gradient) in model.trainable().zip(gradients.buffers()) {
+        let (start, gradient) = (values(weight), values(gradient));
+        let norm = gradient.iter().map(|value| value * value).sum::<f32>().sqrt();
+        let loss = |step: f32| -> f64 {
+            let mut moved = start.iter().zip(&gradient).map(|(from, by)| from + step * by / norm);
+            set(weight, |value| *value = moved.next().unwrap());
+            model.accumulate(&batch(), 1.0, &mut Slots::default(), &mut silent()).unwrap()
+        };
+        let step = 3e-3;
+        let slope = (loss(step) - loss(-step)) / (2.0 * f64::from(step));
+        loss(0.0);
+        let error = (slope / f64::from(norm) - 1.0).abs();
+        assert!(error < 1e-2, "{}: slope {slope}, gradient {norm}", spec.name);
+        reached += 1;
+    }
+    assert_eq!(reached, adapter_count(model.config()), "nothing else is trained");
+}
+
 #[test]
 fn the_gradient_of_every_adapter_is_the_slope_of_the_loss() {
     for config in kinds() {
-        let model = decoder_of(config.clone(), true, Precision::F32);
-        let mut gradients = Gradients::zeros(&model).unwrap();
-        model.accumulate(&batch(), 1.0, &mut gradients, &mut silent()).unwrap();
-        let mut reached = 0;
-        for ((spec, weight), gradient) in model.trainable().zip(gradients.buffers()) {
-            let (start, gradient) = (values(weight), values(gradient));
-            let norm = gradient.iter().map(|value| value * value).sum::<f32>().sqrt();
-            let loss = |step: f32| -> f64 {
-                let mut moved = start.iter().zip(&gradient).map(|(from, by)| from + step * by / norm);
-                set(weight, |value| *value = moved.next().unwrap());
-                model.losses(&batch()).unwrap().iter().map(|loss| f64::from(*loss)).sum()
-            };
-            let step = 3e-3;
-            let slope = (loss(step) - loss(-step)) / (2.0 * f64::from(step));
-            loss(0.0);
-            let error = (slope / f64::from(norm) - 1.0).abs();
-            assert!(error < 1e-2, "{}: slope {slope}, gradient {norm}", spec.name);
-            reached += 1;
-        }
-        assert_eq!(reached, adapter_count(&config), "nothing else is trained");
+        assert_slopes(&decoder_of(config, true, Precision::F32));
     }
+}
+
+#[test]
+fn what_dropout_leaves_has_the_slope_of_the_loss_too() {
+    for config in kinds() {
+        let base = decoder_of(config, false, Precision::F32);
+        let mut model = base.with_adapters(&LoraSettings { dropout: 0.3, ..lora() }, 7).unwrap();
+        let mut rng = ChaCha8Rng::seed_from_u64(9);
+        for (_, weight) in model.trainable() {
+            set(weight, |value| *value = rng.random_range(-0.5..0.5));
+        }
+        let sum = |losses: Vec<f32>| losses.into_iter().map(f64::from).sum::<f64>();
+        let loss =
+            |model: &Decoder| model.accumulate(&batch(), 1.0, &mut Slots::default(), &mut silent()).unwrap();
+        let first = loss(&model);
+        model.set_noise(1);
+        assert!((loss(&model) - first).abs() > 1e-3, "other noise, other values dropped");
+        assert!((sum(model.losses(&batch()).unwrap()) - first).abs() > 1e-3, "nothing is dropped here");
+        assert_slopes(&model);
+    }
+}
+
+#[test]
+fn a_target_alone_gets_an_adapter_and_an_unknown_one_is_refused_with_those_there_are() {
+    let targets = vec!["q_proj".to_owned(), "down_proj".to_owned()];
+    let some = LoraSettings { targets, ..lora() };
+    let model = decoder_of(config(true), false, Precision::F32).with_adapters(&some, 3).unwrap();
+    let names: Vec<&str> = model.trainable().map(|(spec, _)| spec.name.as_str()).collect();
+    assert_eq!(names.len(), 2 * 2 * 2);
+    assert!(names.iter().all(|name| name.contains("q_proj.lora_") || name.contains("down_proj.lora_")));
+    let mut slots = Slots::default();
+    model.accumulate(&batch(), 1.0, &mut slots, &mut silent()).unwrap();
+    slots.completed.sort_unstable();
+    assert_eq!(slots.completed, (0..8).collect::<Vec<_>>());
+    let wrong = LoraSettings { targets: vec!["query_key_value".to_owned()], ..lora() };
+    let error = super::super::check_targets(&wrong, &config(true)).unwrap_err().to_string();
+    assert!(error.contains("query_key_value") && error.contains("q_proj"), "{error}");
 }
 
 /// With and without a head of its own, and one whose projections are fused.
@@ -79,17 +119,8 @@ fn a_frozen_weight_has_no_gradient_and_every_adapter_is_completed_once() {
 fn adapters_merged_into_the_weights_give_the_same_logits() {
     for config in kinds() {
         let model = decoder_of(config.clone(), true, Precision::F32);
-        let adapters: Vec<(String, Tensor)> =
-            model.trainable().map(|(spec, weight)| (spec.name.clone(), weight.clone())).collect();
-        let find = |name: String| adapters.iter().find(|(other, _)| *other == name).map(|(_, weight)| weight);
-        let merged = |(spec, weight): (crate::arch::ParameterSpec, &Tensor)| {
-            let name = spec.name.trim_end_matches(".weight");
-            let half = |letter| find(format!("{name}.lora_{letter}.weight"));
-            let Some((a, b)) = half('A').zip(half('B')) else { return weight.clone() };
-            (weight + (b.matmul(a).unwrap() * 2.0).unwrap()).unwrap()
-        };
-        let base = crate::arch::parameters(model.config());
-        let weights: Vec<Tensor> = base.into_iter().zip(model.weights()).map(merged).collect();
+        let weights: Vec<Tensor> =
+            (0..model.weights().len()).map(|index| model.merged(index).unwrap()).collect();
         let changed = weights.iter().zip(model.weights()).filter(|(a, b)| values(a) != values(b)).count();
         assert_eq!(changed, adapter_count(&config) / 2);
         let merged = Decoder::new(config.clone(), weights, Precision::F32, &Device::Cpu).unwrap();

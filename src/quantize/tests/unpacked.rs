@@ -38,7 +38,7 @@ fn an_unpacked_folder_holds_every_value_of_the_file_exactly() {
         let name = text.split("dtype\": \"").nth(1).unwrap();
         assert!(name.starts_with(dtype_name(dtype)), "{kind}: {text}");
         let right = read(&report.path).unwrap();
-        assert_eq!(model::read_config(&out).unwrap().hidden_size, right.config.hidden_size, "{kind}");
+        assert_eq!(model::read_config(&out).unwrap(), config, "{kind}");
         let files = TensorFiles::of_model(&out).unwrap();
         assert_eq!((files.dtype(), files.names().count()), (dtype, right.tensors.len()), "{kind}");
         for (name, tensor) in &right.tensors {

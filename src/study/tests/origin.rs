@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::{Folder, device, drive};
-use crate::space::{ModelSettings, Study};
+use crate::space::{ModelSettings, ModelSource, Study};
 use crate::study::StudyError;
 
 /// The error names `file` and both ways out.
@@ -14,6 +14,10 @@ fn check_refused(study: &Study, file: &Path) {
     for words in [&*file.to_string_lossy(), "`[study] name`", "remove the output folder"] {
         assert!(error.to_string().contains(words), "{error}");
     }
+}
+
+fn existing(base: &Path) -> ModelSettings {
+    ModelSettings::Source(ModelSource { typed: base.to_string_lossy().into_owned(), path: base.to_owned() })
 }
 
 #[test]
@@ -37,7 +41,7 @@ fn a_base_model_that_has_changed_is_noticed() {
         let folder = Folder::new();
         drive(&folder.study(|study| study.output = folder.path("first")), &mut device()).unwrap();
         let base = folder.path("first/base");
-        let study = folder.study(|study| study.model = ModelSettings::Folder(base.clone()));
+        let study = folder.study(|study| study.model = existing(&base));
         drive(&study, &mut device()).unwrap();
         let text = fs::read_to_string(base.join(name)).unwrap();
         assert!(text.contains(from), "{text}");

@@ -5,8 +5,8 @@ use candle_core::{Device, Tensor};
 use super::super::{Engine, StepSettings};
 use crate::arch::ModelConfig;
 use crate::data::{Batch, Example, collate};
-use crate::model::{Decoder, Lora, elsewhere};
-use crate::space::Precision;
+use crate::model::{Decoder, elsewhere};
+use crate::space::{ALL_LINEAR, LoraSettings, Precision};
 
 /// A limit that no gradient comes near: they are kept, and nothing is clipped.
 const NEVER: Option<f64> = Some(1e9);
@@ -29,7 +29,11 @@ fn model(kind: Kind) -> Decoder {
     let config = ModelConfig::from_json(&json).unwrap();
     let model = Decoder::random(config, 3, Precision::F32, &Device::Cpu).unwrap();
     match kind {
-        Kind::Adapters => model.with_adapters(Lora { rank: 3, alpha: 6.0 }, 5).unwrap(),
+        Kind::Adapters => {
+            let targets = vec![ALL_LINEAR.to_owned()];
+            let lora = LoraSettings { rank: 3, alpha: 6.0, dropout: 0.0, targets, rslora: false };
+            model.with_adapters(&lora, 5).unwrap()
+        }
         Kind::Tied | Kind::Untied => model,
     }
 }
