@@ -9,6 +9,7 @@ use super::Activation;
 
 /// What one architecture does.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a column of the table")]
 pub(super) struct Family {
     /// Its name under `architectures` in `config.json`.
     pub architecture: &'static str,

@@ -31,7 +31,7 @@ impl ParameterSpec {
     /// Whether it is the bias of a linear layer.
     #[must_use]
     pub fn is_bias(&self) -> bool {
-        self.name.ends_with(".bias")
+        self.name.rsplit('.').next() == Some("bias")
     }
 }
 

@@ -15,6 +15,7 @@ pub enum Activation {
 
 /// What the decoder does, and what is in its layers. The default is a plain Llama.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each says of one thing whether it is there")]
 pub struct Traits {
     /// Name of the architecture in `config.json`.
     pub architecture: &'static str,
@@ -157,25 +158,18 @@ fn local(keys: Keys, family: &Family, layers: usize) -> Result<(Option<usize>, V
     let enabled =
         !matches!(family.local, Local::WhereEnabled(_)) || keys.flag("use_sliding_window")?.unwrap_or(false);
     let window = keys.count_or("sliding_window", family.window)?.filter(|_| enabled);
-    let layer_types = || keys.texts("layer_types");
-    let named = |types: Vec<&str>| types.into_iter().map(|kind| kind == "sliding_attention").collect();
-    let is_local: Vec<bool> = match family.local {
-        Local::Never => Vec::new(),
-        Local::Always => vec![true; layers],
-        Local::WhereEnabled(default) => match layer_types()? {
-            Some(types) => named(types),
-            None => {
-                let first = keys.count("max_window_layers")?.unwrap_or(default);
-                (0..layers).map(|layer| layer >= first).collect()
-            }
-        },
-        Local::AllButEach(default) => match layer_types()? {
-            Some(types) => named(types),
-            None => {
-                let each = keys.count("sliding_window_pattern")?.unwrap_or(default).max(1);
-                (0..layers).map(|layer| !(layer + 1).is_multiple_of(each)).collect()
-            }
-        },
+    let is_local: Vec<bool> = match (family.local, keys.texts("layer_types")?) {
+        (Local::Never, _) => Vec::new(),
+        (Local::Always, _) => vec![true; layers],
+        (_, Some(types)) => types.into_iter().map(|kind| kind == "sliding_attention").collect(),
+        (Local::WhereEnabled(default), None) => {
+            let first = keys.count("max_window_layers")?.unwrap_or(default);
+            (0..layers).map(|layer| layer >= first).collect()
+        }
+        (Local::AllButEach(default), None) => {
+            let each = keys.count("sliding_window_pattern")?.unwrap_or(default).max(1);
+            (0..layers).map(|layer| !(layer + 1).is_multiple_of(each)).collect()
+        }
     };
     // Local layers with a rotary base of their own stay local without a window.
     let none = !is_local.contains(&true) || (window.is_none() && family.local_rope_theta.is_none());

@@ -71,6 +71,9 @@ pub(super) struct EvalOptions {
     /// CSV or JSONL file, whose completions are scored, or plain text, of which all is
     #[arg(long, value_name = "FILE")]
     pub(super) data: PathBuf,
+    /// LoRA adapter for the model: a folder as PEFT writes it
+    #[arg(long, value_name = "DIR")]
+    pub(super) adapter: Option<PathBuf>,
     /// Folder with another tokenizer than that of the model folder or GGUF file
     #[arg(long, value_name = "DIR")]
     pub(super) tokenizer: Option<PathBuf>,

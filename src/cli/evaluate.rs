@@ -13,7 +13,8 @@ use super::fetching::locate;
 use super::usage::UsageError;
 use super::{print, print_json};
 use crate::data::{self, Tokenizer};
-use crate::device;
+use crate::device::{self, Device};
+use crate::model::{Decoder, read_adapter};
 use crate::quantize;
 use crate::space::{DataSettings, DeviceSpec, Precision, Study};
 use crate::train::evaluate_watched;
@@ -39,7 +40,8 @@ pub(super) struct Evaluated {
 pub(super) fn run(options: &EvalOptions) -> Result<ExitCode> {
     let model = locate(&options.model)?.path;
     check_model(&model)?;
-    let result = loss(&model, options.tokenizer.as_deref(), &options.data, options.max_length)?;
+    let what = Model { path: &model, adapter: options.adapter.as_deref() };
+    let result = loss(what, options.tokenizer.as_deref(), &options.data, options.max_length)?;
     if options.json {
         print_json(&result)?;
     } else {
@@ -57,23 +59,41 @@ fn check_model(model: &Path) -> Result<(), UsageError> {
     Ok(())
 }
 
+/// What is evaluated.
+#[derive(Clone, Copy)]
+pub(super) struct Model<'a> {
+    /// A model folder or a GGUF file.
+    pub(super) path: &'a Path,
+    /// Folder of an adapter for it.
+    pub(super) adapter: Option<&'a Path>,
+}
+
+impl Model<'_> {
+    fn load(self, device: &dyn Device) -> Result<Decoder> {
+        let decoder = load_model(self.path, Precision::F32, device)?;
+        let Some(folder) = self.adapter else { return Ok(decoder) };
+        let (lora, weights) = read_adapter(folder, decoder.config())?;
+        Ok(decoder.with_adapter_weights(&lora, weights)?)
+    }
+}
+
 /// Loss of `model` on every row of `file` that fits.
 ///
 /// Without `tokenizer`, the folder of one, the model's own is used: that of its folder or of its
 /// GGUF file.
 pub(super) fn loss(
-    model: &Path,
+    model: Model,
     tokenizer: Option<&Path>,
     file: &Path,
     max_length: Option<usize>,
 ) -> Result<Evaluated> {
     let tokenizer = match tokenizer {
         Some(folder) => Tokenizer::from_folder(folder)?,
-        None if quantize::is_gguf(model) => quantize::read_tokenizer(model)?,
-        None => Tokenizer::from_folder(model)?,
+        None if quantize::is_gguf(model.path) => quantize::read_tokenizer(model.path)?,
+        None => Tokenizer::from_folder(model.path)?,
     };
     let device = device::open(&DeviceSpec::Cpu { cap: None })?;
-    let decoder = load_model(model, Precision::F32, &*device)?;
+    let decoder = model.load(&*device)?;
     let max_length = max_length.unwrap_or(MAX_LENGTH.min(decoder.config().max_position_embeddings));
     let settings = settings(file, max_length)?;
     let (examples, report) = data::tokenize(&settings, &tokenizer, decoder.config())?;

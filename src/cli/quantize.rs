@@ -7,7 +7,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::args::QuantizeOptions;
-use super::evaluate::loss;
+use super::evaluate::{Model, loss};
 use super::fetching::{Located, locate};
 use super::usage::UsageError;
 use super::{print, print_json};
@@ -53,7 +53,9 @@ fn write(options: &QuantizeOptions, model: &Located, gguf_type: GgufType, folder
     let path = folder.join(format!("{}-{gguf_type}.gguf", model.name));
     let report = export(&model.path, gguf_type, &path)?;
     let loss_nats = match &options.eval {
-        Some(data) => Some(loss(&path, Some(&model.path), data, None)?.loss_nats),
+        Some(data) => {
+            Some(loss(Model { path: &path, adapter: None }, Some(&model.path), data, None)?.loss_nats)
+        }
         None => None,
     };
     Ok(Written {

@@ -18,6 +18,11 @@ same tokens. Of a text, cut into windows of so many tokens, the first token of e
     python3 tests/peers/transformers_loss.py MODEL text.txt reference.json 512
     diapason eval MODEL --data text.txt --max-length 512 --json
 
+With an adapter that PEFT puts onto the model (`pip install peft`), named behind these:
+
+    python3 tests/peers/transformers_loss.py MODEL text.txt reference.json 512 ADAPTER
+    diapason eval MODEL --data text.txt --max-length 512 --adapter ADAPTER --json
+
 Prints one JSON object: model class, mean loss in nats per scored token, scored tokens.
 """
 
@@ -56,6 +61,10 @@ def main() -> None:
     with open(reference, "w") as file:
         json.dump({"sequences": sequences, "first": first}, file)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    if len(sys.argv) > 5:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, sys.argv[5]).eval()
     total, scored = 0.0, 0
     with torch.no_grad():
         for ids, start in zip(sequences, first):

@@ -1,6 +1,6 @@
 //! Gated activations (Shazeer 2020): act(gate) · up. Shapes: all [n, f].
 //!
-//! Both activations are x·σ(z) with z = x (SiLU) or 2·√(2/π)·(x + 0.044715·x³) (GELU by tanh, as
+//! Both activations are x·σ(z) with z = x (`SiLU`) or 2·√(2/π)·(x + 0.044715·x³) (GELU by tanh, as
 //! (1 + tanh u)/2 = σ(2u)), so one loop serves both: d act = s + x·s·(1 − s)·dz/dx with s = σ(z).
 #![expect(clippy::inline_always, reason = "a helper is compiled for the processor of the loop it stands in")]
 
@@ -42,7 +42,7 @@ struct GeluTanh;
 
 impl GeluTanh {
     /// 2·√(2/π)
-    const A: f32 = 1.595_769_1;
+    const A: f32 = 1.595_769;
     const B: f32 = 0.044_715;
 }
 

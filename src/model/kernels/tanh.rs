@@ -1,5 +1,4 @@
 //! A hyperbolic tangent the compiler can vectorise.
-#![expect(clippy::inline_always, reason = "a helper is compiled for the processor of the loop it stands in")]
 
 use super::exp::exp_with;
 
@@ -9,7 +8,7 @@ use super::exp::exp_with;
 /// (Cephes' `tanhf`, Moshier 1989). Both are computed, which is what makes it vectorise.
 #[inline(always)]
 pub(super) fn tanh<const FMA: bool>(x: f32) -> f32 {
-    const P: [f32; 4] = [2.063_908_9e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328_2e-1];
+    const P: [f32; 4] = [2.063_909e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328e-1];
     let size = x.abs();
     let square = x * x;
     let mut p = -5.704_988_7e-3;

@@ -59,12 +59,12 @@ fn neighbors_in_a_batch_change_no_loss_of_any_family() {
 #[test]
 fn every_family_begins_with_norms_that_multiply_by_one_and_biases_of_zero() {
     for config in families() {
-        let offset = config.traits.norm_offset as f32;
+        let offset = config.traits.norm_offset;
         let model = Decoder::random(config, 3, Precision::F32, &Device::Cpu).unwrap();
         for (spec, weight) in model.trainable().filter(|(spec, _)| !spec.is_matrix()) {
             let right = if spec.is_bias() { 0.0 } else { 1.0 - offset };
             assert!(
-                values(weight).iter().all(|value| value.to_bits() == f32::to_bits(right)),
+                values(weight).iter().all(|value| f64::from(*value).to_bits() == right.to_bits()),
                 "{}",
                 spec.name
             );
