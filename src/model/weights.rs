@@ -109,6 +109,20 @@ pub fn write_planned(
     })
 }
 
+/// Writes `config.json` of a model whose weights are kept as `dtype`: Transformers loads them so.
+///
+/// # Errors
+/// The file can't be written.
+pub fn write_config(folder: &Path, config: &ModelConfig, dtype: DType) -> Result<()> {
+    let file = folder.join(CONFIG_FILE);
+    let dtype_name = match dtype {
+        DType::F32 => "float32",
+        DType::F16 => "float16",
+        _ => "bfloat16",
+    };
+    write_bytes(&file, config.to_json_of(dtype_name).as_bytes()).map_err(at(&file))
+}
+
 /// Writes `model`, merged with its adapters, as a folder that Transformers reads; tokenizer files are
 /// copied from `tokenizer_from`.
 ///
@@ -146,13 +160,7 @@ fn write_layout(
             write_bytes(&to, &bytes).map_err(at(&to))?;
         }
     }
-    let file = folder.join(CONFIG_FILE);
-    let dtype_name = match dtype {
-        DType::F32 => "float32",
-        DType::F16 => "float16",
-        _ => "bfloat16",
-    };
-    write_bytes(&file, config.to_json_of(dtype_name).as_bytes()).map_err(at(&file))?;
+    write_config(folder, config, dtype)?;
     let specs = arch::parameters(config);
     let planned: Vec<PlannedTensor<'_>> =
         specs.iter().map(|spec| PlannedTensor { name: &spec.name, shape: &spec.shape, dtype }).collect();

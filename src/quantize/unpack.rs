@@ -10,7 +10,6 @@ use candle_core::quantized::GgmlDType;
 use super::QuantizeError;
 use super::names::NamedTensor;
 use super::read::GgufFile;
-use crate::files::write_bytes;
 use crate::model::{self, PlannedTensor};
 use crate::units::Bytes;
 
@@ -33,10 +32,9 @@ pub fn unpack(
     tokenizer.check_against(&gguf.config)?;
     fs::create_dir_all(folder).map_err(QuantizeError::io(folder))?;
     tokenizer.save(folder)?;
-    let config = folder.join(model::CONFIG_FILE);
-    write_bytes(&config, gguf.config.to_json().as_bytes()).map_err(QuantizeError::io(&config))?;
     let tensors = std::mem::take(&mut gguf.tensors);
     let planned: Vec<PlannedTensor<'_>> = tensors.iter().map(|tensor| planned(&gguf, tensor)).collect();
+    model::write_config(folder, &gguf.config, widest(&planned))?;
     let total = Bytes(planned.iter().map(PlannedTensor::bytes).sum());
     // One reader and one listener are shared by the loads, which come one after another.
     let shared = RefCell::new((gguf, progress, 0));
@@ -52,6 +50,13 @@ pub fn unpack(
     let format = [("format", "pt".to_owned())];
     model::write_planned(&folder.join(model::WEIGHTS_FILE), &planned, &load, &format)?;
     Ok(())
+}
+
+/// The format in which no matrix loses anything: all of them may be loaded in one.
+fn widest(planned: &[PlannedTensor<'_>]) -> DType {
+    let mut kept = planned.iter().filter(|tensor| tensor.shape.len() > 1).map(|tensor| tensor.dtype);
+    let first = kept.next().unwrap_or(DType::F32);
+    if kept.all(|dtype| dtype == first) { first } else { DType::F32 }
 }
 
 fn planned<'a>(gguf: &GgufFile, tensor: &'a NamedTensor) -> PlannedTensor<'a> {

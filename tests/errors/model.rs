@@ -145,7 +145,7 @@ fn examples_longer_than_the_context_are_refused_with_the_context() {
 #[test]
 fn a_gguf_that_is_missing_or_none_is_named() {
     let study = TinyStudy::new().set("model.source", "base.gguf");
-    refused(&study, &["run"], 2, &["base.gguf", "relative to it"]);
+    refused(&study, &["run"], 2, &["base.gguf: there is no such file", "relative to"]);
     study.write("base.gguf", b"PK");
     refused(&study, &["run"], 2, &["base.gguf", "not a GGUF file"]);
 }

@@ -44,7 +44,11 @@ fn evaluating_what_is_no_model_is_refused() {
         2,
         &["model.gguf", "not a GGUF file"],
     );
-    check(&run(&folder, &["eval", "none.gguf", "--data", "rows.csv"]), 2, &["none.gguf", "no such model"]);
+    check(
+        &run(&folder, &["eval", "none.gguf", "--data", "rows.csv"]),
+        2,
+        &["none.gguf: there is no such file"],
+    );
     check(
         &run(&folder, &["eval", "model.gguf", "--data", "rows.csv", "--tokenizer", "base"]),
         2,

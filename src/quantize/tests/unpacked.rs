@@ -11,6 +11,15 @@ use crate::arch::ModelConfig;
 use crate::model::{self, TensorFiles};
 use crate::units::Bytes;
 
+/// As PyTorch calls it.
+fn dtype_name(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F16 => "float16",
+        DType::BF16 => "bfloat16",
+        _ => "float32",
+    }
+}
+
 #[test]
 fn an_unpacked_folder_holds_every_value_of_the_file_exactly() {
     let tied = ModelConfig { tie_word_embeddings: true, ..config() };
@@ -25,8 +34,11 @@ fn an_unpacked_folder_holds_every_value_of_the_file_exactly() {
         let out = folder.path().join("deep/out");
         let mut heard = Vec::new();
         unpack(&report.path, &out, &mut |done, total| heard.push((done, total))).unwrap();
-        assert_eq!(model::read_config(&out).unwrap(), config, "{kind}");
+        let text = fs::read_to_string(out.join("config.json")).unwrap();
+        let name = text.split("dtype\": \"").nth(1).unwrap();
+        assert!(name.starts_with(dtype_name(dtype)), "{kind}: {text}");
         let right = read(&report.path).unwrap();
+        assert_eq!(model::read_config(&out).unwrap(), config, "{kind}");
         let files = TensorFiles::of_model(&out).unwrap();
         assert_eq!((files.dtype(), files.names().count()), (dtype, right.tensors.len()), "{kind}");
         for (name, tensor) in &right.tensors {
