@@ -29,6 +29,8 @@ pub struct Decoder {
     pub(super) weights: Vec<Tensor>,
     /// What each layer has, in the same order.
     pub(super) parts: Vec<LayerPart>,
+    /// Whether the base weights are.
+    is_frozen: bool,
     pub(super) adapters: Option<LoraSettings>,
     /// What dropout draws from.
     noise: u64,
@@ -55,11 +57,30 @@ impl Decoder {
         precision: Precision,
         device: &Device,
     ) -> Result<Self> {
-        let place = |weight: Tensor| weight.to_dtype(DType::F32)?.to_device(device)?.contiguous();
+        let weights = weights.into_iter().map(|weight| weight.to_dtype(DType::F32)).collect::<Result<_>>()?;
+        Ok(Self { is_frozen: false, ..Self::frozen(config, weights, precision, device)? })
+    }
+
+    /// The same with weights that are not trained, only used or adapted: a matrix in bf16 stays as it is.
+    ///
+    /// # Errors
+    /// The device refuses the memory.
+    pub fn frozen(
+        config: ModelConfig,
+        weights: Vec<Tensor>,
+        precision: Precision,
+        device: &Device,
+    ) -> Result<Self> {
+        let place = |weight: Tensor| {
+            let stays = weight.dtype() == DType::BF16 && weight.rank() == 2;
+            let weight = if stays { weight } else { weight.to_dtype(DType::F32)? };
+            weight.to_device(device)?.contiguous()
+        };
         Ok(Self {
             specs: arch::parameters(&config),
             weights: weights.into_iter().map(place).collect::<Result<_>>()?,
             parts: arch::layer_parts(&config),
+            is_frozen: true,
             adapters: None,
             noise: 0,
             dtype: compute_dtype(precision),
@@ -106,6 +127,7 @@ impl Decoder {
         self.specs.extend(adapter_specs(lora, &self.config));
         self.weights.extend(weights);
         self.adapters = Some(lora.clone());
+        self.is_frozen = true;
         Ok(self)
     }
 
@@ -129,7 +151,7 @@ impl Decoder {
         let weight = &self.weights()[index];
         let adapter = self.adapter_index(&self.specs[index].name).zip(self.adapters.as_ref());
         let Some((a, lora)) = adapter else { return Ok(weight.clone()) };
-        (self.weights[a + 1].matmul(&self.weights[a])? * lora.scale())? + weight
+        (self.weights[a + 1].matmul(&self.weights[a])? * lora.scale())? + weight.to_dtype(DType::F32)?
     }
 
     /// Index of the A of a linear layer's adapter; its B stands behind it.
@@ -170,7 +192,7 @@ impl Decoder {
 
     /// Index of the first trainable weight; all behind it are trainable too.
     pub(super) fn first_trainable(&self) -> usize {
-        if self.adapters.is_some() { self.base_count() } else { 0 }
+        if self.is_frozen { self.base_count() } else { 0 }
     }
 
     /// The base weights, in the order of [`arch::parameters`].

@@ -117,13 +117,23 @@ impl TensorFiles {
     /// # Errors
     /// It is missing, its file can't be read, or the device is full.
     pub fn load(&self, name: &str, device: &Device) -> Result<Tensor> {
+        Ok(self.stored(name)?.to_dtype(DType::F32)?.to_device(device)?)
+    }
+
+    /// The same, but what is kept in bf16 stays as it is.
+    ///
+    /// # Errors
+    /// It is missing, its file can't be read, or the device is full.
+    pub fn load_stored(&self, name: &str, device: &Device) -> Result<Tensor> {
+        let stored = self.stored(name)?;
+        let stored = if stored.dtype() == DType::BF16 { stored } else { stored.to_dtype(DType::F32)? };
+        Ok(stored.to_device(device)?)
+    }
+
+    fn stored(&self, name: &str) -> Result<Tensor> {
         let place = self.place(name)?;
         let bytes = place.read().map_err(|source| ModelError::Io { file: place.file.clone(), source })?;
-        let stored =
-            Tensor::from_raw_buffer(&bytes, DType::try_from(place.dtype)?, &place.shape, &Device::Cpu)?;
-        // Large tensors: no copy is held longer than it is needed.
-        drop(bytes);
-        Ok(stored.to_dtype(DType::F32)?.to_device(device)?)
+        Ok(Tensor::from_raw_buffer(&bytes, DType::try_from(place.dtype)?, &place.shape, &Device::Cpu)?)
     }
 
     fn place(&self, name: &str) -> Result<&Place> {

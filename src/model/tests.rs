@@ -112,7 +112,9 @@ fn silent() -> impl FnMut(Phase) -> Result<()> {
 }
 
 /// Sum of the losses, and the gradient of each trainable weight with its name.
-fn pass(model: &Decoder) -> (f64, Vec<(String, Vec<f32>)>) {
+type Pass = (f64, Vec<(String, Vec<f32>)>);
+
+fn pass(model: &Decoder) -> Pass {
     let mut gradients = Gradients::zeros(model).unwrap();
     let loss = model.accumulate(&batch(), 0.25, &mut gradients, &mut silent()).unwrap();
     assert!(gradients.buffers().iter().flat_map(values).all(f32::is_finite));

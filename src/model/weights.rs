@@ -44,10 +44,19 @@ pub fn read_config(folder: &Path) -> Result<ModelConfig> {
 /// # Errors
 /// A file is missing or damaged, or a weight is missing or has another shape.
 pub fn read_weights(folder: &Path, config: &ModelConfig) -> Result<Vec<Tensor>> {
+    let f32 = |weight: Tensor| Ok(weight.to_dtype(DType::F32)?);
+    read_frozen_weights(folder, config)?.into_iter().map(f32).collect()
+}
+
+/// The same for [`Decoder::frozen`]: what is kept in bf16 stays as it is.
+///
+/// # Errors
+/// A file is missing or damaged, or a weight is missing or has another shape.
+pub fn read_frozen_weights(folder: &Path, config: &ModelConfig) -> Result<Vec<Tensor>> {
     let files = TensorFiles::of_model(folder)?;
     let read = |spec: &ParameterSpec| {
         files.check(&spec.name, &spec.shape)?;
-        files.load(&spec.name, &Device::Cpu)
+        files.load_stored(&spec.name, &Device::Cpu)
     };
     arch::parameters(config).iter().map(read).collect()
 }

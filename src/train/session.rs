@@ -144,16 +144,15 @@ fn decoder(
     device: &dyn Device,
 ) -> Result<Decoder, TrainError> {
     let (precision, candle) = (spec.hyperparams.precision, device.candle());
-    let base = |config: ModelConfig| -> Result<Decoder, TrainError> {
-        let weights = model::read_weights(&spec.model, &config)?;
-        Ok(Decoder::new(config, weights, precision, candle)?)
-    };
     let decoder = match (&spec.train.lora, saved) {
-        (None, None) => base(config)?,
-        (None, Some(saved)) => Decoder::new(config, saved, precision, candle)?,
+        (None, saved) => {
+            let weights = saved.map_or_else(|| model::read_weights(&spec.model, &config), Ok)?;
+            Decoder::new(config, weights, precision, candle)?
+        }
         (Some(lora), saved) => {
             model::check_targets(lora, &config)?;
-            let base = base(config)?;
+            let weights = model::read_frozen_weights(&spec.model, &config)?;
+            let base = Decoder::frozen(config, weights, precision, candle)?;
             match saved {
                 Some(saved) => base.with_adapter_weights(lora, saved)?,
                 None => base.with_adapters(lora, spec.train.seed)?,

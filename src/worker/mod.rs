@@ -108,8 +108,8 @@ pub fn load_model(path: &Path, precision: Precision, device: &dyn Device) -> Res
         return load_gguf(path, precision, device);
     }
     let config = model::read_config(path)?;
-    let weights = model::read_weights(path, &config)?;
-    Ok(Decoder::new(config, weights, precision, device.candle())?)
+    let weights = model::read_frozen_weights(path, &config)?;
+    Ok(Decoder::frozen(config, weights, precision, device.candle())?)
 }
 
 fn load_gguf(file: &Path, precision: Precision, device: &dyn Device) -> Result<Decoder, TrainError> {
@@ -120,7 +120,7 @@ fn load_gguf(file: &Path, precision: Precision, device: &dyn Device) -> Result<D
         .iter()
         .map(|spec| tensors.remove(&spec.name).ok_or_else(|| missing(&spec.name)))
         .collect::<Result<Vec<_>, _>>()?;
-    Ok(Decoder::new(config, weights, precision, device.candle())?)
+    Ok(Decoder::frozen(config, weights, precision, device.candle())?)
 }
 
 fn failed(class: FailureClass, message: &dyn std::fmt::Display) -> Event {

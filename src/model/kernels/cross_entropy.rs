@@ -1,6 +1,6 @@
 //! Head and cross-entropy together, a few rows of logits at a time.
 //!
-//! Shapes: x [n, d], W [v, d] (f32), targets [n]. All logits at once would be n·v values, the
+//! Shapes: x [n, d], W [v, d], targets [n]. All logits at once would be n·v values, the
 //! largest tensor of a training step; here only those of one pass are ever alive, and the gradients
 //! are made while they are (the idea of Hsu et al. 2024, Liger Kernel). Rows whose target is
 //! ignored (prompts) take no part.
@@ -47,16 +47,16 @@ pub(crate) fn scored_rows(targets: &[u32]) -> Vec<usize> {
 ///
 /// Where `gradients` are wanted, `x` becomes the gradient of scale · Σ losses with respect to it;
 /// else it stays.
-pub(crate) fn head_cross_entropy<T: Element>(
+pub(crate) fn head_cross_entropy<T: Element, W: Element>(
     x: &mut [T],
-    w: &[f32],
+    w: &[W],
     targets: &[u32],
     d: usize,
     cap: Option<f32>,
     mut gradients: Option<HeadGradients<'_>>,
 ) -> Vec<f32> {
     let v = w.len() / d;
-    let head = Matrix::new(w, v, d);
+    let head = Matrix::new(w, v, d).rounded_as::<f32>();
     let scored = scored_rows(targets);
     let alive = rows_alive(targets.len());
     let (mut logits, mut wide) = (vec![0.0; alive * v], vec![0.0; alive * d]);

@@ -1,4 +1,4 @@
-//! Rows of the embedding matrix. Shapes: ids [n], W [v, d] (f32), y [n, d].
+//! Rows of the embedding matrix. Shapes: ids [n], W [v, d], y [n, d].
 
 use multiversion::multiversion;
 use rayon::prelude::*;
@@ -13,7 +13,7 @@ const GRAIN: usize = 8192;
 const PARTS_PER_THREAD: usize = 4;
 
 /// y[i] = scale · W[ids[i]].
-pub(crate) fn embedding<T: Element>(ids: &[u32], w: &[f32], d: usize, scale: f32) -> Vec<T> {
+pub(crate) fn embedding<T: Element, W: Element>(ids: &[u32], w: &[W], d: usize, scale: f32) -> Vec<T> {
     let rows = (GRAIN / d).max(1);
     in_parts(ids.len() * d, rows * d, |start, y| {
         copy_rows(y, &ids[start / d..][..y.len() / d], w, d, scale);
@@ -29,9 +29,9 @@ pub(crate) fn embedding_backward<T: Element>(dw: &mut [f32], ids: &[u32], dy: &[
 }
 
 #[multiversion(targets("x86_64+avx512f+fma", "x86_64+avx2+fma"))]
-fn copy_rows<T: Element>(y: &mut Unwritten<'_, T>, ids: &[u32], w: &[f32], d: usize, scale: f32) {
+fn copy_rows<T: Element, W: Element>(y: &mut Unwritten<'_, T>, ids: &[u32], w: &[W], d: usize, scale: f32) {
     for id in ids {
-        y.extend(w[*id as usize * d..][..d].iter().map(|w| T::narrow(*w * scale)));
+        y.extend(w[*id as usize * d..][..d].iter().map(|w| T::narrow(w.widen() * scale)));
     }
 }
 

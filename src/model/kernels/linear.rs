@@ -1,4 +1,6 @@
 //! y = x·Wᵀ and its two gradients. Shapes: x [n, i], W [o, i], y [n, o].
+//!
+//! A frozen W may be narrow; it is widened as it is packed, and rounds nothing else.
 
 use rayon::prelude::*;
 
@@ -9,25 +11,35 @@ use super::gemm::{self, Matrix, Output, Threads, gemm};
 const GRAIN: usize = 1 << 14;
 
 /// x·Wᵀ.
-pub(crate) fn linear<T: Element>(x: &[T], w: &[f32], (o, i): (usize, usize)) -> Vec<T> {
+pub(crate) fn linear<T: Element, W: Element>(x: &[T], w: &[W], (o, i): (usize, usize)) -> Vec<T> {
     fresh(x, Matrix::new(w, o, i).t())
 }
 
 /// y += scale · x·Wᵀ.
-pub(crate) fn linear_onto<T: Element>(y: &mut [T], x: &[T], w: &[f32], (o, i): (usize, usize), scale: f32) {
+pub(crate) fn linear_onto<T: Element, W: Element>(
+    y: &mut [T],
+    x: &[T],
+    w: &[W],
+    (o, i): (usize, usize),
+    scale: f32,
+) {
     product(y, x, Matrix::new(w, o, i).t(), scale, Output::Add);
 }
 
 /// dy·W.
-pub(crate) fn linear_backward_input<T: Element>(dy: &[T], w: &[f32], (o, i): (usize, usize)) -> Vec<T> {
+pub(crate) fn linear_backward_input<T: Element, W: Element>(
+    dy: &[T],
+    w: &[W],
+    (o, i): (usize, usize),
+) -> Vec<T> {
     fresh(dy, Matrix::new(w, o, i))
 }
 
 /// dx += scale · dy·W.
-pub(crate) fn linear_backward_input_onto<T: Element>(
+pub(crate) fn linear_backward_input_onto<T: Element, W: Element>(
     dx: &mut [T],
     dy: &[T],
-    w: &[f32],
+    w: &[W],
     (o, i): (usize, usize),
     scale: f32,
 ) {
@@ -48,10 +60,10 @@ pub(crate) fn linear_backward_weight<T: Element>(
 }
 
 /// x·b.
-fn fresh<T: Element>(x: &[T], b: Matrix<f32>) -> Vec<T> {
+fn fresh<T: Element, W: Element>(x: &[T], b: Matrix<W>) -> Vec<T> {
     let (k, m) = b.size();
     let rows = x.len() / k;
-    T::from_wide(|| gemm::product(Matrix::new(x, rows, k), b, 1.0)).unwrap_or_else(|| {
+    T::from_wide(|| gemm::product(Matrix::new(x, rows, k), b.rounded_as::<T>(), 1.0)).unwrap_or_else(|| {
         let mut y = vec![T::default(); rows * m];
         product(&mut y, x, b, 1.0, Output::Overwrite);
         y
@@ -60,8 +72,8 @@ fn fresh<T: Element>(x: &[T], b: Matrix<f32>) -> Vec<T> {
 
 /// out (+)= scale · x·b. A narrow output is made from f32 sums, as many rows at a time as its format
 /// allows.
-fn product<T: Element>(out: &mut [T], x: &[T], b: Matrix<f32>, scale: f32, output: Output) {
-    let (k, m) = b.size();
+fn product<T: Element, W: Element>(out: &mut [T], x: &[T], b: Matrix<W>, scale: f32, output: Output) {
+    let (b, (k, m)) = (b.rounded_as::<T>(), b.size());
     if let Some(out) = T::wide_mut(out) {
         return gemm(out, Matrix::new(x, x.len() / k, k), b, scale, output, Threads::All);
     }

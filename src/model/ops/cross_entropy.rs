@@ -41,7 +41,7 @@ pub(crate) fn head_cross_entropy(
     }
     let d = x.dim(1)?;
     let mut losses = Vec::new();
-    for_element!(x.dtype(), T => read(w, |w| mutate::<T>(&x, |x| {
+    for_element!(x.dtype(), T => for_element!(w.dtype(), W => read::<W, _>(w, |w| mutate::<T>(&x, |x| {
         let (dw, output) = gradient.and_then(|gradient| gradient.dw).unzip();
         mutate_wanted(dw, |dw| {
             let dw = dw.zip(output);
@@ -49,7 +49,7 @@ pub(crate) fn head_cross_entropy(
             losses = kernels::head_cross_entropy(x, w, targets, d, cap, gradients);
             Ok(())
         })
-    })))?;
+    }))))?;
     Ok(HeadLoss { losses, dx: gradient.is_some().then_some(x) })
 }
 

@@ -10,12 +10,12 @@ use crate::model::kernels;
 pub(crate) fn embedding(ids: &Tensor, w: &Tensor, dtype: DType, scale: f32) -> Result<Tensor> {
     let (n, d) = (ids.dim(0)?, w.dim(1)?);
     if !has_kernels(w.device()) {
-        return scaled(w.index_select(ids, 0)?, scale)?.to_dtype(dtype);
+        return scaled(w.index_select(ids, 0)?.to_dtype(DType::F32)?, scale)?.to_dtype(dtype);
     }
-    for_element!(dtype, T => {
-        let y: Vec<T> = read(ids, |ids| read(w, |w| Ok(kernels::embedding(ids, w, d, scale))))?;
+    for_element!(dtype, T => for_element!(w.dtype(), W => {
+        let y: Vec<T> = read(ids, |ids| read::<W, _>(w, |w| Ok(kernels::embedding(ids, w, d, scale))))?;
         Tensor::from_vec(y, (n, d), w.device())
-    })
+    }))
 }
 
 /// dW[ids[i]] += scale · dy[i].

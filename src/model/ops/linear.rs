@@ -14,10 +14,10 @@ pub(crate) fn linear(x: &Tensor, w: &Tensor) -> Result<Tensor> {
         return composed(x, w);
     }
     let ((o, i), n) = (w.dims2()?, x.dim(0)?);
-    for_element!(x.dtype(), T => {
-        let y = read::<T, _>(x, |x| read(w, |w| Ok(kernels::linear(x, w, (o, i)))))?;
+    for_element!(x.dtype(), T => for_element!(w.dtype(), W => {
+        let y = read::<T, _>(x, |x| read::<W, _>(w, |w| Ok(kernels::linear(x, w, (o, i)))))?;
         Tensor::from_vec(y, (n, o), x.device())
-    })
+    }))
 }
 
 /// y = onto + scale · x·Wᵀ.
@@ -26,10 +26,12 @@ pub(crate) fn linear_onto(onto: Tensor, x: &Tensor, w: &Tensor, scale: f32) -> R
         return onto + scaled(composed(x, w)?, scale)?;
     }
     let size = w.dims2()?;
-    for_element!(x.dtype(), T => read::<T, _>(x, |x| read(w, |w| mutate::<T>(&onto, |onto| {
-        kernels::linear_onto(onto, x, w, size, scale);
-        Ok(())
-    }))))?;
+    for_element!(x.dtype(), T => for_element!(w.dtype(), W => read::<T, _>(x, |x| {
+        read::<W, _>(w, |w| mutate::<T>(&onto, |onto| {
+            kernels::linear_onto(onto, x, w, size, scale);
+            Ok(())
+        }))
+    })))?;
     Ok(onto)
 }
 
@@ -39,10 +41,12 @@ pub(crate) fn linear_backward_input(dy: &Tensor, w: &Tensor) -> Result<Tensor> {
         return composed_backward_input(dy, w);
     }
     let ((o, i), n) = (w.dims2()?, dy.dim(0)?);
-    for_element!(dy.dtype(), T => {
-        let dx = read::<T, _>(dy, |dy| read(w, |w| Ok(kernels::linear_backward_input(dy, w, (o, i)))))?;
+    for_element!(dy.dtype(), T => for_element!(w.dtype(), W => {
+        let dx = read::<T, _>(dy, |dy| {
+            read::<W, _>(w, |w| Ok(kernels::linear_backward_input(dy, w, (o, i))))
+        })?;
         Tensor::from_vec(dx, (n, i), dy.device())
-    })
+    }))
 }
 
 /// dx = onto + scale · dy·W.
@@ -56,10 +60,12 @@ pub(crate) fn linear_backward_input_onto(
         return onto + scaled(composed_backward_input(dy, w)?, scale)?;
     }
     let size = w.dims2()?;
-    for_element!(dy.dtype(), T => read::<T, _>(dy, |dy| read(w, |w| mutate::<T>(&onto, |onto| {
-        kernels::linear_backward_input_onto(onto, dy, w, size, scale);
-        Ok(())
-    }))))?;
+    for_element!(dy.dtype(), T => for_element!(w.dtype(), W => read::<T, _>(dy, |dy| {
+        read::<W, _>(w, |w| mutate::<T>(&onto, |onto| {
+            kernels::linear_backward_input_onto(onto, dy, w, size, scale);
+            Ok(())
+        }))
+    })))?;
     Ok(onto)
 }
 

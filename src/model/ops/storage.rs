@@ -82,7 +82,7 @@ macro_rules! for_element {
                 type $t = half::bf16;
                 $body
             }
-            other => candle_core::bail!("activations in {other:?} are not supported"),
+            other => candle_core::bail!("values in {other:?} are not supported"),
         }
     };
 }

@@ -1,6 +1,6 @@
 //! Low-rank adapters: their gradients are slopes, they are all that is trained, and they merge.
 
-use super::super::{GradientSink, Output};
+use super::super::{GradientSink, Output, elsewhere};
 use super::*;
 
 /// Each adapter moved by ±ε along its own gradient: the loss must change by ε·|gradient|.
@@ -113,6 +113,44 @@ fn a_frozen_weight_has_no_gradient_and_every_adapter_is_completed_once() {
     assert_eq!(slots.completed, (0..count).collect::<Vec<_>>());
     slots.received.sort_unstable();
     assert_eq!(slots.received, slots.completed);
+}
+
+/// Loss and gradients of two models, as `pass` gives them.
+fn assert_same(ours: &Pass, plain: &Pass, tolerance: f32) {
+    assert!((ours.0 / plain.0 - 1.0).abs() <= f64::from(tolerance), "{} {}", ours.0, plain.0);
+    for ((name, ours), (_, plain)) in ours.1.iter().zip(&plain.1) {
+        assert!(off(ours, plain) <= tolerance, "{name}: {}", off(ours, plain));
+    }
+}
+
+/// bf16 as it is kept, against the same values in f32: by both paths, adapters and inputs included.
+#[test]
+fn a_frozen_base_in_bf16_gives_what_its_values_in_f32_give() {
+    for config in kinds() {
+        let as_kept = |dtype| {
+            let model = decoder_of(config.clone(), false, Precision::F32);
+            let weights = model.weights().iter();
+            let narrow = weights.map(|weight| weight.to_dtype(DType::BF16)?.to_dtype(dtype));
+            let narrow = narrow.collect::<Result<_>>().unwrap();
+            let model = Decoder::frozen(config.clone(), narrow, Precision::F32, &Device::Cpu).unwrap();
+            assert_eq!(model.trainable().count(), 0);
+            assert_eq!(model.weights()[0].dtype(), dtype, "matrices stay as they are");
+            assert!(model.weights().iter().all(|weight| weight.rank() == 2 || weight.dtype() == DType::F32));
+            let model = model.with_adapters(&lora(), 5).unwrap();
+            let mut rng = ChaCha8Rng::seed_from_u64(7);
+            for (_, weight) in model.trainable() {
+                set(weight, |value| *value = rng.random_range(-0.2..0.2));
+            }
+            model
+        };
+        let (narrow, wide) = (as_kept(DType::BF16), as_kept(DType::F32));
+        assert_same(&pass(&narrow), &pass(&wide), 0.0);
+        assert_same(&elsewhere::pretended(|| pass(&narrow)), &pass(&wide), 1e-4);
+        let merged = |model: &Decoder| values(&model.merged(2).unwrap());
+        assert_eq!(merged(&narrow), merged(&wide));
+        let losses = |model: &Decoder| model.losses(&batch()).unwrap();
+        assert_eq!(losses(&narrow), losses(&wide));
+    }
 }
 
 #[test]
