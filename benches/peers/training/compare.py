@@ -171,6 +171,8 @@ def main() -> int:
         say("training.sh: --ours is missing; start benches/peers/training.sh instead")
         return 2
     load = os.getloadavg()[0]
+    # Now: the tree may change while the executable runs.
+    machine.versions()
     peer_command = (sys.executable, str(Path(__file__).with_name("pytorch_step.py")))
     sides = (Side("ours", (str(arguments.ours),), True), Side("PyTorch", peer_command, False))
     figures: list[Figure] = []

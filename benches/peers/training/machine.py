@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import subprocess
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -41,8 +42,9 @@ def describe() -> str:
     return f"{name}, {os.cpu_count()} cores ({' '.join(sets)}), {memory:.0f} GiB, {system}"
 
 
+@cache
 def versions() -> dict[str, str]:
-    """Of both sides; the peers' are those of the running interpreter's environment."""
+    """Of both sides, as they were when first asked for; the peers' are those of the running interpreter's environment."""
     found = {"diapason": f"{crate_version()} ({commit()})", "python": platform.python_version()}
     for name in ("torch", "transformers", "peft"):
         try:
