@@ -5,21 +5,17 @@
 //! scores in a trained range and rotary scaling are held to Transformers in `tests/gradients.rs`.
 #![expect(clippy::unwrap_used, reason = "a helper that can't go on fails its test")]
 
-use std::iter;
-use std::path::Path;
+#[path = "common/logits.rs"]
+mod logits;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::{gemma2, gemma3, mistral, phi3, qwen2, qwen3};
 use diapason::arch::{ModelConfig, ParameterSpec};
-use diapason::data::Batch;
 use diapason::model::{self, CONFIG_FILE, Decoder, WEIGHTS_FILE};
 use diapason::space::Precision;
+use logits::{TOKENS, TOLERANCE, ours};
 use serde::de::DeserializeOwned;
-
-const TOKENS: [u32; 12] = [1, 30, 5, 60, 2, 2, 47, 63, 0, 11, 9, 33];
-/// Logits of f32 are summed in another order.
-const TOLERANCE: f32 = 1e-4;
 
 /// All keys that candle-transformers insists on.
 fn config(model_type: &str, tied: bool) -> ModelConfig {
@@ -53,20 +49,6 @@ fn weights(config: &ModelConfig) -> Vec<Tensor> {
         (Tensor::from_vec(wave, spec.elements(), &Device::Cpu).unwrap() + weight).unwrap()
     };
     fresh.trainable().map(differ).collect()
-}
-
-fn ours(folder: &Path) -> Vec<Vec<f32>> {
-    let config = model::read_config(folder).unwrap();
-    let weights = model::read_weights(folder, &config).unwrap();
-    let decoder = Decoder::new(config, weights, Precision::F32, &Device::Cpu).unwrap();
-    let length = TOKENS.len();
-    let batch = Batch {
-        input_ids: TOKENS.to_vec(),
-        targets: vec![0; length],
-        sequences: iter::once(0..length).collect(),
-        scored_tokens: length,
-    };
-    decoder.logits(&batch).unwrap().to_vec2().unwrap()
 }
 
 /// The reference returns the last position alone, so a fresh one is fed every prefix.

@@ -1,20 +1,18 @@
 //! Our decoder against candle-transformers' Llama, on the same files.
 #![expect(clippy::unwrap_used, reason = "a helper that can't go on fails its test")]
 
-use std::iter;
+#[path = "common/logits.rs"]
+mod logits;
+
 use std::path::Path;
 
 use candle_core::{DType, Device, IndexOp, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::llama::{Cache, Llama, LlamaConfig};
 use diapason::arch::{ModelConfig, ParameterSpec};
-use diapason::data::Batch;
 use diapason::model::{self, CONFIG_FILE, Decoder, TensorFiles, WEIGHTS_FILE};
 use diapason::space::Precision;
-
-const TOKENS: [u32; 12] = [1, 30, 5, 60, 2, 2, 47, 63, 0, 11, 9, 33];
-/// Logits of f32 are summed in another order.
-const TOLERANCE: f32 = 1e-4;
+use logits::{TOKENS, TOLERANCE, ours};
 
 fn config(tied: bool) -> ModelConfig {
     let json = format!(
@@ -51,20 +49,6 @@ fn reference(folder: &Path) -> Vec<Vec<f32>> {
         llama.forward(&ids, 0, &mut cache).unwrap().i(0).unwrap().to_vec1().unwrap()
     };
     (1..=TOKENS.len()).map(last).collect()
-}
-
-fn ours(folder: &Path) -> Vec<Vec<f32>> {
-    let config = model::read_config(folder).unwrap();
-    let weights = model::read_weights(folder, &config).unwrap();
-    let decoder = Decoder::new(config, weights, Precision::F32, &Device::Cpu).unwrap();
-    let length = TOKENS.len();
-    let batch = Batch {
-        input_ids: TOKENS.to_vec(),
-        targets: vec![0; length],
-        sequences: iter::once(0..length).collect(),
-        scored_tokens: length,
-    };
-    decoder.logits(&batch).unwrap().to_vec2().unwrap()
 }
 
 fn written(tied: bool, dtype: DType) -> (tempfile::TempDir, Vec<Tensor>) {

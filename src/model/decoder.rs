@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::GradientSink;
 use super::layer::{Pass, Saved};
-use super::lora::{adapter_specs, initial};
+use super::lora::{Adapters, adapter_specs, initial};
 use super::ops::{self, HeadGradient, Positions, RopeTable};
 use super::projection::Weight;
 use crate::arch::{self, LayerPart, ModelConfig, ParameterSpec};
@@ -25,13 +25,13 @@ const INITIAL_DEVIATION: f32 = 0.02;
 pub struct Decoder {
     pub(super) config: ModelConfig,
     /// Base weights in the order of [`arch::parameters`], then those of the adapters.
-    pub(super) specs: Vec<ParameterSpec>,
+    specs: Vec<ParameterSpec>,
     pub(super) weights: Vec<Tensor>,
     /// What each layer has, in the same order.
     pub(super) parts: Vec<LayerPart>,
     /// Whether the base weights are.
     is_frozen: bool,
-    pub(super) adapters: Option<LoraSettings>,
+    pub(super) adapters: Option<Adapters>,
     /// What dropout draws from.
     noise: u64,
     dtype: DType,
@@ -124,9 +124,9 @@ impl Decoder {
     pub fn with_adapter_weights(mut self, lora: &LoraSettings, weights: Vec<Tensor>) -> Result<Self> {
         let place = |weight: Tensor| weight.to_dtype(DType::F32)?.to_device(self.device())?.contiguous();
         let weights = weights.into_iter().map(place).collect::<Result<Vec<_>>>()?;
+        self.adapters = Some(Adapters::behind(&self.specs, lora.clone()));
         self.specs.extend(adapter_specs(lora, &self.config));
         self.weights.extend(weights);
-        self.adapters = Some(lora.clone());
         self.is_frozen = true;
         Ok(self)
     }
@@ -138,8 +138,8 @@ impl Decoder {
 
     /// The settings of the adapters, if there are any.
     #[must_use]
-    pub const fn adapters(&self) -> Option<&LoraSettings> {
-        self.adapters.as_ref()
+    pub fn adapters(&self) -> Option<&LoraSettings> {
+        self.adapters.as_ref().map(|adapters| &adapters.settings)
     }
 
     /// Base weight number `index` in the order of [`arch::parameters`], with what its adapter adds to
@@ -149,18 +149,9 @@ impl Decoder {
     /// The device refuses the memory of a merged weight.
     pub fn merged(&self, index: usize) -> Result<Tensor> {
         let weight = &self.weights()[index];
-        let adapter = self.adapter_index(&self.specs[index].name).zip(self.adapters.as_ref());
-        let Some((a, lora)) = adapter else { return Ok(weight.clone()) };
-        (self.weights[a + 1].matmul(&self.weights[a])? * lora.scale())? + weight.to_dtype(DType::F32)?
-    }
-
-    /// Index of the A of a linear layer's adapter; its B stands behind it.
-    pub(super) fn adapter_index(&self, name: &str) -> Option<usize> {
-        let first = self.first_trainable();
-        self.adapters.as_ref()?;
-        let stem = name.trim_end_matches("weight");
-        let a = |spec: &ParameterSpec| spec.name.strip_prefix(stem) == Some("lora_A.weight");
-        self.specs[first..].iter().position(a).map(|place| first + place)
+        let place = |adapters: &Adapters| Some((adapters.place(index)?, adapters.settings.scale()));
+        let Some((a, scale)) = self.adapters.as_ref().and_then(place) else { return Ok(weight.clone()) };
+        (self.weights[a + 1].matmul(&self.weights[a])? * scale)? + weight.to_dtype(DType::F32)?
     }
 
     /// The optimizer step in which every trainable weight must receive a gradient that is not zero.

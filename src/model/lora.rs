@@ -20,7 +20,33 @@ pub(super) fn adapter_specs(lora: &LoraSettings, config: &ModelConfig) -> Vec<Pa
         let (o, i) = (spec.shape[0], spec.shape[1]);
         [half(spec, 'A', [lora.rank, i]), half(spec, 'B', [o, lora.rank])]
     };
-    linear_layers(config).iter().filter(|spec| lora.covers(module(spec))).flat_map(pair).collect()
+    arch::parameters(config).iter().filter(|spec| is_adapted(lora, spec)).flat_map(pair).collect()
+}
+
+/// The adapters of a model.
+pub(super) struct Adapters {
+    pub(super) settings: LoraSettings,
+    /// For each base weight the index of its adapter's A; its B stands behind it.
+    places: Vec<Option<usize>>,
+}
+
+impl Adapters {
+    /// Those that stand behind the weights `base`, in the order of [`adapter_specs`].
+    pub(super) fn behind(base: &[ParameterSpec], settings: LoraSettings) -> Self {
+        let mut next = base.len();
+        let mut place = |spec| {
+            let own = is_adapted(&settings, spec).then_some(next);
+            next += 2 * usize::from(own.is_some());
+            own
+        };
+        let places = base.iter().map(&mut place).collect();
+        Self { settings, places }
+    }
+
+    /// Index of the A of base weight number `weight`.
+    pub(super) fn place(&self, weight: usize) -> Option<usize> {
+        self.places.get(weight).copied().flatten()
+    }
 }
 
 /// Refuses a target that no linear layer of the model has.
@@ -28,11 +54,11 @@ pub(super) fn adapter_specs(lora: &LoraSettings, config: &ModelConfig) -> Vec<Pa
 /// # Errors
 /// Names the target, and the linear layers there are.
 pub fn check_targets(lora: &LoraSettings, config: &ModelConfig) -> std::result::Result<(), ModelError> {
-    let linear = linear_layers(config);
+    let specs = arch::parameters(config);
     let mut modules: Vec<&str> = Vec::new();
-    for spec in &linear {
-        if !modules.contains(&module(spec)) {
-            modules.push(module(spec));
+    for name in specs.iter().filter(|spec| is_linear_layer(spec)).map(|spec| module(&spec.name)) {
+        if !modules.contains(&name) {
+            modules.push(name);
         }
     }
     let unknown =
@@ -42,25 +68,24 @@ pub fn check_targets(lora: &LoraSettings, config: &ModelConfig) -> std::result::
     })
 }
 
-/// The matrices of the blocks.
-fn linear_layers(config: &ModelConfig) -> Vec<ParameterSpec> {
-    let mut specs = arch::parameters(config);
-    specs.retain(|spec| spec.is_matrix() && spec.name.contains(".layers."));
-    specs
+/// Whether a weight is a matrix of the blocks.
+fn is_linear_layer(spec: &ParameterSpec) -> bool {
+    spec.is_matrix() && spec.name.contains(".layers.")
 }
 
-/// The last part of a linear layer's name: `q_proj`.
-fn module(spec: &ParameterSpec) -> &str {
-    let name = stem(spec);
-    name.rsplit('.').next().unwrap_or(name)
+fn is_adapted(lora: &LoraSettings, spec: &ParameterSpec) -> bool {
+    is_linear_layer(spec) && lora.covers(module(&spec.name))
 }
 
-fn stem(spec: &ParameterSpec) -> &str {
-    spec.name.trim_end_matches(".weight")
+/// The last part of the name of a linear layer, or of the one that an adapter is for: `q_proj`.
+pub(super) fn module(name: &str) -> &str {
+    let layer = name.split(".lora_").next().unwrap_or(name).trim_end_matches(".weight");
+    layer.rsplit('.').next().unwrap_or(layer)
 }
 
 fn half(spec: &ParameterSpec, letter: char, shape: [usize; 2]) -> ParameterSpec {
-    ParameterSpec { name: format!("{}.lora_{letter}.weight", stem(spec)), shape: shape.to_vec() }
+    let layer = spec.name.trim_end_matches(".weight");
+    ParameterSpec { name: format!("{layer}.lora_{letter}.weight"), shape: shape.to_vec() }
 }
 
 /// First values as PEFT draws them: A uniform within ±1/√i (Kaiming with a = √5), B zero, so that

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::error::{ModelError, Result};
-use super::lora::{adapter_specs, check_targets};
+use super::lora::{adapter_specs, check_targets, module};
 use super::weights::{at, write_tensors};
 use super::{Decoder, TensorFiles};
 use crate::arch::{ModelConfig, ParameterSpec};
@@ -66,7 +66,7 @@ pub fn write_adapter(folder: &Path, model: &Decoder, base: &str) -> Result<()> {
         "lora_alpha": lora.alpha,
         "lora_dropout": lora.dropout,
         "use_rslora": lora.rslora,
-        "target_modules": modules(model),
+        "target_modules": modules(model.trainable().map(|(spec, _)| spec.name.as_str())),
         "bias": "none",
         "fan_in_fan_out": false,
         "inference_mode": true,
@@ -78,17 +78,12 @@ pub fn write_adapter(folder: &Path, model: &Decoder, base: &str) -> Result<()> {
     write_tensors(&folder.join(ADAPTER_FILE), &named, DType::F32, &[("format", "pt".to_owned())])
 }
 
-/// The linear layers that have an adapter, each once, by the last part of their names.
-fn modules(model: &Decoder) -> Vec<String> {
-    let mut modules: Vec<String> = model.trainable().filter_map(|(spec, _)| module(&spec.name)).collect();
+/// The linear layers that adapters of these names are for, each once, by the last part of their names.
+fn modules<'a>(adapters: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut modules: Vec<String> = adapters.map(|name| module(name).to_owned()).collect();
     modules.sort_unstable();
     modules.dedup();
     modules
-}
-
-fn module(name: &str) -> Option<String> {
-    let (module, _) = name.split_once(".lora_")?;
-    module.rsplit('.').next().map(str::to_owned)
 }
 
 fn in_peft(spec: &ParameterSpec) -> String {
@@ -136,15 +131,12 @@ fn settings(raw: &AdapterConfig, weights: &TensorFiles) -> std::result::Result<L
     if raw.target_modules.is_null() {
         return Err("`target_modules` is missing".to_owned());
     }
-    // A pattern may stand for the names; the file has what it matched.
-    let mut targets: Vec<String> = weights.names().filter_map(module).collect();
-    targets.sort_unstable();
-    targets.dedup();
     Ok(LoraSettings {
         rank: raw.r,
         alpha: raw.lora_alpha,
         dropout: raw.lora_dropout,
-        targets,
+        // A pattern may stand for the names; the file has what it matched.
+        targets: modules(weights.names()),
         rslora: raw.use_rslora,
     })
 }

@@ -71,8 +71,8 @@ impl Decoder {
 
     /// The adapter of the linear layer whose matrix has this index.
     fn side_path(&self, matrix: usize, noise: Option<u64>) -> Option<SidePath<'_>> {
-        let lora = self.adapters.as_ref()?;
-        let a = self.adapter_index(&self.specs[matrix].name)?;
+        let adapters = self.adapters.as_ref()?;
+        let (lora, a) = (&adapters.settings, adapters.place(matrix)?);
         let dropout = noise
             .filter(|_| lora.dropout > 0.0)
             .map(|noise| Dropout { share: lora.dropout, key: mixed(noise ^ mixed(a as u64)) });

@@ -56,6 +56,9 @@ impl Driver<'_> {
             self.make_base(&new, &folder)?;
         }
         let config = model::read_config(&folder)?;
+        if let Some(lora) = &self.study.train.lora {
+            model::check_targets(lora, &config)?;
+        }
         let facts = self.model_facts(&folder, &config)?;
         self.emit(StudyEvent::ModelReady { parameters: facts.parameters, folder: &folder });
         let facts = self.data_facts(&folder, &config)?;
@@ -74,7 +77,7 @@ impl Driver<'_> {
             return Ok(known);
         }
         // Reading every weight once finds a damaged file now, not in the first trial.
-        let weights = model::read_weights(folder, config)?;
+        let weights = model::read_frozen_weights(folder, config)?;
         drop(weights);
         let facts = ModelFacts {
             parameters: arch::parameter_count(config),

@@ -40,6 +40,12 @@ fn an_architecture_that_is_not_supported_is_named_with_those_that_are() {
 }
 
 #[test]
+fn a_target_of_adapters_that_the_model_has_not_is_named_with_those_it_has() {
+    let study = TinyStudy::new().set("lora.targets", "query_key_value");
+    refused(&study, &["run"], 2, &["`query_key_value`", "lora.targets", "`q_proj`", "all-linear"]);
+}
+
+#[test]
 fn rotary_embeddings_that_are_not_implemented_are_refused() {
     let scaled =
         |scaling| with_config("\"rope_theta\"", &format!("\"rope_scaling\": {scaling}, \"rope_theta\""));
