@@ -169,7 +169,8 @@ fn model(row: Row, arguments: &Arguments) -> Result<Decoder> {
     };
     let decoder = decoder.with_recomputation(arguments.recompute);
     let targets = vec![ALL_LINEAR.to_owned()];
-    let lora = LoraSettings { rank: 16, alpha: 32.0, dropout: 0.0, targets, rslora: false };
+    let lora =
+        LoraSettings { rank: 16, alpha: 32.0, dropout: 0.0, targets, rslora: false, quantize_base: None };
     Ok(if matches!(row, Row::DLora) { decoder.with_adapters(&lora, 0)? } else { decoder })
 }
 

@@ -14,7 +14,7 @@ use candle_core::DType;
 use diapason::arch::{ModelConfig, ParameterSpec, parameters};
 use diapason::data::{CleaningReport, Dataset, Example, cache};
 use diapason::device::{self, CountingAllocator};
-use diapason::model::{Decoder, write_folder};
+use diapason::model::{Decoder, write_model};
 use diapason::space::{BatchPlan, DeviceSpec, Hyperparams, Precision, Schedule};
 use diapason::train::probe;
 use diapason::trial::{Measurement, Phase, Task, TrainSpec, TrialSpec};
@@ -77,7 +77,7 @@ impl Folder {
         let this = Self { root: tempfile::tempdir().unwrap(), pool, _turn: turn };
         let model = Decoder::random(config(), 5, Precision::F32, &candle_core::Device::Cpu).unwrap();
         let folder = this.root.path();
-        write_folder(folder, model.config(), model.weights(), DType::F32, folder).unwrap();
+        write_model(folder, &model, DType::F32, folder).unwrap();
         // A probe takes the longest examples; here all are alike, in what is scored of them too.
         let ids = |n: u32| (n * 7..).step_by(31).map(|id| id % VOCABULARY).take(LENGTH + 1).collect();
         let example = |n| Example { input_ids: ids(n), prompt_tokens: 9 };

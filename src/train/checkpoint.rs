@@ -188,7 +188,7 @@ mod tests {
         let folder = written();
         let found = read_as(folder.path(), &spec(1e-3, 2)).unwrap().unwrap();
         assert_eq!(found.progress, progress());
-        let weights = flat(model().weights());
+        let weights = flat(&model().weights());
         let doubled: Vec<f32> = weights.iter().map(|weight| weight * 2.0).collect();
         assert_eq!(flat(&found.weights), weights);
         assert_eq!((flat(&found.first), flat(&found.second)), (doubled.clone(), doubled));

@@ -151,7 +151,7 @@ fn decoder(
         }
         (Some(lora), saved) => {
             model::check_targets(lora, &config)?;
-            let weights = model::read_frozen_weights(&spec.model, &config)?;
+            let weights = model::read_frozen_weights(&spec.model, &config, lora.quantize_base, candle)?;
             let base = Decoder::frozen(config, weights, precision, candle)?;
             match saved {
                 Some(saved) => base.with_adapter_weights(lora, saved)?,

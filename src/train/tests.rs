@@ -27,7 +27,7 @@ impl Folder {
         let config = ModelConfig::from_json(json).unwrap();
         let device = candle_core::Device::Cpu;
         let model = Decoder::random(config.clone(), 5, Precision::F32, &device).unwrap();
-        write_folder(folder.path(), &config, model.weights(), DType::F32, folder.path()).unwrap();
+        write_folder(folder.path(), &config, &model.weights(), DType::F32, folder.path()).unwrap();
         let example = |n: u32| Example {
             input_ids: (0..4 + n % 5).map(|i| (i * 7 + n) % 19).collect(),
             prompt_tokens: 2,
@@ -43,7 +43,8 @@ impl Folder {
     /// Adapters on two linear layers, with dropout.
     fn with_adapters() -> Self {
         let targets = vec!["q_proj".to_owned(), "down_proj".to_owned()];
-        let lora = LoraSettings { rank: 2, alpha: 4.0, dropout: 0.2, targets, rslora: false };
+        let lora =
+            LoraSettings { rank: 2, alpha: 4.0, dropout: 0.2, targets, rslora: false, quantize_base: None };
         Self(Self::new().0, Some(lora))
     }
 

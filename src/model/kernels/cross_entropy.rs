@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::Element;
 use super::exp::exp_with;
-use super::gemm::{Matrix, Output, Threads, gemm};
+use super::gemm::{Matrix, Operand, Output, Threads, gemm};
 use super::sums::{LANES, Sums, highest, sum};
 use super::tanh::tanh;
 use crate::data::IGNORED;

@@ -31,7 +31,14 @@ fn model(kind: Kind) -> Decoder {
     match kind {
         Kind::Adapters => {
             let targets = vec![ALL_LINEAR.to_owned()];
-            let lora = LoraSettings { rank: 3, alpha: 6.0, dropout: 0.0, targets, rslora: false };
+            let lora = LoraSettings {
+                rank: 3,
+                alpha: 6.0,
+                dropout: 0.0,
+                targets,
+                rslora: false,
+                quantize_base: None,
+            };
             model.with_adapters(&lora, 5).unwrap()
         }
         Kind::Tied | Kind::Untied => model,

@@ -5,6 +5,8 @@ use rand_chacha::ChaCha8Rng;
 
 use super::*;
 
+mod blocks;
+
 fn random(seed: u64, n: usize) -> Vec<f32> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     (0..n).map(|_| rng.random_range(-1.0..1.0)).collect()
