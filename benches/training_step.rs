@@ -14,8 +14,8 @@ use clap::{Parser, ValueEnum};
 use diapason::arch::ModelConfig;
 use diapason::data::Batch;
 use diapason::device::CountingAllocator;
-use diapason::model::{Decoder, read_config, read_weights};
-use diapason::space::{ALL_LINEAR, LoraSettings, Precision};
+use diapason::model::{Decoder, read_config, read_frozen_weights, read_weights};
+use diapason::space::{ALL_LINEAR, BlockFormat, LoraSettings, Precision};
 use diapason::train::{Engine, StepSettings, in_pool};
 use diapason::trial::Phase;
 
@@ -58,6 +58,9 @@ struct Arguments {
     /// Makes activations again in the backward pass instead of keeping them.
     #[arg(long)]
     recompute: bool,
+    /// Row d-lora on a base of this folder in blocks: `q8_0`, `q4_k` or `q4_0`.
+    #[arg(long, requires = "model")]
+    quantize_base: Option<BlockFormat>,
     /// Peak learning rate.
     #[arg(long, default_value_t = 1e-4)]
     learning_rate: f64,
@@ -160,6 +163,11 @@ fn run(row: Row, arguments: &Arguments) -> Result<()> {
 fn model(row: Row, arguments: &Arguments) -> Result<Decoder> {
     let (precision, device) = (row.precision(), candle_core::Device::Cpu);
     let decoder = match &arguments.model {
+        Some(folder) if matches!(row, Row::DLora) => {
+            let config = read_config(folder)?;
+            let weights = read_frozen_weights(folder, &config, arguments.quantize_base, &device)?;
+            Decoder::frozen(config, weights, precision, &device)?
+        }
         Some(folder) => {
             let config = read_config(folder)?;
             let weights = read_weights(folder, &config)?;

@@ -17,7 +17,7 @@ pub enum Stored {
     Blocks(Blocks),
 }
 
-/// Rows of a matrix whose values share a scale, block by block (QLoRA, Dettmers et al. 2023, with the
+/// Rows of a matrix whose values share a scale, block by block (`QLoRA`, Dettmers et al. 2023, with the
 /// blocks of GGUF instead of NF4). They are made f32 as they are used, some at a time.
 #[derive(Clone, Debug)]
 pub struct Blocks {

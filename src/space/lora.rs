@@ -20,7 +20,7 @@ pub struct LoraSettings {
     pub targets: Vec<String>,
     /// The scale is alpha / √rank (Kalajdzievski 2023) instead of alpha / rank.
     pub rslora: bool,
-    /// How the frozen linear layers are kept (QLoRA); as in their file where nothing is said.
+    /// How the frozen linear layers are kept (`QLoRA`); as in their file where nothing is said.
     #[serde(default)]
     pub quantize_base: Option<BlockFormat>,
 }

@@ -9,7 +9,7 @@ use crate::arch::ModelConfig;
 use crate::data::{CleaningReport, Dataset, Example, cache};
 use crate::device;
 use crate::model::{Decoder, read_adapter, read_config, read_weights, write_folder};
-use crate::space::{BatchPlan, DeviceSpec, Hyperparams, LoraSettings, Precision, Schedule};
+use crate::space::{BatchPlan, BlockFormat, DeviceSpec, Hyperparams, LoraSettings, Precision, Schedule};
 use crate::trial::{Event, Task, TrainSpec, TrialSpec};
 
 mod engine;
@@ -22,7 +22,7 @@ struct Folder(tempfile::TempDir, Option<LoraSettings>);
 impl Folder {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let json = r#"{"model_type":"llama","vocab_size":19,"hidden_size":16,"intermediate_size":24,
+        let json = r#"{"model_type":"llama","vocab_size":19,"hidden_size":32,"intermediate_size":64,
             "num_hidden_layers":1,"num_attention_heads":4}"#;
         let config = ModelConfig::from_json(json).unwrap();
         let device = candle_core::Device::Cpu;
@@ -46,6 +46,12 @@ impl Folder {
         let lora =
             LoraSettings { rank: 2, alpha: 4.0, dropout: 0.2, targets, rslora: false, quantize_base: None };
         Self(Self::new().0, Some(lora))
+    }
+
+    /// The same on a base in blocks.
+    fn with_adapters_on_blocks() -> Self {
+        let Self(folder, lora) = Self::with_adapters();
+        Self(folder, lora.map(|lora| LoraSettings { quantize_base: Some(BlockFormat::Q4_0), ..lora }))
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -102,9 +108,15 @@ fn losses(events: &[Event]) -> Vec<(char, usize, u64)> {
     events.iter().filter_map(loss).collect()
 }
 
+/// The lowest loss of an evaluation.
+fn lowest(events: &[Event]) -> f64 {
+    let evaluations = losses(events).into_iter().filter(|(kind, ..)| *kind == 'e');
+    evaluations.map(|(.., loss)| f64::from_bits(loss)).fold(f64::MAX, f64::min)
+}
+
 #[test]
 fn rungs_one_after_the_other_are_the_full_run_to_the_last_bit() {
-    for folder in [Folder::new(), Folder::with_adapters()] {
+    for folder in [Folder::new(), Folder::with_adapters(), Folder::with_adapters_on_blocks()] {
         let whole = folder.train("whole", 12);
         let parts: Vec<Event> = [4, 8, 12].into_iter().flat_map(|stop| folder.train("parts", stop)).collect();
         assert_eq!(losses(&parts), losses(&whole));
@@ -117,7 +129,7 @@ fn adapters_are_kept_beside_the_model_they_are_merged_into() {
     let best = folder.path("best");
     let events = folder.train_keeping("trial", 12, Some(&best));
     let Event::Started { parameters, .. } = &events[0] else { panic!("{events:?}") };
-    assert_eq!(*parameters, 2 * (16 + 16) + 2 * (24 + 16));
+    assert_eq!(*parameters, 2 * (32 + 32) + 2 * (64 + 32));
     let config = read_config(&best).unwrap();
     let (lora, adapters) = read_adapter(&best.join("adapter"), &config).unwrap();
     assert_eq!(Some(&lora).map(|lora| (lora.rank, lora.targets.len())), Some((2, 2)));
@@ -129,10 +141,22 @@ fn adapters_are_kept_beside_the_model_they_are_merged_into() {
     let examples: Vec<Example> = cache::read(&folder.path("data.safetensors")).unwrap().validation;
     let loss = |model: &Decoder| super::evaluate(model, &examples, 2).unwrap().loss_nats();
     assert!((loss(&merged) - loss(&beside)).abs() < 1e-6, "{} {}", loss(&merged), loss(&beside));
-    let lowest =
-        losses(&events).into_iter().filter(|(kind, ..)| *kind == 'e').map(|(.., loss)| f64::from_bits(loss));
-    assert!((lowest.fold(f64::MAX, f64::min) - loss(&beside)).abs() < 1e-6);
+    assert!((lowest(&events) - loss(&beside)).abs() < 1e-6);
     assert!(loss(&plain) > loss(&beside) + 1e-4, "{} {}", loss(&plain), loss(&beside));
+}
+
+/// The adapters have learned beside the quantized base, so it is that base they are merged into.
+#[test]
+fn the_model_of_adapters_on_blocks_is_what_was_evaluated() {
+    let folder = Folder::with_adapters_on_blocks();
+    let best = folder.path("best");
+    let events = folder.train_keeping("trial", 12, Some(&best));
+    let config = read_config(&best).unwrap();
+    let merged = read_weights(&best, &config).unwrap();
+    let merged = Decoder::new(config, merged, Precision::F32, &candle_core::Device::Cpu).unwrap();
+    let examples: Vec<Example> = cache::read(&folder.path("data.safetensors")).unwrap().validation;
+    let loss = super::evaluate(&merged, &examples, 2).unwrap().loss_nats();
+    assert!((lowest(&events) - loss).abs() < 1e-6, "{loss}");
 }
 
 #[test]
