@@ -8,6 +8,7 @@
 
 mod attention;
 mod bias;
+mod column_softmax;
 mod columns;
 mod cross_entropy;
 mod element;
