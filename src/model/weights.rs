@@ -48,7 +48,7 @@ pub fn read_weights(folder: &Path, config: &ModelConfig) -> Result<Vec<Tensor>> 
     read_frozen_weights(folder, config)?.into_iter().map(f32).collect()
 }
 
-/// The same for [`Decoder::frozen`]: what is kept in bf16 stays as it is.
+/// The same for [`Decoder::frozen`]: what is kept in bf16 or f16 stays as it is.
 ///
 /// # Errors
 /// A file is missing or damaged, or a weight is missing or has another shape.

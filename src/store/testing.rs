@@ -49,7 +49,14 @@ pub(super) fn hyperparams(learning_rate: f64) -> Hyperparams {
 }
 
 pub(super) fn step(step: usize, loss_nats: f64) -> StepPoint {
-    StepEvent { step, loss_nats, learning_rate: 1e-4 / 3.0, grad_norm: 0.1 + 0.2, tokens: 4096, seconds: 0.7 }
+    StepEvent {
+        step,
+        loss_nats,
+        learning_rate: 1e-4 / 3.0,
+        grad_norm: Some(0.1 + 0.2),
+        tokens: 4096,
+        seconds: 0.7,
+    }
 }
 
 pub(super) fn eval(step: usize, loss_nats: f64) -> EvalPoint {
