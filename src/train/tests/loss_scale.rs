@@ -13,8 +13,8 @@ use crate::model::{Decoder, TensorFiles, elsewhere, read_config, read_weights, w
 use crate::space::Precision;
 use crate::trial::{Event, StepEvent};
 
-/// So large that every gradient overflows for some steps.
-const HUGE: f32 = (1_u64 << 40) as f32;
+/// 2⁴⁰: so large that every gradient overflows for some steps.
+const HUGE: f32 = 1_099_511_627_776.0;
 
 fn engine(model: Decoder, max_grad_norm: Option<f64>, factor: f32) -> Engine {
     let optimizer = AdamW::new(&model, 0.1).unwrap();
@@ -41,13 +41,11 @@ fn recovered(engine: &mut Engine) -> (usize, f64) {
     let untouched = state(engine);
     for number in 1.. {
         let factor = engine.loss_scale().unwrap().factor();
-        match step(engine, number) {
-            Some(norm) => return (number - 1, norm),
-            None => {
-                assert_eq!(state(engine), untouched, "an update that is skipped changes nothing");
-                assert_eq!(engine.loss_scale().unwrap().factor().to_bits(), (factor / 2.0).to_bits());
-            }
+        if let Some(norm) = step(engine, number) {
+            return (number - 1, norm);
         }
+        assert_eq!(state(engine), untouched, "an update that is skipped changes nothing");
+        assert_eq!(engine.loss_scale().unwrap().factor().to_bits(), (factor / 2.0).to_bits());
     }
     unreachable!()
 }

@@ -137,8 +137,8 @@ mod tests {
     /// The halfway points and their neighbors: where rounding is decided.
     #[test]
     fn between_two_neighbors_the_nearer_is_taken_and_of_two_equally_near_the_even_one() {
-        for bits in 0..INFINITE {
-            let [low, high] = [bits, bits + 1].map(|bits| f64::from(f16::from_bits(bits as u16).to_f32()));
+        for bits in 0..f16::INFINITY.to_bits() {
+            let [low, high] = [bits, bits + 1].map(|bits| f64::from(f16::from_bits(bits).to_f32()));
             let high = if high.is_infinite() { 65536.0 } else { high };
             #[expect(
                 clippy::cast_possible_truncation,
