@@ -36,6 +36,8 @@ enum Row {
     DLora,
     /// Row a in bfloat16 with f32 master weights.
     Bf16,
+    /// Row a in half precision with f32 master weights and a scaled loss.
+    F16,
 }
 
 /// Optimizer steps of one row: learning rate 1e-4, no weight decay, no clipping.
@@ -80,7 +82,7 @@ struct Shape {
 impl Row {
     fn shape(self) -> Shape {
         let (layers, vocabulary, sequences, length) = match self {
-            Self::A | Self::Bf16 => (8, 8192, 4, 128),
+            Self::A | Self::Bf16 | Self::F16 => (8, 8192, 4, 128),
             Self::B => (8, 8192, 4, 512),
             Self::C => (8, 49152, 4, 128),
             Self::DFull | Self::DLora => (30, 49152, 2, 256),
@@ -99,7 +101,11 @@ impl Row {
     }
 
     fn precision(self) -> Precision {
-        if matches!(self, Self::Bf16) { Precision::Bf16 } else { Precision::F32 }
+        match self {
+            Self::Bf16 => Precision::Bf16,
+            Self::F16 => Precision::F16,
+            _ => Precision::F32,
+        }
     }
 
     fn name(self) -> String {

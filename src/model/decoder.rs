@@ -63,8 +63,8 @@ impl Decoder {
         Ok(Self { is_frozen: false, ..Self::frozen(config, weights, precision, device)? })
     }
 
-    /// The same with weights that are not trained, only used or adapted: a matrix in bf16 or in blocks stays
-    /// as it is.
+    /// The same with weights that are not trained, only used or adapted: a matrix in bf16, f16 or in blocks
+    /// stays as it is.
     ///
     /// # Errors
     /// The device refuses the memory.
@@ -76,7 +76,7 @@ impl Decoder {
     ) -> Result<Self> {
         let place = |weight: Stored| {
             let Stored::Plain(weight) = weight else { return Ok(weight) };
-            let stays = weight.dtype() == DType::BF16 && weight.rank() == 2;
+            let stays = matches!(weight.dtype(), DType::BF16 | DType::F16) && weight.rank() == 2;
             let weight = if stays { weight } else { weight.to_dtype(DType::F32)? };
             Ok(weight.to_device(device)?.contiguous()?.into())
         };
@@ -167,6 +167,12 @@ impl Decoder {
     #[must_use]
     pub const fn all_reached_at_step(&self) -> usize {
         if self.adapters.is_some() { 2 } else { 1 }
+    }
+
+    /// Whether its gradients are so small in its precision that the loss must be scaled.
+    #[must_use]
+    pub fn scales_loss(&self) -> bool {
+        self.dtype == DType::F16
     }
 
     /// Whether the backward pass makes a layer's activations again instead of keeping them.
@@ -367,6 +373,7 @@ const fn compute_dtype(precision: Precision) -> DType {
     match precision {
         Precision::F32 => DType::F32,
         Precision::Bf16 => DType::BF16,
+        Precision::F16 => DType::F16,
     }
 }
 
@@ -445,18 +452,21 @@ mod tests {
     }
 
     #[test]
-    fn bf16_gradients_point_where_f32_gradients_do() {
+    fn gradients_in_narrow_formats_point_where_f32_gradients_do() {
         let gradients = |precision| {
             let model = Decoder::random(tiny(true), 3, precision, &Device::Cpu).unwrap();
             let mut gradients = Gradients::zeros(&model).unwrap();
             model.accumulate(&batch(), 1.0, &mut gradients, &mut silent()).unwrap();
             gradients
         };
-        let (wide, narrow) = (gradients(Precision::F32), gradients(Precision::Bf16));
-        for (a, b) in wide.buffers().iter().zip(narrow.buffers()) {
-            let dot =
-                |x: &Tensor, y: &Tensor| -> f32 { (x * y).unwrap().sum_all().unwrap().to_scalar().unwrap() };
-            assert!(dot(a, b) / (dot(a, a) * dot(b, b)).sqrt() > 0.995);
+        let dot =
+            |x: &Tensor, y: &Tensor| -> f32 { (x * y).unwrap().sum_all().unwrap().to_scalar().unwrap() };
+        let wide = gradients(Precision::F32);
+        for (precision, least) in [(Precision::Bf16, 0.995), (Precision::F16, 0.9999)] {
+            for (a, b) in wide.buffers().iter().zip(gradients(precision).buffers()) {
+                let cosine = dot(a, b) / (dot(a, a) * dot(b, b)).sqrt();
+                assert!(cosine > least, "{precision}: {cosine}");
+            }
         }
     }
 }

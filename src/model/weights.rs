@@ -48,7 +48,7 @@ pub fn read_weights(folder: &Path, config: &ModelConfig) -> Result<Vec<Tensor>> 
     read_each(folder, config, |_, weight| Ok(weight.to_dtype(DType::F32)?))
 }
 
-/// The same for [`Decoder::frozen`]: what is kept in bf16 stays as it is, or the linear layers are put in
+/// The same for [`Decoder::frozen`]: what is kept in bf16 or f16 stays as it is, or the linear layers are put in
 /// blocks on `device`, one after the other.
 ///
 /// # Errors

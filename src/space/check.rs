@@ -252,7 +252,7 @@ impl Check<'_> {
             }
         }
         if precisions.is_empty() {
-            return self.wrong("space.precision", "empty", "name one or more of `f32`, `bf16`");
+            return self.wrong("space.precision", "empty", "name one or more of `f32`, `bf16`, `f16`");
         }
         Ok(precisions)
     }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::TrainError;
 use super::engine::Engine;
+use super::loss_scale::LossScale;
 use crate::arch::{ModelConfig, ParameterSpec};
 use crate::data::Dataset;
 use crate::model::{ModelError, TensorFiles, write_tensors};
@@ -29,6 +30,9 @@ pub(super) struct Progress {
     pub stop_at_step: usize,
     /// What that rung has measured so far.
     pub said: Vec<Event>,
+    /// The factor of the next step's loss, where the precision has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<LossScale>,
 }
 
 /// What a checkpoint file holds.
@@ -154,7 +158,15 @@ mod tests {
 
     fn progress() -> Progress {
         let eval = EvalEvent { step: 2, loss_nats: 0.1 + 0.2, tokens: 9, seconds: 1.0 / 3.0 };
-        Progress { step: 3, best_loss_nats: Some(0.1 + 0.2), stop_at_step: 9, said: vec![Event::Eval(eval)] }
+        let mut scale = LossScale::default();
+        assert!(scale.lower());
+        Progress {
+            step: 3,
+            best_loss_nats: Some(0.1 + 0.2),
+            stop_at_step: 9,
+            said: vec![Event::Eval(eval)],
+            loss_scale: Some(scale),
+        }
     }
 
     fn identity(spec: &TrialSpec) -> String {
@@ -169,7 +181,7 @@ mod tests {
         let (folder, model) = (tempfile::tempdir().unwrap(), model());
         let moments: Vec<Tensor> = model.weights().iter().map(|weight| (weight * 2.0).unwrap()).collect();
         let optimizer = AdamW::from_moments(moments.clone(), moments, 0.0);
-        let engine = Engine::with_optimizer(model, optimizer, None, 1).unwrap();
+        let engine = Engine::with_optimizer(model, optimizer, None, 1, None).unwrap();
         write(folder.path(), &engine, &progress(), &identity(&spec(1e-3, 4))).unwrap();
         folder
     }

@@ -13,11 +13,12 @@ use crate::space::{BatchPlan, BlockFormat, DeviceSpec, Hyperparams, LoraSettings
 use crate::trial::{Event, Task, TrainSpec, TrialSpec};
 
 mod engine;
+mod loss_scale;
 
 const EVALUATE_EVERY: usize = 2;
 
-/// A tiny model and 24 examples, and what is trained of it.
-struct Folder(tempfile::TempDir, Option<LoraSettings>);
+/// A tiny model and 24 examples, what is trained of it, and in which precision.
+struct Folder(tempfile::TempDir, Option<LoraSettings>, Precision);
 
 impl Folder {
     fn new() -> Self {
@@ -37,7 +38,7 @@ impl Folder {
         let report = CleaningReport::default();
         let dataset = Dataset { train, validation, test, report, digest: "d".to_owned() };
         cache::write(&dataset, &folder.path().join("data.safetensors")).unwrap();
-        Self(folder, None)
+        Self(folder, None, Precision::F32)
     }
 
     /// Adapters on two linear layers, with dropout.
@@ -45,13 +46,14 @@ impl Folder {
         let targets = vec!["q_proj".to_owned(), "down_proj".to_owned()];
         let lora =
             LoraSettings { rank: 2, alpha: 4.0, dropout: 0.2, targets, rslora: false, quantize_base: None };
-        Self(Self::new().0, Some(lora))
+        Self(Self::new().0, Some(lora), Precision::F32)
     }
 
     /// The same on a base in blocks.
     fn with_adapters_on_blocks() -> Self {
-        let Self(folder, lora) = Self::with_adapters();
-        Self(folder, lora.map(|lora| LoraSettings { quantize_base: Some(BlockFormat::Q4_0), ..lora }))
+        let Self(folder, lora, precision) = Self::with_adapters();
+        let lora = lora.map(|lora| LoraSettings { quantize_base: Some(BlockFormat::Q4_0), ..lora });
+        Self(folder, lora, precision)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -64,7 +66,7 @@ impl Folder {
             device: DeviceSpec::Cpu { cap: None },
             model: self.0.path().to_owned(),
             dataset: self.path("data.safetensors"),
-            hyperparams: Hyperparams { precision: Precision::F32, batch, learning_rate: 1e-2 },
+            hyperparams: Hyperparams { precision: self.2, batch, learning_rate: 1e-2 },
             train: TrainSpec {
                 seed: 1,
                 total_steps: 12,

@@ -82,6 +82,10 @@ macro_rules! for_element {
                 type $t = half::bf16;
                 $body
             }
+            candle_core::DType::F16 => {
+                type $t = half::f16;
+                $body
+            }
             other => candle_core::bail!("values in {other:?} are not supported"),
         }
     };

@@ -124,28 +124,32 @@ fn assert_same(ours: &Pass, plain: &Pass, tolerance: f32) {
     }
 }
 
-/// bf16 as it is kept, against the same values in f32: by both paths, adapters and inputs included.
+/// bf16 or f16 as it is kept, against the same values in f32: by both paths, adapters and inputs included.
 #[test]
-fn a_frozen_base_in_bf16_gives_what_its_values_in_f32_give() {
+fn a_frozen_base_in_a_narrow_format_gives_what_its_values_in_f32_give() {
     for config in kinds() {
-        let as_kept = |dtype| {
-            let model = decoder_of(config.clone(), false, Precision::F32);
-            let narrow = |weight: Tensor| weight.to_dtype(DType::BF16).unwrap().to_dtype(dtype).unwrap();
-            let weights = model.weights().into_iter().map(narrow);
-            let model = Decoder::frozen(config.clone(), weights, Precision::F32, &Device::Cpu).unwrap();
-            assert_eq!(model.trainable().count(), 0);
-            assert_eq!(model.weights()[0].dtype(), dtype, "matrices stay as they are");
-            assert!(model.weights().iter().all(|weight| weight.rank() == 2 || weight.dtype() == DType::F32));
-            with_random_adapters(model)
-        };
-        let (narrow, wide) = (as_kept(DType::BF16), as_kept(DType::F32));
-        assert_same(&pass(&narrow), &pass(&wide), 0.0);
-        assert_same(&elsewhere::pretended(|| pass(&narrow)), &pass(&wide), 1e-4);
-        let merged = |model: &Decoder| values(&model.merged(2).unwrap());
-        assert_eq!(merged(&narrow), merged(&wide));
-        let losses = |model: &Decoder| model.losses(&batch()).unwrap();
-        assert_eq!(losses(&narrow), losses(&wide));
+        for narrow in [DType::BF16, DType::F16] {
+            let (narrow, wide) = (kept(&config, narrow, narrow), kept(&config, narrow, DType::F32));
+            assert_same(&pass(&narrow), &pass(&wide), 0.0);
+            assert_same(&elsewhere::pretended(|| pass(&narrow)), &pass(&wide), 1e-4);
+            let merged = |model: &Decoder| values(&model.merged(2).unwrap());
+            assert_eq!(merged(&narrow), merged(&wide));
+            let losses = |model: &Decoder| model.losses(&batch()).unwrap();
+            assert_eq!(losses(&narrow), losses(&wide));
+        }
     }
+}
+
+/// Adapters on a frozen base whose values have been rounded to `rounded` and are kept as `dtype`.
+fn kept(config: &ModelConfig, rounded: DType, dtype: DType) -> Decoder {
+    let model = decoder_of(config.clone(), false, Precision::F32);
+    let narrow = |weight: Tensor| weight.to_dtype(rounded).unwrap().to_dtype(dtype).unwrap();
+    let weights = model.weights().into_iter().map(narrow);
+    let model = Decoder::frozen(config.clone(), weights, Precision::F32, &Device::Cpu).unwrap();
+    assert_eq!(model.trainable().count(), 0);
+    assert_eq!(model.weights()[0].dtype(), dtype, "matrices stay as they are");
+    assert!(model.weights().iter().all(|weight| weight.rank() == 2 || weight.dtype() == DType::F32));
+    with_random_adapters(model)
 }
 
 fn with_random_adapters(model: Decoder) -> Decoder {
@@ -172,7 +176,7 @@ fn config_of_blocks(fused: bool) -> ModelConfig {
 #[test]
 fn a_frozen_base_in_blocks_gives_what_its_values_in_f32_give() {
     for (format, fused) in BlockFormat::ALL.into_iter().flat_map(|format| [(format, false), (format, true)]) {
-        for precision in [Precision::F32, Precision::Bf16] {
+        for precision in [Precision::F32, Precision::Bf16, Precision::F16] {
             let config = config_of_blocks(fused);
             let fresh = Decoder::random(config.clone(), 3, Precision::F32, &Device::Cpu).unwrap();
             let is_layer = |index: usize| index > 0 && index < fresh.weights().len() - 1;

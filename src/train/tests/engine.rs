@@ -12,7 +12,7 @@ use crate::space::{ALL_LINEAR, LoraSettings, Precision};
 const NEVER: Option<f64> = Some(1e9);
 
 #[derive(Clone, Copy, Debug)]
-enum Kind {
+pub(super) enum Kind {
     Tied,
     Untied,
     Adapters,
@@ -21,13 +21,17 @@ enum Kind {
 const KINDS: [Kind; 3] = [Kind::Tied, Kind::Untied, Kind::Adapters];
 
 fn model(kind: Kind) -> Decoder {
+    model_in(kind, Precision::F32)
+}
+
+pub(super) fn model_in(kind: Kind, precision: Precision) -> Decoder {
     let tied = !matches!(kind, Kind::Untied);
     let json = format!(
         r#"{{"model_type":"llama","vocab_size":37,"hidden_size":24,"intermediate_size":42,"num_hidden_layers":2,
         "num_attention_heads":4,"num_key_value_heads":2,"max_position_embeddings":32,"tie_word_embeddings":{tied}}}"#
     );
     let config = ModelConfig::from_json(&json).unwrap();
-    let model = Decoder::random(config, 3, Precision::F32, &Device::Cpu).unwrap();
+    let model = Decoder::random(config, 3, precision, &Device::Cpu).unwrap();
     match kind {
         Kind::Adapters => {
             let targets = vec![ALL_LINEAR.to_owned()];
@@ -55,7 +59,7 @@ fn examples() -> Vec<Example> {
 }
 
 /// The examples in so many micro-batches.
-fn cut(micro_batches: usize) -> Vec<Batch> {
+pub(super) fn cut(micro_batches: usize) -> Vec<Batch> {
     let examples = examples();
     let batch = |part: &[Example]| collate(&part.iter().collect::<Vec<_>>());
     examples.chunks(examples.len() / micro_batches).map(batch).collect()
@@ -72,7 +76,7 @@ fn run(kind: Kind, max_grad_norm: Option<f64>, micro_batches: usize, steps: usiz
     let mut step = |step| {
         let settings = StepSettings { step, learning_rate: 1e-2 };
         let outcome = engine.step(&cut(micro_batches), settings, &mut |_| Ok(())).unwrap();
-        (outcome.loss_nats, outcome.grad_norm)
+        (outcome.loss_nats, outcome.grad_norm.unwrap())
     };
     let found = (1..=steps).map(&mut step).collect();
     Run { found, engine }
@@ -89,7 +93,7 @@ impl Run {
     }
 }
 
-fn values(tensor: &Tensor) -> Vec<f32> {
+pub(super) fn values(tensor: &Tensor) -> Vec<f32> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()
 }
 
