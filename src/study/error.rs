@@ -79,7 +79,7 @@ pub enum StudyError {
     )]
     NoBest,
     /// The full run, or an evaluation at the end, failed.
-    #[error("{what} ended with {}", describe(outcome))]
+    #[error("{what} ended with {}{}", describe(outcome), remedy(outcome))]
     Run {
         /// What was run.
         what: String,
@@ -116,6 +116,16 @@ pub enum StudyError {
     },
 }
 
+/// What helps against an outcome, where it does not say so itself.
+const fn remedy(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Diverged { .. } => {
+            "\n  hint: lower `space.learning_rate`; in f16 the activations of some models overflow, then use bf16 or f32"
+        }
+        _ => "",
+    }
+}
+
 /// An outcome in words, with what a user needs to act on it.
 pub(super) fn describe(outcome: &Outcome) -> String {
     match outcome {
@@ -135,5 +145,22 @@ pub(super) fn describe(outcome: &Outcome) -> String {
             format!("{how}: {}", stderr_tail.trim())
         }
         Outcome::TimedOut { seconds } => format!("silence for {seconds} s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_diverged_is_told_with_what_helps() {
+        let run = |outcome| StudyError::Run { what: "the probe".to_owned(), outcome }.to_string();
+        let diverged = run(Outcome::Diverged { step: 1 });
+        assert!(diverged.starts_with("the probe ended with divergence at step 1"), "{diverged}");
+        assert!(
+            diverged.contains("hint: lower `space.learning_rate`") && diverged.contains("bf16"),
+            "{diverged}"
+        );
+        assert!(!run(Outcome::TimedOut { seconds: 9 }).contains("hint"));
     }
 }
