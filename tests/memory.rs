@@ -15,7 +15,7 @@ use diapason::arch::{ModelConfig, ParameterSpec, parameters};
 use diapason::data::{CleaningReport, Dataset, Example, cache};
 use diapason::device::{self, CountingAllocator};
 use diapason::model::{Decoder, write_folder};
-use diapason::space::{BatchPlan, DeviceSpec, Hyperparams, Precision, Schedule};
+use diapason::space::{BatchPlan, DeviceSpec, Hyperparams, Optimizer, Precision, Schedule};
 use diapason::train::probe;
 use diapason::trial::{Measurement, Phase, Task, TrainSpec, TrialSpec};
 use tempfile::TempDir;
@@ -106,6 +106,7 @@ impl Folder {
                 total_steps: 9,
                 schedule: Schedule::Cosine,
                 warmup_fraction: 0.1,
+                optimizer: Optimizer::AdamW,
                 weight_decay: 0.1,
                 max_grad_norm: setup.max_grad_norm,
                 gradient_checkpointing: setup.recompute,

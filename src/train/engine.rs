@@ -5,6 +5,7 @@ use super::in_backward::{InBackward, Scratch};
 use super::optimizer::{AdamW, Step, clip_factor, sum_of_squares};
 use crate::data::Batch;
 use crate::model::{Decoder, Gradients, check_reached};
+use crate::space::Optimizer;
 use crate::trial::Phase;
 
 /// A decoder in training.
@@ -52,11 +53,12 @@ impl Engine {
     /// The device refuses the memory.
     pub fn new(
         model: Decoder,
+        optimizer: Optimizer,
         weight_decay: f64,
         max_grad_norm: Option<f64>,
         gradient_accumulation_steps: usize,
     ) -> Result<Self, TrainError> {
-        let optimizer = AdamW::new(&model, weight_decay)?;
+        let optimizer = AdamW::new(&model, optimizer, weight_decay)?;
         Self::with_optimizer(model, optimizer, max_grad_norm, gradient_accumulation_steps)
     }
 

@@ -9,7 +9,7 @@ use crate::arch::ModelConfig;
 use crate::data::{CleaningReport, Dataset, Example, cache};
 use crate::device;
 use crate::model::{Decoder, read_adapter, read_config, read_weights, write_folder};
-use crate::space::{BatchPlan, DeviceSpec, Hyperparams, LoraSettings, Precision, Schedule};
+use crate::space::{BatchPlan, DeviceSpec, Hyperparams, LoraSettings, Optimizer, Precision, Schedule};
 use crate::trial::{Event, Task, TrainSpec, TrialSpec};
 
 mod engine;
@@ -17,14 +17,20 @@ mod engine;
 const EVALUATE_EVERY: usize = 2;
 
 /// A tiny model and 24 examples, and what is trained of it.
-struct Folder(tempfile::TempDir, Option<LoraSettings>);
+struct Folder(tempfile::TempDir, Option<LoraSettings>, Optimizer);
 
 impl Folder {
     fn new() -> Self {
+        Self::of_width(16)
+    }
+
+    fn of_width(hidden: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let json = r#"{"model_type":"llama","vocab_size":19,"hidden_size":16,"intermediate_size":24,
-            "num_hidden_layers":1,"num_attention_heads":4}"#;
-        let config = ModelConfig::from_json(json).unwrap();
+        let json = format!(
+            r#"{{"model_type":"llama","vocab_size":19,"hidden_size":{hidden},"intermediate_size":24,
+            "num_hidden_layers":1,"num_attention_heads":4}}"#
+        );
+        let config = ModelConfig::from_json(&json).unwrap();
         let device = candle_core::Device::Cpu;
         let model = Decoder::random(config.clone(), 5, Precision::F32, &device).unwrap();
         write_folder(folder.path(), &config, model.weights(), DType::F32, folder.path()).unwrap();
@@ -37,14 +43,19 @@ impl Folder {
         let report = CleaningReport::default();
         let dataset = Dataset { train, validation, test, report, digest: "d".to_owned() };
         cache::write(&dataset, &folder.path().join("data.safetensors")).unwrap();
-        Self(folder, None)
+        Self(folder, None, Optimizer::AdamW)
     }
 
     /// Adapters on two linear layers, with dropout.
     fn with_adapters() -> Self {
         let targets = vec!["q_proj".to_owned(), "down_proj".to_owned()];
         let lora = LoraSettings { rank: 2, alpha: 4.0, dropout: 0.2, targets, rslora: false };
-        Self(Self::new().0, Some(lora))
+        Self(Self::new().0, Some(lora), Optimizer::AdamW)
+    }
+
+    /// Some matrices are large enough that their moments are kept in codes.
+    fn with_codes() -> Self {
+        Self(Self::of_width(64).0, None, Optimizer::AdamW8Bit)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -63,6 +74,7 @@ impl Folder {
                 total_steps: 12,
                 schedule: Schedule::Cosine,
                 warmup_fraction: 0.1,
+                optimizer: self.2,
                 weight_decay: 0.1,
                 max_grad_norm: Some(1.0),
                 gradient_checkpointing: false,
@@ -103,7 +115,7 @@ fn losses(events: &[Event]) -> Vec<(char, usize, u64)> {
 
 #[test]
 fn rungs_one_after_the_other_are_the_full_run_to_the_last_bit() {
-    for folder in [Folder::new(), Folder::with_adapters()] {
+    for folder in [Folder::new(), Folder::with_adapters(), Folder::with_codes()] {
         let whole = folder.train("whole", 12);
         let parts: Vec<Event> = [4, 8, 12].into_iter().flat_map(|stop| folder.train("parts", stop)).collect();
         assert_eq!(losses(&parts), losses(&whole));
@@ -159,6 +171,9 @@ fn a_checkpoint_may_be_moved_but_not_taken_for_another_run() {
     spec.dataset = moved;
     train(&spec, task, &*device, &mut |_| ()).unwrap();
     spec.hyperparams.learning_rate = 2e-2;
+    let error = train(&spec, task, &*device, &mut |_| ()).unwrap_err().to_string();
+    assert!(error.contains("run with other settings") && error.contains("hint:"), "{error}");
+    spec = TrialSpec { train: TrainSpec { optimizer: Optimizer::AdamW8Bit, ..spec.train }, ..folder.spec() };
     let error = train(&spec, task, &*device, &mut |_| ()).unwrap_err().to_string();
     assert!(error.contains("run with other settings") && error.contains("hint:"), "{error}");
 }
