@@ -14,8 +14,8 @@ use clap::{Parser, ValueEnum};
 use diapason::arch::ModelConfig;
 use diapason::data::Batch;
 use diapason::device::CountingAllocator;
-use diapason::model::{Decoder, read_config, read_weights};
-use diapason::space::{ALL_LINEAR, LoraSettings, Optimizer, Precision};
+use diapason::model::{Decoder, read_config, read_frozen_weights, read_weights};
+use diapason::space::{ALL_LINEAR, BlockFormat, LoraSettings, Optimizer, Precision};
 use diapason::train::{Engine, StepSettings, in_pool};
 use diapason::trial::Phase;
 
@@ -36,6 +36,8 @@ enum Row {
     DLora,
     /// Row a in bfloat16 with f32 master weights.
     Bf16,
+    /// Row a in half precision with f32 master weights and a scaled loss.
+    F16,
 }
 
 /// Optimizer steps of one row: learning rate 1e-4, no weight decay, no clipping.
@@ -61,6 +63,9 @@ struct Arguments {
     /// `adamw`, or `adamw_8bit` for moments in 8 bits.
     #[arg(long, default_value_t)]
     optimizer: Optimizer,
+    /// Row d-lora on a base of this folder in blocks: `q8_0`, `q4_k` or `q4_0`.
+    #[arg(long, requires = "model")]
+    quantize_base: Option<BlockFormat>,
     /// Peak learning rate.
     #[arg(long, default_value_t = 1e-4)]
     learning_rate: f64,
@@ -80,7 +85,7 @@ struct Shape {
 impl Row {
     fn shape(self) -> Shape {
         let (layers, vocabulary, sequences, length) = match self {
-            Self::A | Self::Bf16 => (8, 8192, 4, 128),
+            Self::A | Self::Bf16 | Self::F16 => (8, 8192, 4, 128),
             Self::B => (8, 8192, 4, 512),
             Self::C => (8, 49152, 4, 128),
             Self::DFull | Self::DLora => (30, 49152, 2, 256),
@@ -99,7 +104,11 @@ impl Row {
     }
 
     fn precision(self) -> Precision {
-        if matches!(self, Self::Bf16) { Precision::Bf16 } else { Precision::F32 }
+        match self {
+            Self::Bf16 => Precision::Bf16,
+            Self::F16 => Precision::F16,
+            _ => Precision::F32,
+        }
     }
 
     fn name(self) -> String {
@@ -163,6 +172,11 @@ fn run(row: Row, arguments: &Arguments) -> Result<()> {
 fn model(row: Row, arguments: &Arguments) -> Result<Decoder> {
     let (precision, device) = (row.precision(), candle_core::Device::Cpu);
     let decoder = match &arguments.model {
+        Some(folder) if matches!(row, Row::DLora) => {
+            let config = read_config(folder)?;
+            let weights = read_frozen_weights(folder, &config, arguments.quantize_base, &device)?;
+            Decoder::frozen(config, weights, precision, &device)?
+        }
         Some(folder) => {
             let config = read_config(folder)?;
             let weights = read_weights(folder, &config)?;
@@ -172,7 +186,8 @@ fn model(row: Row, arguments: &Arguments) -> Result<Decoder> {
     };
     let decoder = decoder.with_recomputation(arguments.recompute);
     let targets = vec![ALL_LINEAR.to_owned()];
-    let lora = LoraSettings { rank: 16, alpha: 32.0, dropout: 0.0, targets, rslora: false };
+    let lora =
+        LoraSettings { rank: 16, alpha: 32.0, dropout: 0.0, targets, rslora: false, quantize_base: None };
     Ok(if matches!(row, Row::DLora) { decoder.with_adapters(&lora, 0)? } else { decoder })
 }
 

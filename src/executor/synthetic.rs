@@ -20,7 +20,7 @@ use crate::units::Bytes;
 pub struct Synthetic {
     /// Bytes that do not depend on the micro-batch.
     pub fixed: Bytes,
-    /// Bytes of one example in f32; bf16 takes half.
+    /// Bytes of one example in f32; bf16 and f16 take half.
     pub per_example: Bytes,
     /// Learning rate with the lowest loss.
     pub best_learning_rate: f64,
@@ -54,7 +54,7 @@ impl Synthetic {
     pub fn peak(&self, precision: Precision, micro_batch_size: usize) -> Bytes {
         let per_example = match precision {
             Precision::F32 => self.per_example.0,
-            Precision::Bf16 => self.per_example.0 / 2,
+            Precision::Bf16 | Precision::F16 => self.per_example.0 / 2,
         };
         Bytes(self.fixed.0 + per_example * micro_batch_size as u64)
     }
@@ -163,7 +163,7 @@ const fn eval_event(step: usize, loss_nats: f64) -> EvalEvent {
 fn step_event(step: usize, loss_nats: f64, spec: &TrialSpec) -> StepEvent {
     let seconds = 1.0 / spec.hyperparams.batch.micro_batch_size.min(8) as f64;
     let learning_rate = spec.hyperparams.learning_rate;
-    StepEvent { step, loss_nats, learning_rate, grad_norm: 1.0, tokens: 1000, seconds }
+    StepEvent { step, loss_nats, learning_rate, grad_norm: Some(1.0), tokens: 1000, seconds }
 }
 
 impl Executor for Synthetic {

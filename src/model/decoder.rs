@@ -13,6 +13,7 @@ use super::layer::{Pass, Saved};
 use super::lora::{Adapters, adapter_specs, initial};
 use super::ops::{self, HeadGradient, Positions, RopeTable};
 use super::projection::Weight;
+use super::stored::Stored;
 use crate::arch::{self, LayerPart, ModelConfig, ParameterSpec};
 use crate::data::Batch;
 use crate::space::{LoraSettings, Precision};
@@ -26,7 +27,7 @@ pub struct Decoder {
     pub(super) config: ModelConfig,
     /// Base weights in the order of [`arch::parameters`], then those of the adapters.
     specs: Vec<ParameterSpec>,
-    pub(super) weights: Vec<Tensor>,
+    pub(super) weights: Vec<Stored>,
     /// What each layer has, in the same order.
     pub(super) parts: Vec<LayerPart>,
     /// Whether the base weights are.
@@ -57,28 +58,31 @@ impl Decoder {
         precision: Precision,
         device: &Device,
     ) -> Result<Self> {
-        let weights = weights.into_iter().map(|weight| weight.to_dtype(DType::F32)).collect::<Result<_>>()?;
+        let f32 = |weight: Tensor| weight.to_dtype(DType::F32);
+        let weights = weights.into_iter().map(f32).collect::<Result<Vec<Tensor>>>()?;
         Ok(Self { is_frozen: false, ..Self::frozen(config, weights, precision, device)? })
     }
 
-    /// The same with weights that are not trained, only used or adapted: a matrix in bf16 stays as it is.
+    /// The same with weights that are not trained, only used or adapted: a matrix in bf16, f16 or in blocks
+    /// stays as it is.
     ///
     /// # Errors
     /// The device refuses the memory.
     pub fn frozen(
         config: ModelConfig,
-        weights: Vec<Tensor>,
+        weights: impl IntoIterator<Item = impl Into<Stored>>,
         precision: Precision,
         device: &Device,
     ) -> Result<Self> {
-        let place = |weight: Tensor| {
-            let stays = weight.dtype() == DType::BF16 && weight.rank() == 2;
+        let place = |weight: Stored| {
+            let Stored::Plain(weight) = weight else { return Ok(weight) };
+            let stays = matches!(weight.dtype(), DType::BF16 | DType::F16) && weight.rank() == 2;
             let weight = if stays { weight } else { weight.to_dtype(DType::F32)? };
-            weight.to_device(device)?.contiguous()
+            Ok(weight.to_device(device)?.contiguous()?.into())
         };
         Ok(Self {
             specs: arch::parameters(&config),
-            weights: weights.into_iter().map(place).collect::<Result<_>>()?,
+            weights: weights.into_iter().map(|weight| place(weight.into())).collect::<Result<_>>()?,
             parts: arch::layer_parts(&config),
             is_frozen: true,
             adapters: None,
@@ -113,7 +117,7 @@ impl Decoder {
     /// # Errors
     /// The device refuses the memory.
     pub fn with_adapters(self, lora: &LoraSettings, seed: u64) -> Result<Self> {
-        let fresh = initial(&adapter_specs(lora, &self.config), seed, self.device())?;
+        let fresh = initial(&adapter_specs(lora, &self.config), seed, self.device()?)?;
         self.with_adapter_weights(lora, fresh)
     }
 
@@ -122,8 +126,10 @@ impl Decoder {
     /// # Errors
     /// The device refuses the memory.
     pub fn with_adapter_weights(mut self, lora: &LoraSettings, weights: Vec<Tensor>) -> Result<Self> {
-        let place = |weight: Tensor| weight.to_dtype(DType::F32)?.to_device(self.device())?.contiguous();
-        let weights = weights.into_iter().map(place).collect::<Result<Vec<_>>>()?;
+        let device = self.device()?.clone();
+        let place =
+            |weight: Tensor| Ok(weight.to_dtype(DType::F32)?.to_device(&device)?.contiguous()?.into());
+        let weights = weights.into_iter().map(place).collect::<Result<Vec<Stored>>>()?;
         self.adapters = Some(Adapters::behind(&self.specs, lora.clone()));
         self.specs.extend(adapter_specs(lora, &self.config));
         self.weights.extend(weights);
@@ -148,10 +154,11 @@ impl Decoder {
     /// # Errors
     /// The device refuses the memory of a merged weight.
     pub fn merged(&self, index: usize) -> Result<Tensor> {
-        let weight = &self.weights()[index];
+        let weight = self.weights[index].values()?;
         let place = |adapters: &Adapters| Some((adapters.place(index)?, adapters.settings.scale()));
-        let Some((a, scale)) = self.adapters.as_ref().and_then(place) else { return Ok(weight.clone()) };
-        (self.weights[a + 1].matmul(&self.weights[a])? * scale)? + weight.to_dtype(DType::F32)?
+        let Some((a, scale)) = self.adapters.as_ref().and_then(place) else { return Ok(weight) };
+        let (a, b) = (self.weights[a].plain()?, self.weights[a + 1].plain()?);
+        (b.matmul(a)? * scale)? + weight.to_dtype(DType::F32)?
     }
 
     /// The optimizer step in which every trainable weight must receive a gradient that is not zero.
@@ -160,6 +167,12 @@ impl Decoder {
     #[must_use]
     pub const fn all_reached_at_step(&self) -> usize {
         if self.adapters.is_some() { 2 } else { 1 }
+    }
+
+    /// Whether its gradients are so small in its precision that the loss must be scaled.
+    #[must_use]
+    pub fn scales_loss(&self) -> bool {
+        self.dtype == DType::F16
     }
 
     /// Whether the backward pass makes a layer's activations again instead of keeping them.
@@ -187,14 +200,16 @@ impl Decoder {
     }
 
     /// The base weights, in the order of [`arch::parameters`].
-    #[must_use]
-    pub fn weights(&self) -> &[Tensor] {
-        &self.weights[..self.base_count()]
+    #[cfg(test)]
+    pub(crate) fn weights(&self) -> Vec<Tensor> {
+        self.weights[..self.base_count()].iter().map(|weight| weight.values().unwrap()).collect()
     }
 
     /// The trainable weights, whose place in this order is their slot in a [`GradientSink`].
     pub fn trainable(&self) -> impl Iterator<Item = (&ParameterSpec, &Tensor)> {
-        self.specs.iter().zip(&self.weights).skip(self.first_trainable())
+        let all = self.specs.iter().zip(&self.weights).skip(self.first_trainable());
+        // None of them is in blocks.
+        all.filter_map(|(spec, weight)| Some((spec, weight.plain().ok()?)))
     }
 
     fn final_norm(&self) -> usize {
@@ -206,7 +221,7 @@ impl Decoder {
     }
 
     fn pass<'a>(&self, batch: &'a Batch) -> Result<Pass<'a>> {
-        let (rope, k, device) = (self.config.rope(), self.config.head_dim, self.device());
+        let (rope, k, device) = (self.config.rope(), self.config.head_dim, self.device()?);
         let long_from = rope.long.as_ref().map(|(from, _)| *from);
         let positions = Positions::new(&batch.sequences, long_from, device)?;
         let local = self.config.local_rope();
@@ -229,15 +244,15 @@ impl Decoder {
     }
 
     fn embed(&self, ids: &Tensor) -> Result<Tensor> {
-        ops::embedding(ids, &self.weights[0], self.dtype, self.embedding_scale())
+        ops::embedding(ids, self.weights[0].plain()?, self.dtype, self.embedding_scale())
     }
 
-    fn device(&self) -> &Device {
-        self.weights[0].device()
+    fn device(&self) -> Result<&Device> {
+        Ok(self.weights[0].plain()?.device())
     }
 
     fn ids(&self, batch: &Batch) -> Result<Tensor> {
-        Tensor::from_slice(&batch.input_ids, batch.tokens(), self.device())
+        Tensor::from_slice(&batch.input_ids, batch.tokens(), self.device()?)
     }
 
     /// Gives the gradients of `scale · Σ loss` over the batch to `sink`; returns the sum of the losses.
@@ -300,12 +315,12 @@ impl Decoder {
         sink: &mut dyn GradientSink,
     ) -> Result<(f64, Tensor)> {
         let (norm, head, cap) = (self.norm(self.final_norm()), self.head(), self.logit_cap());
-        let normed = norm.forward(x)?;
+        let (matrix, normed) = (head.value.plain()?, norm.forward(x)?);
         let (mut normed, mut scored) = (Some(normed), None);
         head.receive(sink, &mut |dw| {
             if let Some(normed) = normed.take() {
                 let gradient = Some(HeadGradient { scale, dw });
-                scored = Some(ops::head_cross_entropy(normed, head.value, &batch.targets, cap, gradient)?);
+                scored = Some(ops::head_cross_entropy(normed, matrix, &batch.targets, cap, gradient)?);
             }
             Ok(())
         })?;
@@ -331,7 +346,8 @@ impl Decoder {
     /// The device fails or refuses memory.
     pub fn losses(&self, batch: &Batch) -> Result<Vec<f32>> {
         let x = self.hidden(batch)?;
-        Ok(ops::head_cross_entropy(x, self.head().value, &batch.targets, self.logit_cap(), None)?.losses)
+        let head = self.head().value.plain()?;
+        Ok(ops::head_cross_entropy(x, head, &batch.targets, self.logit_cap(), None)?.losses)
     }
 
     /// Logits of every position, [n, v] in f32.
@@ -339,7 +355,7 @@ impl Decoder {
     /// # Errors
     /// The device fails or refuses memory.
     pub fn logits(&self, batch: &Batch) -> Result<Tensor> {
-        ops::logits(&self.hidden(batch)?, self.head().value, self.logit_cap())
+        ops::logits(&self.hidden(batch)?, self.head().value.plain()?, self.logit_cap())
     }
 
     /// The normed output of the last layer, [n, d], keeping nothing on the way.
@@ -357,6 +373,7 @@ const fn compute_dtype(precision: Precision) -> DType {
     match precision {
         Precision::F32 => DType::F32,
         Precision::Bf16 => DType::BF16,
+        Precision::F16 => DType::F16,
     }
 }
 
@@ -408,7 +425,7 @@ mod tests {
             let mut gradients = Gradients::zeros(&model).unwrap();
             model.accumulate(&batch(), 1.0, &mut gradients, &mut silent()).unwrap();
             let loss = |index: usize, direction: &Tensor, step: f64| -> f64 {
-                let mut weights = model.weights().to_vec();
+                let mut weights = model.weights();
                 weights[index] = (&weights[index] + (direction * step).unwrap()).unwrap();
                 let moved = Decoder::new(tiny(tied), weights, Precision::F32, &Device::Cpu).unwrap();
                 moved.losses(&batch()).unwrap().iter().map(|loss| f64::from(*loss)).sum()
@@ -435,18 +452,21 @@ mod tests {
     }
 
     #[test]
-    fn bf16_gradients_point_where_f32_gradients_do() {
+    fn gradients_in_narrow_formats_point_where_f32_gradients_do() {
         let gradients = |precision| {
             let model = Decoder::random(tiny(true), 3, precision, &Device::Cpu).unwrap();
             let mut gradients = Gradients::zeros(&model).unwrap();
             model.accumulate(&batch(), 1.0, &mut gradients, &mut silent()).unwrap();
             gradients
         };
-        let (wide, narrow) = (gradients(Precision::F32), gradients(Precision::Bf16));
-        for (a, b) in wide.buffers().iter().zip(narrow.buffers()) {
-            let dot =
-                |x: &Tensor, y: &Tensor| -> f32 { (x * y).unwrap().sum_all().unwrap().to_scalar().unwrap() };
-            assert!(dot(a, b) / (dot(a, a) * dot(b, b)).sqrt() > 0.995);
+        let dot =
+            |x: &Tensor, y: &Tensor| -> f32 { (x * y).unwrap().sum_all().unwrap().to_scalar().unwrap() };
+        let wide = gradients(Precision::F32);
+        for (precision, least) in [(Precision::Bf16, 0.995), (Precision::F16, 0.9999)] {
+            for (a, b) in wide.buffers().iter().zip(gradients(precision).buffers()) {
+                let cosine = dot(a, b) / (dot(a, a) * dot(b, b)).sqrt();
+                assert!(cosine > least, "{precision}: {cosine}");
+            }
         }
     }
 }

@@ -69,7 +69,7 @@ pub fn check_targets(lora: &LoraSettings, config: &ModelConfig) -> std::result::
 }
 
 /// Whether a weight is a matrix of the blocks.
-fn is_linear_layer(spec: &ParameterSpec) -> bool {
+pub(super) fn is_linear_layer(spec: &ParameterSpec) -> bool {
     spec.is_matrix() && spec.name.contains(".layers.")
 }
 

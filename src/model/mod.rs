@@ -14,6 +14,7 @@ mod norm;
 mod ops;
 mod peft;
 mod projection;
+mod stored;
 mod tensor_files;
 #[cfg(test)]
 mod tests;
@@ -29,8 +30,10 @@ pub use lora::{check_targets, trainable_specs};
 pub(crate) use ops::elsewhere;
 pub(crate) use ops::{has_kernels, mutate, pieces, read};
 pub use peft::{ADAPTER_CONFIG_FILE, read_adapter, write_adapter};
+pub use stored::Stored;
 pub use tensor_files::{INDEX_FILE, TensorFiles, weight_files};
 pub use weights::{
-    CONFIG_FILE, GENERATION_FILE, PlannedTensor, WEIGHTS_FILE, read_config, read_frozen_weights,
-    read_weights, write_config, write_folder, write_model, write_planned, write_random, write_tensors,
+    CONFIG_FILE, GENERATION_FILE, PlannedTensor, WEIGHTS_FILE, check_weights, read_config,
+    read_frozen_weights, read_weights, write_config, write_folder, write_model, write_planned, write_random,
+    write_tensors,
 };

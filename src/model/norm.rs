@@ -18,12 +18,13 @@ pub(super) struct Norm<'a> {
 impl Norm<'_> {
     /// What the normed value is multiplied by.
     fn gain(&self) -> Result<Tensor> {
-        if self.offset == 0.0 { Ok(self.weight.value.clone()) } else { self.weight.value + self.offset }
+        let weight = self.weight.value.plain()?;
+        if self.offset == 0.0 { Ok(weight.clone()) } else { weight + self.offset }
     }
 
     /// The same values, a row for each mean.
     fn rows(&self, x: &Tensor) -> Result<Tensor> {
-        x.reshape(((), self.weight.value.dim(0)?))
+        x.reshape(((), self.weight.value.plain()?.dim(0)?))
     }
 
     /// The output.

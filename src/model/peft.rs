@@ -138,6 +138,7 @@ fn settings(raw: &AdapterConfig, weights: &TensorFiles) -> std::result::Result<L
         // A pattern may stand for the names; the file has what it matched.
         targets: modules(weights.names()),
         rslora: raw.use_rslora,
+        quantize_base: None,
     })
 }
 
@@ -164,7 +165,7 @@ mod tests {
 
     fn lora() -> LoraSettings {
         let targets = ["down_proj", "q_proj"].map(str::to_owned).to_vec();
-        LoraSettings { rank: 3, alpha: 6.0, dropout: 0.25, targets, rslora: true }
+        LoraSettings { rank: 3, alpha: 6.0, dropout: 0.25, targets, rslora: true, quantize_base: None }
     }
 
     fn written() -> (tempfile::TempDir, Decoder) {

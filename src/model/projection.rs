@@ -9,6 +9,7 @@ use candle_core::{Result, Tensor};
 
 use super::GradientSink;
 use super::ops::{self, Dropout, Output};
+use super::stored::Stored;
 
 /// What puts a gradient into its buffer; into none where the weight is frozen.
 type Put<'a> = dyn FnMut(Option<(&Tensor, Output)>) -> Result<()> + 'a;
@@ -16,7 +17,7 @@ type Put<'a> = dyn FnMut(Option<(&Tensor, Output)>) -> Result<()> + 'a;
 /// A weight and where its gradient goes; a frozen one has none.
 #[derive(Clone, Copy)]
 pub(super) struct Weight<'a> {
-    pub(super) value: &'a Tensor,
+    pub(super) value: &'a Stored,
     pub(super) slot: Option<usize>,
 }
 
@@ -32,7 +33,7 @@ impl<'a> Part<'a> {
         Ok(Part { dy, rows: 0..dy.dim(1)? })
     }
 
-    /// These rows of a matrix or a bias, in its memory.
+    /// These rows of a gradient, in its memory.
     fn of(&self, tensor: &Tensor) -> Result<Tensor> {
         tensor.narrow(0, self.rows.start, self.rows.len())
     }
@@ -61,7 +62,7 @@ impl Weight<'_> {
 
     /// Says that the pass is done with the weight.
     pub(super) fn complete(self, sink: &mut dyn GradientSink) -> Result<()> {
-        self.slot.map_or(Ok(()), |slot| sink.complete(slot, self.value))
+        self.slot.map_or(Ok(()), |slot| sink.complete(slot, self.value.plain()?))
     }
 
     /// Adds scale · dyᵀ·x to the gradient of a matrix, each part to its rows; then it is complete.
@@ -153,12 +154,12 @@ impl Projection<'_> {
     fn add_rest(&self, y: Tensor, low: Option<&Tensor>, first: usize) -> Result<Tensor> {
         let count = y.dim(1)?;
         let y = match self.bias {
-            Some(bias) => ops::add_bias(y, &bias.value.narrow(0, first, count)?)?,
+            Some(bias) => ops::add_bias(y, &bias.value.plain()?.narrow(0, first, count)?)?,
             None => y,
         };
         match (self.side, low) {
             (Some(SidePath { b, scale, .. }), Some(low)) => {
-                ops::linear_onto(y, low, &b.value.narrow(0, first, count)?, scale)
+                ops::linear_onto(y, low, &b.value.narrow(&(first..first + count))?, scale)
             }
             _ => Ok(y),
         }
@@ -228,7 +229,7 @@ impl Projection<'_> {
 fn products_onto(onto: Option<Tensor>, parts: &[Part], w: Weight) -> Result<Tensor> {
     let mut sum = onto;
     for part in parts {
-        let w = part.of(w.value)?;
+        let w = w.value.narrow(&part.rows)?;
         sum = Some(match sum {
             Some(sum) => ops::linear_backward_input_onto(sum, part.dy, &w, 1.0)?,
             None => ops::linear_backward_input(part.dy, &w)?,
@@ -255,7 +256,7 @@ impl<const N: usize> Fan<'_, N> {
             Self::Fused(projection, counts) => {
                 let low = projection.low(x)?;
                 let output = |rows: Range<usize>| {
-                    let w = projection.w.value.narrow(0, rows.start, rows.len())?;
+                    let w = projection.w.value.narrow(&rows)?;
                     projection.add_rest(ops::linear(x, &w)?, low.as_ref(), rows.start)
                 };
                 one_below_the_other(counts).map(output).collect::<Result<_>>()?

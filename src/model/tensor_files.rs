@@ -136,13 +136,16 @@ impl TensorFiles {
         Ok(self.stored(name)?.to_dtype(DType::F32)?.to_device(device)?)
     }
 
-    /// The same, but what is kept in bf16 stays as it is.
+    /// The same, but what is kept in bf16 or f16 stays as it is.
     ///
     /// # Errors
     /// It is missing, its file can't be read, or the device is full.
     pub fn load_stored(&self, name: &str, device: &Device) -> Result<Tensor> {
         let stored = self.stored(name)?;
-        let stored = if stored.dtype() == DType::BF16 { stored } else { stored.to_dtype(DType::F32)? };
+        let stored = match stored.dtype() {
+            DType::BF16 | DType::F16 => stored,
+            _ => stored.to_dtype(DType::F32)?,
+        };
         Ok(stored.to_device(device)?)
     }
 
@@ -321,6 +324,17 @@ mod tests {
         fs::remove_file(folder.path().join("small.safetensors")).unwrap();
         let error = TensorFiles::of_model(folder.path()).unwrap_err().to_string();
         assert!(error.contains("small.safetensors") && error.contains("not downloaded whole"), "{error}");
+    }
+
+    #[test]
+    fn what_is_kept_narrow_stays_so_for_a_frozen_base() {
+        let (folder, mut tensors) = folder();
+        tensors.insert("half".to_owned(), tensors["small"].to_dtype(DType::F16).unwrap());
+        candle_core::safetensors::save(&tensors, folder.path().join(WEIGHTS_FILE)).unwrap();
+        let files = TensorFiles::of_model(folder.path()).unwrap();
+        for (name, dtype) in [("large", DType::BF16), ("half", DType::F16), ("small", DType::F32)] {
+            assert_eq!(files.load_stored(name, &Device::Cpu).unwrap().dtype(), dtype, "{name}");
+        }
     }
 
     #[test]

@@ -17,7 +17,14 @@ mod recomputation;
 
 /// Adapters of rank 3 on every linear layer.
 fn lora() -> LoraSettings {
-    LoraSettings { rank: 3, alpha: 6.0, dropout: 0.0, targets: vec![ALL_LINEAR.to_owned()], rslora: false }
+    LoraSettings {
+        rank: 3,
+        alpha: 6.0,
+        dropout: 0.0,
+        targets: vec![ALL_LINEAR.to_owned()],
+        rslora: false,
+        quantize_base: None,
+    }
 }
 
 /// Two query heads for each key head, and sizes that no vector register divides.

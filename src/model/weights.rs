@@ -10,11 +10,12 @@ use candle_core::{DType, Device, Tensor};
 use safetensors::{Dtype, View};
 
 use super::error::{ModelError, Result};
-use super::{Decoder, TensorFiles};
+use super::lora::is_linear_layer;
+use super::{Decoder, Stored, TensorFiles};
 use crate::arch::{self, ModelConfig, ParameterSpec};
 use crate::data::TOKENIZER_FILES;
 use crate::files::{write_bytes, write_whole};
-use crate::space::Precision;
+use crate::space::{BlockFormat, Precision};
 
 /// Name of a model's configuration.
 pub const CONFIG_FILE: &str = "config.json";
@@ -44,19 +45,43 @@ pub fn read_config(folder: &Path) -> Result<ModelConfig> {
 /// # Errors
 /// A file is missing or damaged, or a weight is missing or has another shape.
 pub fn read_weights(folder: &Path, config: &ModelConfig) -> Result<Vec<Tensor>> {
-    let f32 = |weight: Tensor| Ok(weight.to_dtype(DType::F32)?);
-    read_frozen_weights(folder, config)?.into_iter().map(f32).collect()
+    read_each(folder, config, |_, weight| Ok(weight.to_dtype(DType::F32)?))
 }
 
-/// The same for [`Decoder::frozen`]: what is kept in bf16 stays as it is.
+/// The same for [`Decoder::frozen`]: what is kept in bf16 or f16 stays as it is, or the linear layers are put in
+/// blocks on `device`, one after the other.
+///
+/// # Errors
+/// A file is missing or damaged, or a weight is missing or has another shape; the device is full.
+pub fn read_frozen_weights(
+    folder: &Path,
+    config: &ModelConfig,
+    quantize: Option<BlockFormat>,
+    device: &Device,
+) -> Result<Vec<Stored>> {
+    read_each(folder, config, |spec, weight| match quantize {
+        Some(format) if is_linear_layer(spec) => Ok(Stored::quantized(&weight, format, device)?),
+        _ => Ok(Stored::Plain(weight.to_device(device)?)),
+    })
+}
+
+/// Reads every weight of `config` from a model folder once, and keeps none.
 ///
 /// # Errors
 /// A file is missing or damaged, or a weight is missing or has another shape.
-pub fn read_frozen_weights(folder: &Path, config: &ModelConfig) -> Result<Vec<Tensor>> {
+pub fn check_weights(folder: &Path, config: &ModelConfig) -> Result<()> {
+    read_each(folder, config, |_, _| Ok(())).map(drop)
+}
+
+fn read_each<R>(
+    folder: &Path,
+    config: &ModelConfig,
+    make: impl Fn(&ParameterSpec, Tensor) -> Result<R>,
+) -> Result<Vec<R>> {
     let files = TensorFiles::of_model(folder)?;
     let read = |spec: &ParameterSpec| {
         files.check(&spec.name, &spec.shape)?;
-        files.load_stored(&spec.name, &Device::Cpu)
+        make(spec, files.load_stored(&spec.name, &Device::Cpu)?)
     };
     arch::parameters(config).iter().map(read).collect()
 }
@@ -242,8 +267,8 @@ mod tests {
     fn written() -> (tempfile::TempDir, Vec<Tensor>) {
         let folder = tempfile::tempdir().unwrap();
         let model = Decoder::random(config(), 1, Precision::F32, &Device::Cpu).unwrap();
-        write_folder(folder.path(), &config(), model.weights(), DType::F32, folder.path()).unwrap();
-        (folder, model.weights().to_vec())
+        write_folder(folder.path(), &config(), &model.weights(), DType::F32, folder.path()).unwrap();
+        (folder, model.weights())
     }
 
     #[test]
@@ -264,14 +289,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let config = ModelConfig { tie_word_embeddings: true, ..config() };
         let model = Decoder::random(config.clone(), 1, Precision::F32, &Device::Cpu).unwrap();
-        let specs = arch::parameters(&config);
+        let (specs, weights) = (arch::parameters(&config), model.weights());
         assert!(specs.iter().all(|spec| spec.name != "lm_head.weight"));
         let mut index = serde_json::Map::new();
         for (number, dtype) in [DType::F32, DType::BF16, DType::F16].into_iter().enumerate() {
             let shard = format!("model-{number}-of-3.safetensors");
             let named: Vec<(&str, &Tensor)> = specs
                 .iter()
-                .zip(model.weights())
+                .zip(&weights)
                 .enumerate()
                 .filter(|(at, _)| at % 3 == number)
                 .map(|(_, (spec, weight))| (spec.name.as_str(), weight))
@@ -283,7 +308,7 @@ mod tests {
         fs::write(folder.path().join("model.safetensors.index.json"), index.to_string()).unwrap();
         let read = read_weights(folder.path(), &config).unwrap();
         assert_eq!(read.len(), specs.len());
-        for ((at, a), b) in model.weights().iter().enumerate().zip(&read) {
+        for ((at, a), b) in weights.iter().enumerate().zip(&read) {
             let difference = (a - b).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
             // Weights are below 0.1 and norms are 1: half a unit of the last place of each format.
             assert!(difference <= [0.0, 2e-3, 3e-5][at % 3], "{at}: {difference}");

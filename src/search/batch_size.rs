@@ -206,7 +206,7 @@ mod tests {
                 step: 1,
                 loss_nats: 1.0,
                 learning_rate: 0.0,
-                grad_norm: 0.0,
+                grad_norm: Some(0.0),
                 tokens: 100,
                 seconds,
             };

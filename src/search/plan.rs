@@ -77,8 +77,14 @@ mod tests {
 
     fn probe(micro_batch_size: usize, speed: f64) -> ProbeRecord {
         let seconds = 1000.0 / speed;
-        let step =
-            StepPoint { step: 1, loss_nats: 1.0, learning_rate: 0.0, grad_norm: 0.0, tokens: 1000, seconds };
+        let step = StepPoint {
+            step: 1,
+            loss_nats: 1.0,
+            learning_rate: 0.0,
+            grad_norm: Some(0.0),
+            tokens: 1000,
+            seconds,
+        };
         let measurement = Measurement { steps: vec![step], ..Measurement::default() };
         ProbeRecord { precision: Precision::F32, micro_batch_size, outcome: Outcome::Finished, measurement }
     }

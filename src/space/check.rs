@@ -10,9 +10,9 @@ use super::study_file::{
     SpaceSection, StudySection, TrainSection,
 };
 use super::{
-    ALL_LINEAR, BatchDomain, BatchPlan, ColumnMapping, DataFormat, DataSettings, DeviceSpec, FloatDomain,
-    LoraSettings, ModelSettings, ModelSource, NewModel, Optimizer, Precision, QuantizeSettings, Schedule,
-    SearchSettings, Space, Study, StudyFile, StudyFileError, TrainSettings,
+    ALL_LINEAR, BatchDomain, BatchPlan, BlockFormat, ColumnMapping, DataFormat, DataSettings, DeviceSpec,
+    FloatDomain, LoraSettings, ModelSettings, ModelSource, NewModel, Optimizer, Precision, QuantizeSettings,
+    Schedule, SearchSettings, Space, Study, StudyFile, StudyFileError, TrainSettings,
 };
 
 /// Names of GGUF types that can be written.
@@ -252,7 +252,7 @@ impl Check<'_> {
             }
         }
         if precisions.is_empty() {
-            return self.wrong("space.precision", "empty", "name one or more of `f32`, `bf16`");
+            return self.wrong("space.precision", "empty", "name one or more of `f32`, `bf16`, `f16`");
         }
         Ok(precisions)
     }
@@ -372,7 +372,16 @@ impl Check<'_> {
             dropout: self.number("lora.dropout", section.dropout.unwrap_or(0.0), 0.0..=0.95)?,
             targets,
             rslora: section.rslora.unwrap_or(false),
+            quantize_base: self.block_format(section)?,
         }))
+    }
+
+    fn block_format(&self, section: &LoraSection) -> Checked<Option<BlockFormat>> {
+        let Some(name) = &section.quantize_base else { return Ok(None) };
+        match name.parse() {
+            Ok(format) => Ok(Some(format)),
+            Err(right) => self.wrong("lora.quantize_base", format!("`{name}`"), &right),
+        }
     }
 
     fn schedule(&self, section: &TrainSection) -> Checked<Schedule> {

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::BlockFormat;
+
 /// The target that stands for every linear layer of the blocks.
 pub const ALL_LINEAR: &str = "all-linear";
 
@@ -18,6 +20,9 @@ pub struct LoraSettings {
     pub targets: Vec<String>,
     /// The scale is alpha / √rank (Kalajdzievski 2023) instead of alpha / rank.
     pub rslora: bool,
+    /// How the frozen linear layers are kept (`QLoRA`); as in their file where nothing is said.
+    #[serde(default)]
+    pub quantize_base: Option<BlockFormat>,
 }
 
 impl LoraSettings {
@@ -47,6 +52,7 @@ mod tests {
             dropout: 0.0,
             targets: vec!["q_proj".to_owned()],
             rslora: false,
+            quantize_base: None,
         }
     }
 

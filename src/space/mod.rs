@@ -3,6 +3,7 @@
 //! Three types, two conversions: [`StudyFile`] is the TOML as typed; [`Study`] is checked and
 //! cannot be wrong; [`Hyperparams`] is one point of its [`Space`].
 
+mod block_format;
 mod check;
 mod device_spec;
 mod domain;
@@ -13,6 +14,7 @@ mod precision;
 mod study;
 mod study_file;
 
+pub use block_format::BlockFormat;
 pub use check::GGUF_TYPES;
 pub use device_spec::{DeviceSpec, ParseDeviceError};
 pub use domain::FloatDomain;

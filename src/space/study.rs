@@ -188,7 +188,7 @@ pub struct TrainSettings {
     /// Decoupled weight decay of matrices.
     pub weight_decay: f64,
     /// Gradients are scaled down to this global norm; `None` leaves them as they are, and lets a
-    /// step of one micro-batch update weights inside its backward pass.
+    /// step of one micro-batch update weights inside its backward pass, though not in f16.
     pub max_grad_norm: Option<f64>,
     /// Activations are made again in the backward pass instead of being kept.
     pub gradient_checkpointing: bool,

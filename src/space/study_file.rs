@@ -151,6 +151,7 @@ pub(super) struct LoraSection {
     pub targets: Option<OneOrMany<String>>,
     #[serde(alias = "use_rslora")]
     pub rslora: Option<bool>,
+    pub quantize_base: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

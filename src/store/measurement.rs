@@ -95,7 +95,7 @@ fn put_step(connection: &Connection, id: i64, step: &StepPoint) -> rusqlite::Res
         Count(step.step),
         Real(step.loss_nats),
         Real(step.learning_rate),
-        Real(step.grad_norm),
+        step.grad_norm.map(Real),
         Count(step.tokens),
         Real(step.seconds),
     ])?;
@@ -138,7 +138,7 @@ fn step(row: &Row<'_>) -> rusqlite::Result<StepPoint> {
         step: row.get::<_, Count<usize>>("step")?.0,
         loss_nats: row.get::<_, Real>("loss_nats")?.0,
         learning_rate: row.get::<_, Real>("learning_rate")?.0,
-        grad_norm: row.get::<_, Real>("grad_norm")?.0,
+        grad_norm: row.get::<_, Option<Real>>("grad_norm")?.map(|norm| norm.0),
         tokens: row.get::<_, Count<u64>>("tokens")?.0,
         seconds: row.get::<_, Real>("seconds")?.0,
     })

@@ -49,7 +49,14 @@ pub(super) fn hyperparams(learning_rate: f64) -> Hyperparams {
 }
 
 pub(super) fn step(step: usize, loss_nats: f64) -> StepPoint {
-    StepEvent { step, loss_nats, learning_rate: 1e-4 / 3.0, grad_norm: 0.1 + 0.2, tokens: 4096, seconds: 0.7 }
+    StepEvent {
+        step,
+        loss_nats,
+        learning_rate: 1e-4 / 3.0,
+        grad_norm: Some(0.1 + 0.2),
+        tokens: 4096,
+        seconds: 0.7,
+    }
 }
 
 pub(super) fn eval(step: usize, loss_nats: f64) -> EvalPoint {
@@ -70,12 +77,13 @@ pub(super) fn memory(phase: Phase, peak_bytes: u64) -> Event {
     Event::Memory { phase, peak_bytes: Bytes(peak_bytes), live_bytes: Bytes(1) }
 }
 
-/// A measurement in which nothing is empty and phases do not stand in their usual order.
+/// A measurement in which nothing is empty, one update was skipped, and phases do not stand in their
+/// usual order.
 pub(super) fn measurement(loss_nats: f64) -> Measurement {
     Measurement {
         device: "cpu".to_owned(),
         version: "0.1.0".to_owned(),
-        steps: vec![step(1, loss_nats), step(2, loss_nats / 3.0)],
+        steps: vec![step(1, loss_nats), StepPoint { grad_norm: None, ..step(2, loss_nats / 3.0) }],
         evals: vec![eval(0, loss_nats), eval(2, loss_nats / 7.0)],
         peaks: vec![
             PhasePeak { phase: Phase::Backward, peak_bytes: Bytes::gib(3) },

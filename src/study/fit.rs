@@ -75,8 +75,10 @@ impl Driver<'_> {
         precision: Precision,
         size: usize,
     ) -> Result<ProbeRecord, StudyError> {
-        // Without clipping a step of one micro-batch has no gradient buffers, one of several has.
-        let steps = if self.study.train.max_grad_norm.is_some() { 1 } else { 2 };
+        // A step of one micro-batch has no gradient buffers where nothing is clipped and no loss scaled; one
+        // of several has.
+        let has_gradients = self.study.train.max_grad_norm.is_some() || precision.scales_loss();
+        let steps = if has_gradients { 1 } else { 2 };
         let batch = BatchPlan { micro_batch_size: size, gradient_accumulation_steps: steps };
         let hyperparams = Hyperparams { precision, batch, learning_rate: self.study.space.learning_rate.low };
         let steps = 1 + TIMED_EXAMPLES.div_ceil(size);

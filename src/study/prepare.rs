@@ -76,9 +76,8 @@ impl Driver<'_> {
             self.unchanged(&known.digest, &digest, folder)?;
             return Ok(known);
         }
-        // Reading every weight once finds a damaged file now, not in the first trial.
-        let weights = model::read_frozen_weights(folder, config)?;
-        drop(weights);
+        // A damaged file is found now, not in the first trial.
+        model::check_weights(folder, config)?;
         let facts = ModelFacts {
             parameters: arch::parameter_count(config),
             vocab_size: config.vocab_size,

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::TrainError;
 use super::engine::Engine;
+use super::loss_scale::LossScale;
 use super::optimizer::{Moments, StatePart};
 use crate::arch::{ModelConfig, ParameterSpec};
 use crate::data::Dataset;
@@ -31,6 +32,9 @@ pub(super) struct Progress {
     pub stop_at_step: usize,
     /// What that rung has measured so far.
     pub said: Vec<Event>,
+    /// The factor of the next step's loss, where the precision has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<LossScale>,
 }
 
 /// What a checkpoint file holds.
@@ -148,7 +152,15 @@ mod tests {
 
     fn progress() -> Progress {
         let eval = EvalEvent { step: 2, loss_nats: 0.1 + 0.2, tokens: 9, seconds: 1.0 / 3.0 };
-        Progress { step: 3, best_loss_nats: Some(0.1 + 0.2), stop_at_step: 9, said: vec![Event::Eval(eval)] }
+        let mut scale = LossScale::default();
+        assert!(scale.lower());
+        Progress {
+            step: 3,
+            best_loss_nats: Some(0.1 + 0.2),
+            stop_at_step: 9,
+            said: vec![Event::Eval(eval)],
+            loss_scale: Some(scale),
+        }
     }
 
     fn identity(spec: &TrialSpec) -> String {
@@ -165,7 +177,7 @@ mod tests {
         let moments = |weight| Moments::from_tensors(vec![doubled(weight), doubled(weight)]).unwrap();
         let moments = model.weights().iter().map(moments).collect();
         let optimizer = AdamW::from_moments(moments, Optimizer::AdamW, 0.0);
-        let engine = Engine::with_optimizer(model, optimizer, None, 1).unwrap();
+        let engine = Engine::with_optimizer(model, optimizer, None, 1, None).unwrap();
         write(folder.path(), &engine, &progress(), &identity(&spec(1e-3, 4))).unwrap();
         folder
     }
@@ -184,7 +196,7 @@ mod tests {
         let folder = written();
         let found = read_as(folder.path(), &spec(1e-3, 2)).unwrap().unwrap();
         assert_eq!(found.progress, progress());
-        let weights = flat(model().weights());
+        let weights = flat(&model().weights());
         let doubled: Vec<f32> = weights.iter().map(|weight| weight * 2.0).collect();
         assert_eq!(flat(&found.weights), weights);
         for moment in 0..2 {

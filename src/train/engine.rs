@@ -1,10 +1,12 @@
 //! A model with its optimizer: what one optimizer step does to the weights.
 
 use super::TrainError;
+use super::after_passes::AfterPasses;
 use super::in_backward::{InBackward, Scratch};
-use super::optimizer::{AdamW, Step, clip_factor, sum_of_squares};
+use super::loss_scale::LossScale;
+use super::optimizer::{AdamW, Step};
 use crate::data::Batch;
-use crate::model::{Decoder, Gradients, check_reached};
+use crate::model::Decoder;
 use crate::space::Optimizer;
 use crate::trial::Phase;
 
@@ -19,7 +21,7 @@ pub struct Engine {
 enum Update {
     /// After the passes of a step: several micro-batches are summed, or the norm of all gradients
     /// must be known first.
-    AfterPasses { gradients: Gradients, max_grad_norm: Option<f64> },
+    AfterPasses(AfterPasses),
     /// Inside the only backward pass of a step, weight by weight (Lv et al. 2023): no gradient
     /// outlives its update.
     InBackward(Scratch),
@@ -39,15 +41,17 @@ pub struct StepSettings {
 pub struct StepOutcome {
     /// Mean loss per scored token before the update.
     pub loss_nats: f64,
-    /// Euclidean norm of all gradients together, before clipping.
-    pub grad_norm: f64,
+    /// Euclidean norm of all gradients together, before clipping; none where the scaled loss made
+    /// them overflow, and no weight was changed.
+    pub grad_norm: Option<f64>,
 }
 
 impl Engine {
     /// A model at the beginning of its training.
     ///
     /// Gradients are clipped to `max_grad_norm` if given. With one micro-batch a step and no clipping,
-    /// weights are updated inside the backward pass and no gradient buffers exist.
+    /// weights are updated inside the backward pass and no gradient buffers exist; but not in f16, whose
+    /// loss is scaled: whether gradients overflow must be known before any weight changes.
     ///
     /// # Errors
     /// The device refuses the memory.
@@ -59,20 +63,23 @@ impl Engine {
         gradient_accumulation_steps: usize,
     ) -> Result<Self, TrainError> {
         let optimizer = AdamW::new(&model, optimizer, weight_decay)?;
-        Self::with_optimizer(model, optimizer, max_grad_norm, gradient_accumulation_steps)
+        Self::with_optimizer(model, optimizer, max_grad_norm, gradient_accumulation_steps, None)
     }
 
-    /// A model that goes on with the optimizer state of a checkpoint.
+    /// A model that goes on with the optimizer state of a checkpoint, and its loss scale if it has one.
     pub(super) fn with_optimizer(
         model: Decoder,
         optimizer: AdamW,
         max_grad_norm: Option<f64>,
         gradient_accumulation_steps: usize,
+        loss_scale: Option<LossScale>,
     ) -> Result<Self, TrainError> {
-        let update = if gradient_accumulation_steps == 1 && max_grad_norm.is_none() {
+        let loss_scale = model.scales_loss().then(|| loss_scale.unwrap_or_default());
+        let needs_all = max_grad_norm.is_some() || loss_scale.is_some();
+        let update = if gradient_accumulation_steps == 1 && !needs_all {
             Update::InBackward(Scratch::default())
         } else {
-            Update::AfterPasses { gradients: Gradients::zeros(&model)?, max_grad_norm }
+            Update::AfterPasses(AfterPasses::new(&model, max_grad_norm, loss_scale)?)
         };
         Ok(Self { model, optimizer, update })
     }
@@ -85,6 +92,14 @@ impl Engine {
 
     pub(super) const fn optimizer(&self) -> &AdamW {
         &self.optimizer
+    }
+
+    /// The factor of the next step's loss and what belongs to it, where there is one.
+    pub(super) const fn loss_scale(&self) -> Option<LossScale> {
+        match &self.update {
+            Update::AfterPasses(after) => after.loss_scale(),
+            Update::InBackward(_) => None,
+        }
     }
 
     /// One optimizer step on the mean loss over all scored tokens of `batches`: the same for 8×1 and
@@ -109,57 +124,32 @@ impl Engine {
                 self.model.set_noise(noise(step, 0));
                 let mut sink = InBackward::new(&self.model, &mut self.optimizer, scratch, settings);
                 let total_nats = self.model.accumulate(batch, scale, &mut sink, enter)?;
-                (total_nats, sink.norm()?)
+                (total_nats, Some(sink.norm()?))
             }
             (Update::InBackward(_), _) => {
                 return Err(TrainError::MicroBatches { expected: 1, found: batches.len() });
             }
-            (Update::AfterPasses { gradients, max_grad_norm }, _) => {
-                gradients.clear();
+            (Update::AfterPasses(after), _) => {
+                let (gradients, factor) = after.begin();
                 let mut total_nats = 0.0;
                 for (index, batch) in batches.iter().enumerate() {
                     self.model.set_noise(noise(step, index));
-                    total_nats += self.model.accumulate(batch, scale, gradients, enter)?;
+                    total_nats += self.model.accumulate(batch, factor * scale, gradients, enter)?;
                 }
                 enter(Phase::Optimizer)?;
                 if !total_nats.is_finite() {
                     return Err(TrainError::Diverged { step });
                 }
-                let norm = update(&self.model, &mut self.optimizer, gradients, *max_grad_norm, settings)?;
-                (total_nats, norm)
+                (total_nats, after.update(&self.model, &mut self.optimizer, settings)?)
             }
         };
-        if !(total_nats.is_finite() && grad_norm.is_finite()) {
+        if !(total_nats.is_finite() && grad_norm.is_none_or(f64::is_finite)) {
             return Err(TrainError::Diverged { step });
         }
         #[expect(clippy::cast_precision_loss, reason = "token counts stay below 2^53")]
         let loss_nats = total_nats / scored.max(1) as f64;
         Ok(StepOutcome { loss_nats, grad_norm })
     }
-}
-
-/// One update by summed gradients; their norm before clipping.
-fn update(
-    model: &Decoder,
-    optimizer: &mut AdamW,
-    gradients: &Gradients,
-    max_grad_norm: Option<f64>,
-    step: Step,
-) -> Result<f64, TrainError> {
-    let squares = gradients.buffers().iter().map(sum_of_squares);
-    let squares: Vec<f64> = squares.collect::<candle_core::Result<_>>()?;
-    let norm = squares.iter().sum::<f64>().sqrt();
-    if !norm.is_finite() {
-        return Err(TrainError::Diverged { step: step.number });
-    }
-    if step.number == model.all_reached_at_step() {
-        for ((spec, _), squares) in model.trainable().zip(&squares) {
-            check_reached(&spec.name, *squares)?;
-        }
-    }
-    let clip = max_grad_norm.map_or(1.0, |limit| clip_factor(norm, limit));
-    optimizer.step(model, gradients, Step { clip, ..step })?;
-    Ok(norm)
 }
 
 /// What dropout draws from in one micro-batch: no other of the run has the same.

@@ -3,11 +3,13 @@
 //! [`probe`] and [`train`] do what one [`crate::trial::TrialSpec`] asks and say what happens through
 //! events. They print nothing and know nothing of processes.
 
+mod after_passes;
 mod checkpoint;
 mod engine;
 mod error;
 mod evaluate;
 mod in_backward;
+mod loss_scale;
 mod optimizer;
 mod phases;
 mod pool;

@@ -23,8 +23,10 @@ pub fn probe(
     let mut session = Session::open(spec, device, None, emit)?;
     let effective = spec.hyperparams.batch.effective_batch_size();
     let worst = cycled(&longest_first(&session.dataset.train), effective);
-    for _ in 0..steps {
-        session.step(&worst, emit)?;
+    let mut updates = 0;
+    while updates < steps {
+        // An update that was skipped has shown nothing of the optimizer, so a step is added for it.
+        updates += usize::from(session.step(&worst, emit)?.grad_norm.is_some());
     }
     let longest = longest_first(&session.dataset.validation);
     let validation: Vec<Example> = cycled(&longest, spec.train.eval_micro_batch_size)

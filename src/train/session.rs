@@ -54,7 +54,13 @@ impl<'a> Session<'a> {
             (model, optimizer, Progress::default())
         };
         let accumulation = spec.hyperparams.batch.gradient_accumulation_steps;
-        let engine = Engine::with_optimizer(model, optimizer, spec.train.max_grad_norm, accumulation)?;
+        let engine = Engine::with_optimizer(
+            model,
+            optimizer,
+            spec.train.max_grad_norm,
+            accumulation,
+            progress.loss_scale,
+        )?;
         emit(Event::Started {
             device: device.describe(),
             dtype: spec.hyperparams.precision.to_string(),
@@ -66,7 +72,11 @@ impl<'a> Session<'a> {
     }
 
     /// One optimizer step over `examples`, cut into micro-batches in the given order.
-    pub(super) fn step(&mut self, examples: &[usize], emit: &mut dyn FnMut(Event)) -> Result<(), TrainError> {
+    pub(super) fn step(
+        &mut self,
+        examples: &[usize],
+        emit: &mut dyn FnMut(Event),
+    ) -> Result<StepOutcome, TrainError> {
         let started = Instant::now();
         let step = self.progress.step + 1;
         let batches = self.micro_batches(examples);
@@ -78,10 +88,11 @@ impl<'a> Session<'a> {
         self.device.synchronize()?;
         self.phases.enter(Phase::Load, emit)?;
         self.progress.step = step;
+        self.progress.loss_scale = self.engine.loss_scale();
         let seconds = started.elapsed().as_secs_f64();
         let StepOutcome { loss_nats, grad_norm } = outcome;
         emit(Event::Step(StepEvent { step, loss_nats, learning_rate, grad_norm, tokens, seconds }));
-        Ok(())
+        Ok(outcome)
     }
 
     fn micro_batches(&self, examples: &[usize]) -> Vec<Batch> {
@@ -149,7 +160,7 @@ fn decoder(
         }
         (Some(lora), saved) => {
             model::check_targets(lora, &config)?;
-            let weights = model::read_frozen_weights(&spec.model, &config)?;
+            let weights = model::read_frozen_weights(&spec.model, &config, lora.quantize_base, candle)?;
             let base = Decoder::frozen(config, weights, precision, candle)?;
             match saved {
                 Some(saved) => base.with_adapter_weights(lora, saved)?,

@@ -9,31 +9,39 @@ use crate::arch::ModelConfig;
 use crate::data::{CleaningReport, Dataset, Example, cache};
 use crate::device;
 use crate::model::{Decoder, read_adapter, read_config, read_weights, write_folder};
-use crate::space::{BatchPlan, DeviceSpec, Hyperparams, LoraSettings, Optimizer, Precision, Schedule};
+use crate::space::{
+    BatchPlan, BlockFormat, DeviceSpec, Hyperparams, LoraSettings, Optimizer, Precision, Schedule,
+};
 use crate::trial::{Event, Task, TrainSpec, TrialSpec};
 
 mod engine;
+mod loss_scale;
 
 const EVALUATE_EVERY: usize = 2;
 
-/// A tiny model and 24 examples, and what is trained of it.
-struct Folder(tempfile::TempDir, Option<LoraSettings>, Optimizer);
+/// A tiny model and 24 examples, what is trained of it, and how.
+struct Folder {
+    root: tempfile::TempDir,
+    lora: Option<LoraSettings>,
+    precision: Precision,
+    optimizer: Optimizer,
+}
 
 impl Folder {
     fn new() -> Self {
-        Self::of_width(16)
+        Self::of_width(32)
     }
 
     fn of_width(hidden: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let json = format!(
-            r#"{{"model_type":"llama","vocab_size":19,"hidden_size":{hidden},"intermediate_size":24,
+            r#"{{"model_type":"llama","vocab_size":19,"hidden_size":{hidden},"intermediate_size":64,
             "num_hidden_layers":1,"num_attention_heads":4}}"#
         );
         let config = ModelConfig::from_json(&json).unwrap();
         let device = candle_core::Device::Cpu;
         let model = Decoder::random(config.clone(), 5, Precision::F32, &device).unwrap();
-        write_folder(folder.path(), &config, model.weights(), DType::F32, folder.path()).unwrap();
+        write_folder(folder.path(), &config, &model.weights(), DType::F32, folder.path()).unwrap();
         let example = |n: u32| Example {
             input_ids: (0..4 + n % 5).map(|i| (i * 7 + n) % 19).collect(),
             prompt_tokens: 2,
@@ -43,44 +51,52 @@ impl Folder {
         let report = CleaningReport::default();
         let dataset = Dataset { train, validation, test, report, digest: "d".to_owned() };
         cache::write(&dataset, &folder.path().join("data.safetensors")).unwrap();
-        Self(folder, None, Optimizer::AdamW)
+        Self { root: folder, lora: None, precision: Precision::F32, optimizer: Optimizer::AdamW }
     }
 
     /// Adapters on two linear layers, with dropout.
     fn with_adapters() -> Self {
         let targets = vec!["q_proj".to_owned(), "down_proj".to_owned()];
-        let lora = LoraSettings { rank: 2, alpha: 4.0, dropout: 0.2, targets, rslora: false };
-        Self(Self::new().0, Some(lora), Optimizer::AdamW)
+        let lora =
+            LoraSettings { rank: 2, alpha: 4.0, dropout: 0.2, targets, rslora: false, quantize_base: None };
+        Self { lora: Some(lora), ..Self::new() }
     }
 
     /// Some matrices are large enough that their moments are kept in codes.
     fn with_codes() -> Self {
-        Self(Self::of_width(64).0, None, Optimizer::AdamW8Bit)
+        Self { optimizer: Optimizer::AdamW8Bit, ..Self::of_width(64) }
+    }
+
+    /// Adapters on a base in blocks.
+    fn with_adapters_on_blocks() -> Self {
+        let plain = Self::with_adapters();
+        let in_blocks = |lora| LoraSettings { quantize_base: Some(BlockFormat::Q4_0), ..lora };
+        Self { lora: plain.lora.map(in_blocks), ..plain }
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
+        self.root.path().join(name)
     }
 
     fn spec(&self) -> TrialSpec {
         let batch = BatchPlan { micro_batch_size: 2, gradient_accumulation_steps: 2 };
         TrialSpec {
             device: DeviceSpec::Cpu { cap: None },
-            model: self.0.path().to_owned(),
+            model: self.root.path().to_owned(),
             dataset: self.path("data.safetensors"),
-            hyperparams: Hyperparams { precision: Precision::F32, batch, learning_rate: 1e-2 },
+            hyperparams: Hyperparams { precision: self.precision, batch, learning_rate: 1e-2 },
             train: TrainSpec {
                 seed: 1,
                 total_steps: 12,
                 schedule: Schedule::Cosine,
                 warmup_fraction: 0.1,
-                optimizer: self.2,
+                optimizer: self.optimizer,
                 weight_decay: 0.1,
                 max_grad_norm: Some(1.0),
                 gradient_checkpointing: false,
                 validation_examples: 4,
                 eval_micro_batch_size: 2,
-                lora: self.1.clone(),
+                lora: self.lora.clone(),
             },
             task: Task::Evaluate,
         }
@@ -113,9 +129,17 @@ fn losses(events: &[Event]) -> Vec<(char, usize, u64)> {
     events.iter().filter_map(loss).collect()
 }
 
+/// The lowest loss of an evaluation.
+fn lowest(events: &[Event]) -> f64 {
+    let evaluations = losses(events).into_iter().filter(|(kind, ..)| *kind == 'e');
+    evaluations.map(|(.., loss)| f64::from_bits(loss)).fold(f64::MAX, f64::min)
+}
+
 #[test]
 fn rungs_one_after_the_other_are_the_full_run_to_the_last_bit() {
-    for folder in [Folder::new(), Folder::with_adapters(), Folder::with_codes()] {
+    let folders =
+        [Folder::new(), Folder::with_adapters(), Folder::with_adapters_on_blocks(), Folder::with_codes()];
+    for folder in folders {
         let whole = folder.train("whole", 12);
         let parts: Vec<Event> = [4, 8, 12].into_iter().flat_map(|stop| folder.train("parts", stop)).collect();
         assert_eq!(losses(&parts), losses(&whole));
@@ -128,11 +152,11 @@ fn adapters_are_kept_beside_the_model_they_are_merged_into() {
     let best = folder.path("best");
     let events = folder.train_keeping("trial", 12, Some(&best));
     let Event::Started { parameters, .. } = &events[0] else { panic!("{events:?}") };
-    assert_eq!(*parameters, 2 * (16 + 16) + 2 * (24 + 16));
+    assert_eq!(*parameters, 2 * (32 + 32) + 2 * (64 + 32));
     let config = read_config(&best).unwrap();
     let (lora, adapters) = read_adapter(&best.join("adapter"), &config).unwrap();
     assert_eq!(Some(&lora).map(|lora| (lora.rank, lora.targets.len())), Some((2, 2)));
-    let base = read_weights(folder.0.path(), &config).unwrap();
+    let base = read_weights(folder.root.path(), &config).unwrap();
     let decoder = |weights| Decoder::new(config.clone(), weights, Precision::F32, &candle_core::Device::Cpu);
     let merged = decoder(read_weights(&best, &config).unwrap()).unwrap();
     let plain = decoder(base.clone()).unwrap();
@@ -140,10 +164,22 @@ fn adapters_are_kept_beside_the_model_they_are_merged_into() {
     let examples: Vec<Example> = cache::read(&folder.path("data.safetensors")).unwrap().validation;
     let loss = |model: &Decoder| super::evaluate(model, &examples, 2).unwrap().loss_nats();
     assert!((loss(&merged) - loss(&beside)).abs() < 1e-6, "{} {}", loss(&merged), loss(&beside));
-    let lowest =
-        losses(&events).into_iter().filter(|(kind, ..)| *kind == 'e').map(|(.., loss)| f64::from_bits(loss));
-    assert!((lowest.fold(f64::MAX, f64::min) - loss(&beside)).abs() < 1e-6);
+    assert!((lowest(&events) - loss(&beside)).abs() < 1e-6);
     assert!(loss(&plain) > loss(&beside) + 1e-4, "{} {}", loss(&plain), loss(&beside));
+}
+
+/// The adapters have learned beside the quantized base, so it is that base they are merged into.
+#[test]
+fn the_model_of_adapters_on_blocks_is_what_was_evaluated() {
+    let folder = Folder::with_adapters_on_blocks();
+    let best = folder.path("best");
+    let events = folder.train_keeping("trial", 12, Some(&best));
+    let config = read_config(&best).unwrap();
+    let merged = read_weights(&best, &config).unwrap();
+    let merged = Decoder::new(config, merged, Precision::F32, &candle_core::Device::Cpu).unwrap();
+    let examples: Vec<Example> = cache::read(&folder.path("data.safetensors")).unwrap().validation;
+    let loss = super::evaluate(&merged, &examples, 2).unwrap().loss_nats();
+    assert!((lowest(&events) - loss).abs() < 1e-6, "{loss}");
 }
 
 #[test]

@@ -77,8 +77,9 @@ pub struct StepEvent {
     pub loss_nats: f64,
     /// Learning rate of the step.
     pub learning_rate: f64,
-    /// Global gradient norm before clipping.
-    pub grad_norm: f64,
+    /// Global gradient norm before clipping; none where the gradients overflowed because the loss is
+    /// scaled, as it is in f16, and the update was skipped.
+    pub grad_norm: Option<f64>,
     /// Tokens that went through the model, padding excluded.
     pub tokens: u64,
     /// Wall-clock time of the step.

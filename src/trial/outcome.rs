@@ -180,4 +180,23 @@ mod tests {
         assert_eq!(line, r#"{"event":"out_of_memory","requested":3,"live":2,"cap":null}"#);
         assert_eq!(serde_json::from_str::<Event>(&line).unwrap(), event);
     }
+
+    #[test]
+    fn a_step_whose_update_was_skipped_has_no_norm_on_its_line() {
+        let event = |norm: &str| {
+            let line = format!(
+                r#"{{"event":"step","step":2,"loss_nats":3.5,"learning_rate":0.25{norm},"tokens":7,"seconds":0.5}}"#
+            );
+            serde_json::from_str::<Event>(&line).unwrap()
+        };
+        let norm = |event: &Event| match event {
+            Event::Step(step) => step.grad_norm,
+            _ => Some(f64::NAN),
+        };
+        assert_eq!(norm(&event(r#","grad_norm":1.5"#)), Some(1.5));
+        let skipped = event(r#","grad_norm":null"#);
+        assert_eq!(norm(&skipped), None);
+        assert_eq!(event(""), skipped, "a program that knows no norm may leave it out");
+        assert!(serde_json::to_string(&skipped).unwrap().contains(r#""grad_norm":null"#));
+    }
 }

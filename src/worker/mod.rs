@@ -108,7 +108,7 @@ pub fn load_model(path: &Path, precision: Precision, device: &dyn Device) -> Res
         return load_gguf(path, precision, device);
     }
     let config = model::read_config(path)?;
-    let weights = model::read_frozen_weights(path, &config)?;
+    let weights = model::read_frozen_weights(path, &config, None, device.candle())?;
     Ok(Decoder::frozen(config, weights, precision, device.candle())?)
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use candle_core::{DType, Device};
 use diapason::arch::ModelConfig;
 use diapason::data::{END_TOKEN, Tokenizer};
-use diapason::model::{Decoder, write_folder};
+use diapason::model::{self, Decoder};
 use diapason::space::Precision;
 
 /// The middle of a row that is too long for 64 tokens.
@@ -73,5 +73,5 @@ pub(crate) fn write_model(folder: &Path, config: &ModelConfig) {
     assert_eq!(tokenizer.token_id(END_TOKEN), Some(0));
     tokenizer.save(folder).unwrap();
     let model = Decoder::random(config.clone(), 7, Precision::F32, &Device::Cpu).unwrap();
-    write_folder(folder, config, model.weights(), DType::BF16, folder).unwrap();
+    model::write_model(folder, &model, DType::BF16, folder).unwrap();
 }

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use super::Element;
 use super::columns::{Block, blocks};
 use super::exp::exp_with;
-use super::gemm::{Matrix, Output, Threads, gemm};
+use super::gemm::{Matrix, Operand, Output, Threads, gemm};
 use super::soft_cap::{multiply, slopes, soft_cap};
 use super::sums::{highest, lanes, sum};
 

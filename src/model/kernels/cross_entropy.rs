@@ -1,25 +1,28 @@
-//! Head and cross-entropy together, a few rows of logits at a time.
+//! Head and cross-entropy together, a few positions at a time.
 //!
 //! Shapes: x [n, d], W [v, d], targets [n]. All logits at once would be n·v values, the
 //! largest tensor of a training step; here only those of one pass are ever alive, and the gradients
-//! are made while they are (the idea of Hsu et al. 2024, Liger Kernel). Rows whose target is
+//! are made while they are (the idea of Hsu et al. 2024, Liger Kernel). Positions whose target is
 //! ignored (prompts) take no part.
+//!
+//! Logits are kept as [v, n]: W and they themselves are then read where they lie, and only x is put into
+//! another order. Rows of W are taken so many at a time that their logits are still in the caches when
+//! they are used.
 
-use multiversion::multiversion;
-use multiversion::target::target_cfg_f;
-use rayon::prelude::*;
+use std::ops::Range;
 
 use super::Element;
-use super::exp::exp_with;
-use super::gemm::{Matrix, Output, Threads, gemm};
-use super::sums::{LANES, Sums, highest, sum};
-use super::tanh::tanh;
+use super::column_softmax::{BLOCK, ColumnSoftmax};
+use super::gemm::{Matrix, Operand, Output, Threads, gemm};
 use crate::data::IGNORED;
 
-/// Rows of one pass. Each pass reads W twice and reads and writes dW once: 16 bytes of traffic for 6 ·
-/// `ROWS` operations. The products of this many rows take about ten times as long as that traffic on
+/// Positions of one pass. Each pass reads W twice and reads and writes dW once: 16 bytes of traffic for 6 ·
+/// `ROWS` operations. The products of this many take about ten times as long as that traffic on
 /// two cores; more would only be felt as memory.
 const ROWS: usize = 256;
+
+/// Rows of W whose logits are made and used together: 4 MiB for `ROWS` positions. Whole blocks.
+const PIECE: usize = 32 * BLOCK;
 
 /// What gradients are wanted of, with respect to x and, where it is not frozen, W.
 pub(crate) struct HeadGradients<'a> {
@@ -56,31 +59,19 @@ pub(crate) fn head_cross_entropy<T: Element, W: Element>(
     mut gradients: Option<HeadGradients<'_>>,
 ) -> Vec<f32> {
     let v = w.len() / d;
-    let head = Matrix::new(w, v, d).rounded_as::<f32>();
     let scored = scored_rows(targets);
     let alive = rows_alive(targets.len());
-    let (mut logits, mut wide) = (vec![0.0; alive * v], vec![0.0; alive * d]);
+    let mut pass = Pass::new((v, d), alive, cap, gradients.is_some());
     let mut losses = vec![0.0; targets.len()];
-    let mut scored_losses = vec![0.0; alive];
     for rows in scored.chunks(alive.max(1)) {
-        let n = rows.len();
-        let (logits, wide) = (&mut logits[..n * v], &mut wide[..n * d]);
-        gather(wide, x, rows, d);
-        // The loss is what runs are judged by: its logits are never made from rounded weights.
-        gemm(logits, Matrix::new(wide, n, d), head.t(), 1.0, Output::Overwrite, Threads::All);
-        let scale = gradients.as_ref().map(|gradients| gradients.scale);
-        score(logits, (rows, targets), scale, cap, &mut scored_losses);
-        for (row, loss) in rows.iter().zip(&scored_losses) {
-            losses[*row] = *loss;
+        gather(&mut pass.x[..rows.len() * d], x, rows, d);
+        let own: Vec<usize> = rows.iter().map(|row| targets[*row] as usize).collect();
+        for (row, loss) in rows.iter().zip(pass.losses(w, &own)) {
+            losses[*row] = loss;
         }
         if let Some(gradients) = &mut gradients {
-            let dlogits = Matrix::new(logits, n, v).rounded_as::<T>();
-            if let Some((dw, output)) = &mut gradients.dw {
-                gemm(dw, dlogits.t(), Matrix::new(wide, n, d), 1.0, *output, Threads::All);
-                *output = Output::Add;
-            }
-            gemm(wide, dlogits, head, 1.0, Output::Overwrite, Threads::All);
-            scatter(x, wide, rows, d);
+            pass.gradients::<T, W>(w, &own, gradients);
+            scatter(x, &pass.dx[..rows.len() * d], rows, d);
         }
     }
     if let Some(HeadGradients { dw, .. }) = gradients {
@@ -93,22 +84,95 @@ pub(crate) fn head_cross_entropy<T: Element, W: Element>(
     losses
 }
 
-/// Losses of the rows of one pass; their logits become the gradients where `scale` is given.
-fn score(
-    logits: &mut [f32],
-    (rows, targets): (&[usize], &[u32]),
-    scale: Option<f32>,
-    cap: Option<f32>,
-    losses: &mut [f32],
-) {
-    let v = logits.len() / rows.len();
-    logits.par_chunks_mut(v).zip(rows).zip(losses).for_each(|((logits, row), loss)| {
-        let target = targets[*row] as usize;
-        *loss = match cap {
-            None => score_row(logits, target, scale),
-            Some(cap) => score_capped_row(logits, target, scale, cap),
-        };
-    });
+/// What is alive in a pass.
+struct Pass {
+    v: usize,
+    d: usize,
+    /// [n, d]
+    x: Vec<f32>,
+    /// [n, d], where gradients are wanted.
+    dx: Vec<f32>,
+    /// [v, n]; of one piece where no gradients are wanted.
+    logits: Vec<f32>,
+    /// The logit of each target.
+    wanted: Vec<f32>,
+    softmax: ColumnSoftmax,
+    keeps_logits: bool,
+}
+
+impl Pass {
+    fn new((v, d): (usize, usize), most: usize, cap: Option<f32>, keeps_logits: bool) -> Self {
+        Self {
+            v,
+            d,
+            x: vec![0.0; most * d],
+            dx: vec![0.0; if keeps_logits { most * d } else { 0 }],
+            logits: vec![0.0; if keeps_logits { v } else { v.min(PIECE) } * most],
+            wanted: vec![0.0; most],
+            softmax: ColumnSoftmax::new(v, most, cap),
+            keeps_logits,
+        }
+    }
+
+    /// The rows of W, some at a time.
+    fn pieces(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let v = self.v;
+        (0..v).step_by(PIECE).map(move |start| start..(start + PIECE).min(v))
+    }
+
+    /// Loss of the first rows of x, one for each target. What is kept of the logits become weights.
+    fn losses<W: Element>(&mut self, w: &[W], targets: &[usize]) -> Vec<f32> {
+        let (n, d) = (targets.len(), self.d);
+        self.softmax.begin(n);
+        for piece in self.pieces() {
+            let place = if self.keeps_logits { piece.start * n } else { 0 };
+            let logits = &mut self.logits[place..][..piece.len() * n];
+            // The loss is what runs are judged by: its logits are never made from rounded weights.
+            let head = Matrix::new(&w[piece.start * d..], piece.len(), d).rounded_as::<f32>();
+            let x = Matrix::new(&self.x[..n * d], n, d);
+            gemm(logits, head, x.t(), 1.0, Output::Overwrite, Threads::All);
+            for (column, target) in within(targets, &piece) {
+                self.wanted[column] = logits[(target - piece.start) * n + column];
+            }
+            self.softmax.weigh(piece.start, logits);
+        }
+        self.softmax.losses(self.v, &self.wanted[..n])
+    }
+
+    /// The gradient of x, after [`Self::losses`]; that of W goes to its place.
+    fn gradients<T: Element, W: Element>(
+        &mut self,
+        w: &[W],
+        targets: &[usize],
+        HeadGradients { scale, dw }: &mut HeadGradients,
+    ) {
+        let (n, d) = (targets.len(), self.d);
+        for piece in self.pieces() {
+            let dlogits = &mut self.logits[piece.start * n..piece.end * n];
+            self.softmax.slopes(piece.start, dlogits, *scale);
+            for (column, target) in within(targets, &piece) {
+                dlogits[(target - piece.start) * n + column] -=
+                    self.softmax.target_slope(*scale, self.wanted[column]);
+            }
+            let dlogits = Matrix::new(dlogits, piece.len(), n).rounded_as::<T>();
+            if let Some((dw, output)) = dw {
+                let dw = &mut dw[piece.start * d..piece.end * d];
+                gemm(dw, dlogits, Matrix::new(&self.x[..n * d], n, d), 1.0, *output, Threads::All);
+            }
+            let head = Matrix::new(&w[piece.start * d..], piece.len(), d).rounded_as::<f32>();
+            let output = if piece.start == 0 { Output::Overwrite } else { Output::Add };
+            gemm(&mut self.dx[..n * d], dlogits.t(), head, 1.0, output, Threads::All);
+        }
+        if let Some((_, output)) = dw {
+            *output = Output::Add;
+        }
+    }
+}
+
+/// The columns whose target is in a piece, and their targets.
+fn within<'t>(targets: &'t [usize], piece: &Range<usize>) -> impl Iterator<Item = (usize, usize)> + use<'t> {
+    let piece = piece.clone();
+    targets.iter().copied().enumerate().filter(move |(_, target)| piece.contains(target))
 }
 
 fn gather<T: Element>(wide: &mut [f32], x: &[T], rows: &[usize], d: usize) {
@@ -121,53 +185,4 @@ fn scatter<T: Element>(x: &mut [T], wide: &[f32], rows: &[usize], d: usize) {
     for (wide, row) in wide.chunks(d).zip(rows) {
         T::narrow_into(&mut x[row * d..][..d], wide);
     }
-}
-
-/// Loss of one row; with a `scale` its logits become scale · (softmax − one-hot).
-#[multiversion(targets("x86_64+avx512f+fma", "x86_64+avx2+fma"))]
-pub(super) fn score_row(logits: &mut [f32], target: usize, scale: Option<f32>) -> f32 {
-    const FMA: bool = target_cfg_f!(target_feature = "fma");
-    let (highest, wanted) = (highest(logits), logits[target]);
-    let mut sums = Sums::new();
-    let mut weigh = |lane: usize, logit: &mut f32| {
-        *logit = exp_with::<FMA>(*logit - highest);
-        sums.add(lane, *logit);
-    };
-    let (blocks, rest) = logits.as_chunks_mut::<LANES>();
-    for block in blocks {
-        block.iter_mut().enumerate().for_each(|(lane, logit)| weigh(lane, logit));
-    }
-    rest.iter_mut().enumerate().for_each(|(lane, logit)| weigh(lane, logit));
-    let sum = sums.total();
-    if let Some(scale) = scale {
-        let factor = scale / sum;
-        for logit in logits.iter_mut() {
-            *logit *= factor;
-        }
-        logits[target] -= scale;
-    }
-    sum.ln() + highest - wanted
-}
-
-/// The same of logits z that count as s = c·tanh(z/c): ds/dz = 1 − (s/c)².
-///
-/// The row holds the tanh until the end and exponentials are made twice, so that it needs no second
-/// row beside it.
-#[multiversion(targets("x86_64+avx512f+fma", "x86_64+avx2+fma"))]
-fn score_capped_row(logits: &mut [f32], target: usize, scale: Option<f32>, cap: f32) -> f32 {
-    const FMA: bool = target_cfg_f!(target_feature = "fma");
-    let inverse = 1.0 / cap;
-    for logit in logits.iter_mut() {
-        *logit = tanh::<FMA>(*logit * inverse);
-    }
-    let (highest, wanted) = (highest(logits), logits[target]);
-    let sum = sum(logits, |t| exp_with::<FMA>(cap * (t - highest)));
-    if let Some(scale) = scale {
-        let factor = scale / sum;
-        for t in logits.iter_mut() {
-            *t = factor * exp_with::<FMA>(cap * (*t - highest)) * (1.0 - *t * *t);
-        }
-        logits[target] -= scale * (1.0 - wanted * wanted);
-    }
-    sum.ln() + cap * (highest - wanted)
 }

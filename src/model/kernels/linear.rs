@@ -1,49 +1,33 @@
 //! y = x·Wᵀ and its two gradients. Shapes: x [n, i], W [o, i], y [n, o].
 //!
-//! A frozen W may be narrow; it is widened as it is packed, and rounds nothing else.
+//! A frozen W may be narrow or in blocks; it is widened as it is packed, and rounds nothing else.
 
 use rayon::prelude::*;
 
 use super::Element;
-use super::gemm::{self, Matrix, Output, Threads, gemm};
+use super::gemm::{self, Matrix, Operand, Output, Threads, gemm};
 
 /// Values a thread narrows at once.
 const GRAIN: usize = 1 << 14;
 
 /// x·Wᵀ.
-pub(crate) fn linear<T: Element, W: Element>(x: &[T], w: &[W], (o, i): (usize, usize)) -> Vec<T> {
-    fresh(x, Matrix::new(w, o, i).t())
+pub(crate) fn linear<T: Element>(x: &[T], w: impl Operand) -> Vec<T> {
+    fresh(x, w.t())
 }
 
 /// y += scale · x·Wᵀ.
-pub(crate) fn linear_onto<T: Element, W: Element>(
-    y: &mut [T],
-    x: &[T],
-    w: &[W],
-    (o, i): (usize, usize),
-    scale: f32,
-) {
-    product(y, x, Matrix::new(w, o, i).t(), scale, Output::Add);
+pub(crate) fn linear_onto<T: Element>(y: &mut [T], x: &[T], w: impl Operand, scale: f32) {
+    product(y, x, w.t(), scale, Output::Add);
 }
 
 /// dy·W.
-pub(crate) fn linear_backward_input<T: Element, W: Element>(
-    dy: &[T],
-    w: &[W],
-    (o, i): (usize, usize),
-) -> Vec<T> {
-    fresh(dy, Matrix::new(w, o, i))
+pub(crate) fn linear_backward_input<T: Element>(dy: &[T], w: impl Operand) -> Vec<T> {
+    fresh(dy, w)
 }
 
 /// dx += scale · dy·W.
-pub(crate) fn linear_backward_input_onto<T: Element, W: Element>(
-    dx: &mut [T],
-    dy: &[T],
-    w: &[W],
-    (o, i): (usize, usize),
-    scale: f32,
-) {
-    product(dx, dy, Matrix::new(w, o, i), scale, Output::Add);
+pub(crate) fn linear_backward_input_onto<T: Element>(dx: &mut [T], dy: &[T], w: impl Operand, scale: f32) {
+    product(dx, dy, w, scale, Output::Add);
 }
 
 /// dW (+)= scale · dyᵀ·x, straight into the gradient buffer.
@@ -60,7 +44,7 @@ pub(crate) fn linear_backward_weight<T: Element>(
 }
 
 /// x·b.
-fn fresh<T: Element, W: Element>(x: &[T], b: Matrix<W>) -> Vec<T> {
+fn fresh<T: Element>(x: &[T], b: impl Operand) -> Vec<T> {
     let (k, m) = b.size();
     let rows = x.len() / k;
     T::from_wide(|| gemm::product(Matrix::new(x, rows, k), b.rounded_as::<T>(), 1.0)).unwrap_or_else(|| {
@@ -72,7 +56,7 @@ fn fresh<T: Element, W: Element>(x: &[T], b: Matrix<W>) -> Vec<T> {
 
 /// out (+)= scale · x·b. A narrow output is made from f32 sums, as many rows at a time as its format
 /// allows.
-fn product<T: Element, W: Element>(out: &mut [T], x: &[T], b: Matrix<W>, scale: f32, output: Output) {
+fn product<T: Element>(out: &mut [T], x: &[T], b: impl Operand, scale: f32, output: Output) {
     let (b, (k, m)) = (b.rounded_as::<T>(), b.size());
     if let Some(out) = T::wide_mut(out) {
         return gemm(out, Matrix::new(x, x.len() / k, k), b, scale, output, Threads::All);

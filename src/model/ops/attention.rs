@@ -155,7 +155,11 @@ impl Grouped {
 
     /// Scaled scores in f32, [b·g, members·t, t], under their soft cap.
     fn scores(&self, q: &Tensor, k: &Tensor) -> Result<Tensor> {
-        let scores = (q.matmul(&k.t()?)?.to_dtype(DType::F32)? * f64::from(self.heads.scale))?;
+        // Sums of products may be too large for f16, which the scale makes small again. Its power of two
+        // is taken out before, which rounds nothing in any format.
+        let power = f64::from(self.heads.scale).log2().floor().exp2();
+        let rest = f64::from(self.heads.scale) / power;
+        let scores = ((q * power)?.matmul(&k.t()?)?.to_dtype(DType::F32)? * rest)?;
         soft_cap(scores, self.heads.cap)
     }
 

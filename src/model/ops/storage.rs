@@ -100,11 +100,63 @@ macro_rules! for_element {
                 type $t = half::bf16;
                 $body
             }
+            candle_core::DType::F16 => {
+                type $t = half::f16;
+                $body
+            }
             other => candle_core::bail!("values in {other:?} are not supported"),
         }
     };
 }
 pub(super) use for_element;
+
+/// Runs `$body`, which has a result, with `$m` bound to the matrix `$w` as kernels read it.
+macro_rules! with_operand {
+    ($w:expr, $m:ident => $body:expr) => {
+        match $w {
+            $crate::model::stored::MatrixRef::Plain(w) => {
+                let (o, i) = w.dims2()?;
+                $crate::model::ops::storage::for_element!(w.dtype(), W => read::<W, _>(w, |w| {
+                    let $m = $crate::model::kernels::Matrix::new(w, o, i);
+                    $body
+                }))
+            }
+            $crate::model::stored::MatrixRef::Blocks(w) => {
+                $crate::model::ops::storage::for_block!(w.dtype(), B => w.read(|bytes| {
+                    let $m = $crate::model::kernels::BlockMatrix::<B>::new(bytes, w.size());
+                    $body
+                }))
+            }
+        }
+    };
+}
+pub(super) use with_operand;
+
+/// Runs `$body` with `$b` bound to the block of `$dtype`.
+macro_rules! for_block {
+    ($dtype:expr, $b:ident => $body:expr) => {
+        match $dtype {
+            candle_core::quantized::GgmlDType::Q8_0 => {
+                type $b = candle_core::quantized::k_quants::BlockQ8_0;
+                $body
+            }
+            candle_core::quantized::GgmlDType::Q5_0 => {
+                type $b = candle_core::quantized::k_quants::BlockQ5_0;
+                $body
+            }
+            candle_core::quantized::GgmlDType::Q4_0 => {
+                type $b = candle_core::quantized::k_quants::BlockQ4_0;
+                $body
+            }
+            candle_core::quantized::GgmlDType::Q4K => {
+                type $b = candle_core::quantized::k_quants::BlockQ4K;
+                $body
+            }
+            other => candle_core::bail!("blocks of {other:?} are not supported"),
+        }
+    };
+}
+pub(super) use for_block;
 
 /// Tests of the other devices' path, on a machine that has none.
 #[cfg(test)]

@@ -239,6 +239,21 @@ fn a_window_holds_the_position_itself_and_those_right_before_it() {
     }
 }
 
+/// Sums of products above 65504, which the scale brings back into the range of f16, in both paths.
+#[test]
+fn scores_that_only_their_scale_makes_small_enough_for_f16_do_not_overflow() {
+    let heads = Heads { h: 1, g: 1, k: 64, scale: 0.1, cap: None, window: None };
+    let half = |x: Tensor| (x * 60.0).unwrap().to_dtype(DType::F16).unwrap();
+    let x = half(Tensor::ones((ROWS, 64), DType::F32, &Device::Cpu).unwrap());
+    let v = random(3, &[ROWS, 64]).to_dtype(DType::F16).unwrap();
+    for path in [attention, attention::composed] {
+        let out = path(&x, &x, &v, &SEQUENCES, heads).unwrap();
+        // Equal scores: each row is the mean of those it sees.
+        let mean = v.narrow(0, 0, 6).unwrap().to_dtype(DType::F32).unwrap().mean_keepdim(0).unwrap();
+        assert_close(&out.narrow(0, 5, 1).unwrap().to_dtype(DType::F32).unwrap(), &mean, 1e-3);
+    }
+}
+
 #[test]
 fn attention_sees_neither_the_future_nor_another_sequence() {
     let q = random(1, &[ROWS, HEADS.h * HEADS.k]);
@@ -296,17 +311,25 @@ fn the_embedding_gradient_sums_repeated_ids() {
 
 #[test]
 fn bf16_activations_stay_within_their_rounding_of_f32() {
+    assert_near_f32(DType::BF16, 0.05);
+}
+
+#[test]
+fn f16_activations_stay_within_their_rounding_of_f32() {
+    assert_near_f32(DType::F16, 0.006);
+}
+
+fn assert_near_f32(format: DType, tolerance: f32) {
     let (q, k, v) = (random(1, &[ROWS, 24]), random(2, &[ROWS, 12]), random(3, &[ROWS, 12]));
     let (w, gain) = (random(4, &[9, 24]), random(5, &[24]));
-    let half = |x: &Tensor| x.to_dtype(DType::BF16).unwrap();
-    let tolerance = 0.05;
+    let half = |x: &Tensor| x.to_dtype(format).unwrap();
     assert_close(&linear(&half(&q), &w).unwrap(), &linear(&q, &w).unwrap(), tolerance);
     assert_close(&rms_norm(&half(&q), &gain, 1e-5).unwrap(), &rms_norm(&q, &gain, 1e-5).unwrap(), tolerance);
     let silu = Activation::Silu;
     assert_close(&gated(&half(&k), &half(&v), silu).unwrap(), &gated(&k, &v, silu).unwrap(), tolerance);
     let wide = attention(&q, &k, &v, &SEQUENCES, HEADS).unwrap();
     assert_close(&attention(&half(&q), &half(&k), &half(&v), &SEQUENCES, HEADS).unwrap(), &wide, tolerance);
-    assert_eq!(linear(&half(&q), &w).unwrap().dtype(), DType::BF16);
+    assert_eq!(linear(&half(&q), &w).unwrap().dtype(), format);
 }
 
 #[test]

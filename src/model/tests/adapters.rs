@@ -1,7 +1,8 @@
 //! Low-rank adapters: their gradients are slopes, they are all that is trained, and they merge.
 
-use super::super::{GradientSink, Output, elsewhere};
+use super::super::{GradientSink, Output, Stored, elsewhere};
 use super::*;
+use crate::space::BlockFormat;
 
 /// Each adapter moved by ±ε along its own gradient: the loss must change by ε·|gradient|.
 fn assert_slopes(model: &Decoder) {
@@ -123,33 +124,84 @@ fn assert_same(ours: &Pass, plain: &Pass, tolerance: f32) {
     }
 }
 
-/// bf16 as it is kept, against the same values in f32: by both paths, adapters and inputs included.
+/// bf16 or f16 as it is kept, against the same values in f32: by both paths, adapters and inputs included.
 #[test]
-fn a_frozen_base_in_bf16_gives_what_its_values_in_f32_give() {
+fn a_frozen_base_in_a_narrow_format_gives_what_its_values_in_f32_give() {
     for config in kinds() {
-        let as_kept = |dtype| {
-            let model = decoder_of(config.clone(), false, Precision::F32);
-            let weights = model.weights().iter();
-            let narrow = weights.map(|weight| weight.to_dtype(DType::BF16)?.to_dtype(dtype));
-            let narrow = narrow.collect::<Result<_>>().unwrap();
-            let model = Decoder::frozen(config.clone(), narrow, Precision::F32, &Device::Cpu).unwrap();
-            assert_eq!(model.trainable().count(), 0);
-            assert_eq!(model.weights()[0].dtype(), dtype, "matrices stay as they are");
-            assert!(model.weights().iter().all(|weight| weight.rank() == 2 || weight.dtype() == DType::F32));
-            let model = model.with_adapters(&lora(), 5).unwrap();
-            let mut rng = ChaCha8Rng::seed_from_u64(7);
-            for (_, weight) in model.trainable() {
-                set(weight, |value| *value = rng.random_range(-0.2..0.2));
-            }
-            model
-        };
-        let (narrow, wide) = (as_kept(DType::BF16), as_kept(DType::F32));
-        assert_same(&pass(&narrow), &pass(&wide), 0.0);
-        assert_same(&elsewhere::pretended(|| pass(&narrow)), &pass(&wide), 1e-4);
-        let merged = |model: &Decoder| values(&model.merged(2).unwrap());
-        assert_eq!(merged(&narrow), merged(&wide));
-        let losses = |model: &Decoder| model.losses(&batch()).unwrap();
-        assert_eq!(losses(&narrow), losses(&wide));
+        for narrow in [DType::BF16, DType::F16] {
+            let (narrow, wide) = (kept(&config, narrow, narrow), kept(&config, narrow, DType::F32));
+            assert_same(&pass(&narrow), &pass(&wide), 0.0);
+            assert_same(&elsewhere::pretended(|| pass(&narrow)), &pass(&wide), 1e-4);
+            let merged = |model: &Decoder| values(&model.merged(2).unwrap());
+            assert_eq!(merged(&narrow), merged(&wide));
+            let losses = |model: &Decoder| model.losses(&batch()).unwrap();
+            assert_eq!(losses(&narrow), losses(&wide));
+        }
+    }
+}
+
+/// Adapters on a frozen base whose values have been rounded to `rounded` and are kept as `dtype`.
+fn kept(config: &ModelConfig, rounded: DType, dtype: DType) -> Decoder {
+    let model = decoder_of(config.clone(), false, Precision::F32);
+    let narrow = |weight: Tensor| weight.to_dtype(rounded).unwrap().to_dtype(dtype).unwrap();
+    let weights = model.weights().into_iter().map(narrow);
+    let model = Decoder::frozen(config.clone(), weights, Precision::F32, &Device::Cpu).unwrap();
+    assert_eq!(model.trainable().count(), 0);
+    assert_eq!(model.weights()[0].dtype(), dtype, "matrices stay as they are");
+    assert!(model.weights().iter().all(|weight| weight.rank() == 2 || weight.dtype() == DType::F32));
+    with_random_adapters(model)
+}
+
+fn with_random_adapters(model: Decoder) -> Decoder {
+    let model = model.with_adapters(&lora(), 5).unwrap();
+    let mut rng = ChaCha8Rng::seed_from_u64(7);
+    for (_, weight) in model.trainable() {
+        set(weight, |value| *value = rng.random_range(-0.2..0.2));
+    }
+    model
+}
+
+/// Rows of 256 and of 96 values: the one a super-block, the other none.
+fn config_of_blocks(fused: bool) -> ModelConfig {
+    let family = if fused { "phi3" } else { "llama" };
+    let json = format!(
+        r#"{{"model_type":"{family}","vocab_size":37,"hidden_size":256,"intermediate_size":96,
+        "num_hidden_layers":2,"num_attention_heads":4,"num_key_value_heads":2,
+        "max_position_embeddings":32,"pad_token_id":0}}"#
+    );
+    ModelConfig::from_json(&json).unwrap()
+}
+
+/// Blocks against their values in f32, by both paths: nothing is lost but what quantizing lost.
+#[test]
+fn a_frozen_base_in_blocks_gives_what_its_values_in_f32_give() {
+    for (format, fused) in BlockFormat::ALL.into_iter().flat_map(|format| [(format, false), (format, true)]) {
+        for precision in [Precision::F32, Precision::Bf16, Precision::F16] {
+            let config = config_of_blocks(fused);
+            let fresh = Decoder::random(config.clone(), 3, Precision::F32, &Device::Cpu).unwrap();
+            let is_layer = |index: usize| index > 0 && index < fresh.weights().len() - 1;
+            let stored = |(index, weight): (usize, Tensor)| match weight.rank() {
+                2 if is_layer(index) => Stored::quantized(&weight, format, &Device::Cpu).unwrap(),
+                _ => Stored::Plain(weight),
+            };
+            let stored: Vec<Stored> = fresh.weights().into_iter().enumerate().map(stored).collect();
+            let in_blocks = stored.iter().filter(|weight| matches!(weight, Stored::Blocks(_))).count();
+            assert_eq!(in_blocks, adapter_count(&config) / 2, "every linear layer");
+            let wide: Vec<Tensor> = stored.iter().map(|weight| weight.values().unwrap()).collect();
+            let of = |weights: Vec<Stored>| {
+                let model = Decoder::frozen(config.clone(), weights, precision, &Device::Cpu).unwrap();
+                with_random_adapters(model)
+            };
+            let (blocks, wide) = (of(stored), of(wide.into_iter().map(Stored::Plain).collect()));
+            assert_same(&pass(&blocks), &pass(&wide), 0.0);
+            let composed = elsewhere::pretended(|| [pass(&blocks), pass(&wide)]);
+            assert_same(&composed[0], &composed[1], 1e-5);
+            let merged = |model: &Decoder| values(&model.merged(2).unwrap());
+            assert_eq!(merged(&blocks), merged(&wide));
+            assert_ne!(merged(&blocks), values(&fresh.weights()[2]));
+            let losses = |model: &Decoder| model.losses(&batch()).unwrap();
+            assert_eq!(losses(&blocks), losses(&wide));
+        }
     }
 }
 
@@ -159,12 +211,12 @@ fn adapters_merged_into_the_weights_give_the_same_logits() {
         let model = decoder_of(config.clone(), true, Precision::F32);
         let weights: Vec<Tensor> =
             (0..model.weights().len()).map(|index| model.merged(index).unwrap()).collect();
-        let changed = weights.iter().zip(model.weights()).filter(|(a, b)| values(a) != values(b)).count();
+        let changed = weights.iter().zip(&model.weights()).filter(|(a, b)| values(a) != values(b)).count();
         assert_eq!(changed, adapter_count(&config) / 2);
         let merged = Decoder::new(config.clone(), weights, Precision::F32, &Device::Cpu).unwrap();
         let logits = |model: &Decoder| values(&model.logits(&batch()).unwrap());
         assert!(off(&logits(&model), &logits(&merged)) < 1e-5);
-        let without = Decoder::new(config, model.weights().to_vec(), Precision::F32, &Device::Cpu);
+        let without = Decoder::new(config, model.weights(), Precision::F32, &Device::Cpu);
         assert!(off(&logits(&model), &logits(&without.unwrap())) > 0.05, "the adapters say something");
     }
 }

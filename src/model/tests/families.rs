@@ -22,7 +22,7 @@ fn both_paths_agree_on_every_family_with_and_without_adapters() {
 #[test]
 fn recomputation_changes_no_bit_of_any_family_s_gradients() {
     for config in families() {
-        for precision in [Precision::F32, Precision::Bf16] {
+        for precision in Precision::ALL {
             let run = |recompute| {
                 let model = decoder_of(config.clone(), true, precision).with_recomputation(recompute);
                 let (loss, gradients) = pass(&model);

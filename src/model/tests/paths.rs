@@ -41,11 +41,15 @@ fn both_paths_evaluate_alike() {
 }
 
 /// Kernels round activations alone; tensor operations round products and logits too. candle's
-/// product in bf16 on the processor is one in f32 that is rounded, as a card's is.
+/// product in bf16 or f16 on the processor is one in f32 that is rounded, as a card's is.
 #[test]
-fn both_paths_point_the_same_way_in_bf16() {
-    for (tied, adapters) in [(true, false), (false, true)] {
-        let model = decoder(tied, adapters, Precision::Bf16);
+fn both_paths_point_the_same_way_in_narrow_formats() {
+    let kinds = [(true, false), (false, true)].into_iter();
+    let each = kinds.flat_map(|(tied, adapters)| {
+        [Precision::Bf16, Precision::F16].map(|narrow| (tied, adapters, narrow))
+    });
+    for (tied, adapters, narrow) in each {
+        let model = decoder(tied, adapters, narrow);
         let ((ours, gradients), (plain, others)) = (pass(&model), elsewhere::pretended(|| pass(&model)));
         assert!((ours / plain - 1.0).abs() < 1e-2, "{ours}, not {plain}");
         for ((name, ours), (_, plain)) in gradients.iter().zip(&others) {

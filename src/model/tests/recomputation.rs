@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn recomputation_changes_no_bit_of_loss_or_gradient() {
-    for precision in [Precision::F32, Precision::Bf16] {
+    for precision in Precision::ALL {
         for (tied, adapters) in [(true, false), (false, false), (true, true)] {
             let run = |recompute| pass(&decoder(tied, adapters, precision).with_recomputation(recompute));
             let ((loss, kept), (same_loss, made_again)) = (run(false), run(true));

@@ -34,6 +34,8 @@ pub(super) enum Shape {
     Dot,
     /// Circle with the paper's colour inside.
     Ring,
+    /// Square on its corner, with the paper's colour inside.
+    Diamond,
     /// Circle around another mark.
     Halo,
     /// ×.
@@ -116,6 +118,15 @@ impl Canvas<'_> {
             Shape::Ring => {
                 self.area.draw(&Circle::new(at, size, theme::fill(theme::PAPER)))?;
                 self.area.draw(&Circle::new(at, size, theme::stroke(color, 4)))
+            }
+            Shape::Diamond => {
+                let size = size * 5 / 4;
+                let mut corners =
+                    vec![(x, y - size), (x + size, y), (x, y + size), (x - size, y), (x, y - size)];
+                self.area.draw(&Polygon::new(corners.clone(), theme::fill(theme::PAPER)))?;
+                // A little further, so that the first corner is closed.
+                corners.push((x + 2, y - size + 2));
+                self.path(corners, theme::stroke(color, 4))
             }
             Shape::Halo => self.area.draw(&Circle::new(at, size, theme::stroke(color, 4))),
             Shape::Cross => {

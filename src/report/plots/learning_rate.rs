@@ -73,9 +73,10 @@ fn legend(report: &StudyReport, scored: &[Scored<'_>], batches: &[usize], y: &Ax
     if scored.iter().any(|trial| Some(trial.rung) != report.top_rung()) {
         legend.push((dot(INK, 7), "small: stopped at a lower rung".to_owned()));
     }
-    let used = |precision| scored.iter().any(|trial| trial.hyperparams.precision == precision);
-    if used(Precision::F32) && used(Precision::Bf16) {
-        for precision in Precision::ALL {
+    let used = |precision: &Precision| scored.iter().any(|trial| trial.hyperparams.precision == *precision);
+    let precisions: Vec<Precision> = Precision::ALL.into_iter().filter(used).collect();
+    if precisions.len() > 1 {
+        for precision in precisions {
             let mark = Mark { shape: marks::precision_shape(precision), color: INK, size: 12 };
             legend.push((mark, precision.to_string()));
         }

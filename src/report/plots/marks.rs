@@ -100,11 +100,12 @@ pub(super) fn above_entry(scored: &[Scored<'_>], y: &Axis) -> Option<(Mark, Stri
     (above > 0).then(|| (mark, format!("at the upper edge: higher than shown ({above})")))
 }
 
-/// Filled for full precision, hollow for half.
+/// Filled for full precision, hollow for half: a ring for bf16, a diamond for f16.
 pub(super) const fn precision_shape(precision: Precision) -> Shape {
     match precision {
         Precision::F32 => Shape::Dot,
         Precision::Bf16 => Shape::Ring,
+        Precision::F16 => Shape::Diamond,
     }
 }
 

@@ -5,7 +5,7 @@ use plotters::style::RGBColor;
 use super::axis::is_drawable;
 use super::canvas::{Mark, Shape};
 use super::marks;
-use super::theme::{BLUE, VERMILLION};
+use super::theme::{BLUE, GREEN, VERMILLION};
 use crate::report::numbers;
 use crate::space::Precision;
 use crate::trial::ProbeRecord;
@@ -64,6 +64,7 @@ pub(super) const fn color(precision: Precision) -> RGBColor {
     match precision {
         Precision::F32 => BLUE,
         Precision::Bf16 => VERMILLION,
+        Precision::F16 => GREEN,
     }
 }
 

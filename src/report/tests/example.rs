@@ -14,6 +14,8 @@ use crate::units::Bytes;
 const TRAIN: usize = 1200;
 const HORIZON: usize = 3 * TRAIN;
 const CAP: Bytes = Bytes::gib(1);
+/// What the study tries.
+const PRECISIONS: [Precision; 2] = [Precision::F32, Precision::Bf16];
 
 /// A number in [-1, 1] that follows from `seed` (the finalizer of `SplitMix64`).
 #[expect(clippy::cast_precision_loss, reason = "noise")]
@@ -153,14 +155,14 @@ fn frontier() -> Vec<FrontierRow> {
 fn probes() -> Vec<ProbeRecord> {
     let sizes = |precision| match precision {
         Precision::F32 => ([1, 2, 4, 8, 16, 37].as_slice(), 38),
-        Precision::Bf16 => ([1, 2, 4, 8, 16, 32, 66].as_slice(), 67),
+        Precision::Bf16 | Precision::F16 => ([1, 2, 4, 8, 16, 32, 66].as_slice(), 67),
     };
     let of_precision = |precision| {
         let (fit, refused) = sizes(precision);
         let ran = fit.iter().map(move |size| probe(precision, *size));
         ran.chain([refused_probe(precision, refused)])
     };
-    let mut probes: Vec<ProbeRecord> = Precision::ALL.into_iter().flat_map(of_precision).collect();
+    let mut probes: Vec<ProbeRecord> = PRECISIONS.into_iter().flat_map(of_precision).collect();
     probes.push(refused_probe(Precision::F32, 128));
     probes
 }
@@ -170,6 +172,7 @@ pub(super) fn probe(precision: Precision, micro_batch_size: usize) -> ProbeRecor
     let (per_example, speed) = match precision {
         Precision::F32 => (24, 1400.0),
         Precision::Bf16 => (13, 1800.0),
+        Precision::F16 => (13, 1300.0),
     };
     let saturation = f64::from(u32::try_from(micro_batch_size).unwrap());
     let tokens_per_second = speed * saturation / (saturation + 1.5);
@@ -201,7 +204,7 @@ fn measurement() -> Measurement {
 }
 
 fn step(step: usize, loss_nats: f64, learning_rate: f64, seconds: f64) -> StepPoint {
-    StepPoint { step, loss_nats, learning_rate, grad_norm: 1.0, tokens: 1000, seconds }
+    StepPoint { step, loss_nats, learning_rate, grad_norm: Some(1.0), tokens: 1000, seconds }
 }
 
 /// Trial `id` of `count`: one of nine reaches rung 2, one of three rung 1; high rates diverge.
@@ -209,7 +212,7 @@ fn trial(id: TrialId, count: TrialId) -> Trial {
     let unit = f64::midpoint(noise(u64::from(id) + 7), 1.0);
     let learning_rate = if id == 0 { 2e-5 } else { 1e-5 * 300f64.powf(unit) };
     let effective = [8, 16, 32, 64][id as usize % 4];
-    let precision = Precision::ALL[id as usize / 2 % 2];
+    let precision = PRECISIONS[id as usize / 2 % 2];
     let batch = BatchPlan {
         micro_batch_size: effective.min(16),
         gradient_accumulation_steps: effective.div_ceil(16),

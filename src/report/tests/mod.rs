@@ -180,6 +180,26 @@ fn the_cap_the_refusals_and_the_knees_are_named_in_the_legends() {
 }
 
 #[test]
+fn three_precisions_are_told_apart_by_form_and_in_the_legends() {
+    let mut report = study();
+    report.probes.extend([
+        probe(Precision::F16, 4),
+        probe(Precision::F16, 9),
+        refused_probe(Precision::F16, 70),
+    ]);
+    for (trial, precision) in report.history.trials.iter_mut().zip(Precision::ALL.into_iter().cycle()) {
+        trial.hyperparams.precision = precision;
+    }
+    let written = written("three-precisions", &report);
+    for name in ["memory", "throughput", "learning-rate"] {
+        let legend: Vec<bool> =
+            Precision::ALL.map(|precision| written.plot(name).contains(&format!("\n{precision}\n"))).to_vec();
+        assert_eq!(legend, [true; 3], "{name}");
+    }
+    assert!(written.plot("memory").contains("f16 out of memory"));
+}
+
+#[test]
 fn a_best_trial_the_history_lacks_is_not_invented() {
     let mut report = study();
     report.best = Some(999);

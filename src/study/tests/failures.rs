@@ -7,7 +7,7 @@ use crate::study::StudyError;
 use crate::trial::{Outcome, Trial};
 use crate::units::Bytes;
 
-/// Both precisions and two effective batches.
+/// All precisions and two effective batches.
 fn wide(study: &mut Study) {
     study.space.precision = Precision::ALL.to_vec();
     study.space.batch = BatchDomain::Effective(vec![8, 16]);

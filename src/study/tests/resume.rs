@@ -7,7 +7,7 @@ use crate::executor::ExecutorError;
 use crate::space::Study;
 use crate::trial::Outcome;
 
-/// Both precisions, so that the frontier is interrupted between its rows too.
+/// All precisions, so that the frontier is interrupted between its rows too.
 fn small(study: &mut Study) {
     study.space.precision = crate::space::Precision::ALL.to_vec();
     study.search.trials = 4;

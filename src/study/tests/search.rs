@@ -11,7 +11,10 @@ fn the_frontier_is_that_of_the_formula() {
     let study = folder.study(|study| study.space.precision = Precision::ALL.to_vec());
     let told = drive(&study, &mut device).unwrap();
     let found: Vec<_> = told.summary.frontier.iter().map(|p| (p.precision, p.max_micro_batch)).collect();
-    assert_eq!(found, [(Precision::F32, LARGEST), (Precision::Bf16, 2 * LARGEST)]);
+    assert_eq!(
+        found,
+        [(Precision::F32, LARGEST), (Precision::Bf16, 2 * LARGEST), (Precision::F16, 2 * LARGEST)]
+    );
     for point in &told.summary.frontier {
         assert_eq!(point.peak_bytes, device.peak(point.precision, point.max_micro_batch));
         assert!(point.knee_micro_batch <= LARGEST, "throughput saturates at eight: {point:?}");

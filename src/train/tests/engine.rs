@@ -12,7 +12,7 @@ use crate::space::{ALL_LINEAR, LoraSettings, Optimizer, Precision};
 const NEVER: Option<f64> = Some(1e9);
 
 #[derive(Clone, Copy, Debug)]
-enum Kind {
+pub(super) enum Kind {
     Tied,
     Untied,
     Adapters,
@@ -29,6 +29,10 @@ impl Kind {
 }
 
 fn model(kind: Kind) -> Decoder {
+    model_in(kind, Precision::F32)
+}
+
+pub(super) fn model_in(kind: Kind, precision: Precision) -> Decoder {
     let tied = !matches!(kind, Kind::Untied);
     let (hidden, inner) = if matches!(kind, Kind::InCodes) { (64, 84) } else { (24, 42) };
     let json = format!(
@@ -36,11 +40,18 @@ fn model(kind: Kind) -> Decoder {
         "num_attention_heads":4,"num_key_value_heads":2,"max_position_embeddings":32,"tie_word_embeddings":{tied}}}"#
     );
     let config = ModelConfig::from_json(&json).unwrap();
-    let model = Decoder::random(config, 3, Precision::F32, &Device::Cpu).unwrap();
+    let model = Decoder::random(config, 3, precision, &Device::Cpu).unwrap();
     match kind {
         Kind::Adapters => {
             let targets = vec![ALL_LINEAR.to_owned()];
-            let lora = LoraSettings { rank: 3, alpha: 6.0, dropout: 0.0, targets, rslora: false };
+            let lora = LoraSettings {
+                rank: 3,
+                alpha: 6.0,
+                dropout: 0.0,
+                targets,
+                rslora: false,
+                quantize_base: None,
+            };
             model.with_adapters(&lora, 5).unwrap()
         }
         Kind::Tied | Kind::Untied | Kind::InCodes => model,
@@ -57,7 +68,7 @@ fn examples() -> Vec<Example> {
 }
 
 /// The examples in so many micro-batches.
-fn cut(micro_batches: usize) -> Vec<Batch> {
+pub(super) fn cut(micro_batches: usize) -> Vec<Batch> {
     let examples = examples();
     let batch = |part: &[Example]| collate(&part.iter().collect::<Vec<_>>());
     examples.chunks(examples.len() / micro_batches).map(batch).collect()
@@ -84,7 +95,7 @@ fn run_by(
     let mut step = |step| {
         let settings = StepSettings { step, learning_rate: 1e-2 };
         let outcome = engine.step(&cut(micro_batches), settings, &mut |_| Ok(())).unwrap();
-        (outcome.loss_nats, outcome.grad_norm)
+        (outcome.loss_nats, outcome.grad_norm.unwrap())
     };
     let found = (1..=steps).map(&mut step).collect();
     Run { found, engine }
@@ -102,7 +113,7 @@ impl Run {
     }
 }
 
-fn values(tensor: &Tensor) -> Vec<f32> {
+pub(super) fn values(tensor: &Tensor) -> Vec<f32> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()
 }
 

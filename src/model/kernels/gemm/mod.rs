@@ -7,8 +7,10 @@
 //! are f32. Every sum is taken in the same order whatever the threads do, and the scratch memory
 //! depends on nothing but the shapes and the number of threads.
 
+mod blocks;
 mod instructions;
 mod matrix;
+mod operand;
 mod pack;
 mod simd;
 #[cfg(test)]
@@ -22,9 +24,11 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::Element;
+pub(in crate::model) use blocks::BlockMatrix;
 use instructions::Instructions;
 use matrix::Lines;
-pub(super) use matrix::Matrix;
+pub(in crate::model) use matrix::Matrix;
+pub(in crate::model) use operand::Operand;
 use pack::{Factor, pack};
 use tile::{Kernel, Rows, Write};
 
@@ -58,10 +62,10 @@ pub(super) enum Threads {
 }
 
 /// `out[m, n] (+)= scale · a[m, k] · b[k, n]`, `out` row after row.
-pub(super) fn gemm<A: Element, B: Element>(
+pub(super) fn gemm<A: Element>(
     out: &mut [f32],
     a: Matrix<A>,
-    b: Matrix<B>,
+    b: impl Operand,
     scale: f32,
     output: Output,
     threads: Threads,
@@ -74,8 +78,8 @@ pub(super) fn gemm<A: Element, B: Element>(
 }
 
 /// `scale · a[m, k] · b[k, n]`, row after row, on all threads. Nothing is cleared first.
-pub(super) fn product<A: Element, B: Element>(a: Matrix<A>, b: Matrix<B>, scale: f32) -> Vec<f32> {
-    let length = a.rows * b.columns;
+pub(super) fn product<A: Element>(a: Matrix<A>, b: impl Operand, scale: f32) -> Vec<f32> {
+    let length = a.rows * b.size().1;
     let mut out = Vec::with_capacity(length);
     let product = Product { a, b, scale, output: Output::Overwrite };
     product.run_on_this_machine(&mut out.spare_capacity_mut()[..length], Threads::All);
@@ -90,7 +94,7 @@ pub(super) fn product<A: Element, B: Element>(a: Matrix<A>, b: Matrix<B>, scale:
 /// One call's inputs.
 struct Product<'a, A, B> {
     a: Matrix<'a, A>,
-    b: Matrix<'a, B>,
+    b: B,
     scale: f32,
     output: Output,
 }
@@ -102,18 +106,19 @@ struct PackedB<'a, F> {
     depth: Range<usize>,
 }
 
-impl<A: Element, B: Element> Product<'_, A, B> {
+impl<A: Element, B: Operand> Product<'_, A, B> {
     fn run_on_this_machine(&self, out: &mut [MaybeUninit<f32>], threads: Threads) {
         let instructions = Instructions::of_this_machine();
         match Kernel::narrow(instructions) {
-            Some(kernel) if self.a.may_round || self.b.may_round => self.run(out, &kernel, threads),
+            Some(kernel) if self.a.may_round || self.b.may_round() => self.run(out, &kernel, threads),
             _ => self.run(out, &Kernel::wide(instructions), threads),
         }
     }
 
     fn run<F: Factor>(&self, out: &mut [MaybeUninit<f32>], kernel: &Kernel<F>, threads: Threads) {
-        let (m, n, k) = (self.a.rows, self.b.columns, self.a.columns);
-        assert_eq!(k, self.b.rows, "inner sizes differ");
+        let (m, k) = (self.a.rows, self.a.columns);
+        let (depth, n) = self.b.size();
+        assert_eq!(k, depth, "inner sizes differ");
         assert_eq!(out.len(), m * n, "the output has another size");
         if k == 0 && self.output == Output::Overwrite {
             out.fill(MaybeUninit::new(0.0));
@@ -151,7 +156,8 @@ impl<A: Element, B: Element> Product<'_, A, B> {
         }
     }
 
-    /// Panels of `kernel.columns` columns, each over the whole depth.
+    /// Panels of `kernel.columns` columns, each over the whole depth, a pass after the other: one pass is
+    /// one piece to the tile kernel.
     fn pack_b<'p, F: Factor>(
         &self,
         packed: &'p mut [MaybeUninit<F>],
@@ -163,25 +169,44 @@ impl<A: Element, B: Element> Product<'_, A, B> {
         let panels = columns.len().div_ceil(kernel.columns);
         let size = depth.len().div_ceil(F::DEPTH) * kernel.columns;
         let packed = &mut packed[..panels * size];
-        let b = self.b.t();
-        let one = |(panel, out): (usize, &mut [MaybeUninit<F>])| {
-            let start = columns.start + panel * kernel.columns;
-            let lanes = start..(start + kernel.columns).min(columns.end);
-            // A pass at a time, so that each pass is one piece to the tile kernel.
-            let passes = ranges(depth.clone(), PASS);
-            let mut out = out;
-            for pass in passes {
-                let (piece, rest) = out.split_at_mut(pass.len().div_ceil(F::DEPTH) * kernel.columns);
-                pack(piece, &b, &lanes, &pass, kernel.columns);
-                out = rest;
-            }
+        let at_once = self.b.columns_at_once(kernel.columns);
+        let some = |(index, panels): (usize, &mut [MaybeUninit<F>])| {
+            let start = columns.start + index * at_once;
+            let columns = start..(start + at_once).min(columns.end);
+            self.pack_columns(panels, &columns, depth, kernel);
         };
+        let together = size * (at_once / kernel.columns);
         if threads == Threads::One {
-            packed.chunks_mut(size).enumerate().for_each(one);
+            packed.chunks_mut(together).enumerate().for_each(some);
         } else {
-            packed.par_chunks_mut(size).enumerate().for_each(one);
+            packed.par_chunks_mut(together).enumerate().for_each(some);
         }
         written(packed)
+    }
+
+    /// The panels of some columns, a strip at a time.
+    fn pack_columns<F: Factor>(
+        &self,
+        panels: &mut [MaybeUninit<F>],
+        columns: &Range<usize>,
+        depth: &Range<usize>,
+        kernel: &Kernel<F>,
+    ) {
+        let size = depth.len().div_ceil(F::DEPTH) * kernel.columns;
+        let mut scratch = B::Scratch::default();
+        for pass in ranges(depth.clone(), PASS) {
+            for strip in self.b.strips(pass, columns.len()) {
+                let lines = self.b.strip(columns, &strip, &mut scratch);
+                let start = (strip.start - depth.start) / F::DEPTH * kernel.columns;
+                let length = strip.len().div_ceil(F::DEPTH) * kernel.columns;
+                for (panel, first) in panels.chunks_mut(size).zip((0..columns.len()).step_by(kernel.columns))
+                {
+                    let count = kernel.columns.min(columns.len() - first);
+                    let piece = &mut panel[start..][..length];
+                    pack(piece, &lines.from(first), (count, strip.len()), kernel.columns);
+                }
+            }
+        }
     }
 
     /// The rows of one job, from row `first`.
@@ -194,7 +219,7 @@ impl<A: Element, B: Element> Product<'_, A, B> {
         b: &PackedB<F>,
         kernel: &Kernel<F>,
     ) {
-        let n = self.b.columns;
+        let (_, n) = self.b.size();
         for (index, out) in out.chunks_mut(block * n).enumerate() {
             let start = first + index * block;
             let rows = start..start + out.len() / n;
@@ -204,7 +229,8 @@ impl<A: Element, B: Element> Product<'_, A, B> {
                 let a = self.in_place(&rows, &pass).unwrap_or_else(|| {
                     let size = pass.len().div_ceil(F::DEPTH) * kernel.rows;
                     let packed = &mut scratch[..rows.len().div_ceil(kernel.rows) * size];
-                    pack(packed, &self.a, &rows, &pass, kernel.rows);
+                    let lines = self.a.lines(&rows, &pass);
+                    pack(packed, &lines, (rows.len(), pass.len()), kernel.rows);
                     Rows::Packed(written(packed))
                 });
                 self.tiles(out, a, b, &pass, write, kernel);
@@ -230,7 +256,7 @@ impl<A: Element, B: Element> Product<'_, A, B> {
         write: Write,
         kernel: &Kernel<F>,
     ) {
-        let n = self.b.columns;
+        let (_, n) = self.b.size();
         let depth = pass.len().div_ceil(F::DEPTH);
         let whole_depth = b.depth.len().div_ceil(F::DEPTH);
         let start = (pass.start - b.depth.start) / F::DEPTH;

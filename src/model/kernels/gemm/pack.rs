@@ -2,12 +2,11 @@
 #![expect(clippy::inline_always, reason = "a helper is compiled for the processor of the loop it stands in")]
 
 use std::mem::MaybeUninit;
-use std::ops::Range;
 
 use multiversion::multiversion;
 
 use super::super::Element;
-use super::matrix::{Lines, Matrix};
+use super::matrix::Lines;
 use super::transpose::{SIDE, transpose};
 
 /// Bytes that come from memory together.
@@ -54,43 +53,41 @@ impl Factor for u32 {
     }
 }
 
-/// Packs `rows` × `depth` of `matrix` into panels of `width` lanes: one lane per row, and for each
-/// panel one group of lanes after the other along the depth.
+/// Packs so many `lines`, each `depth` long, into panels of `width` lanes: one lane per line, and for
+/// each panel one group of lanes after the other along the depth.
 ///
-/// Lanes past the rows, and what a last factor lacks in depth, are zero. Every value of `panels`
+/// Lanes past the lines, and what a last factor lacks in depth, are zero. Every value of `panels`
 /// (the panels times `depth / DEPTH`, rounded up, times `width`) is written.
 pub(super) fn pack<T: Element, F: Factor>(
     panels: &mut [MaybeUninit<F>],
-    matrix: &Matrix<T>,
-    rows: &Range<usize>,
-    depth: &Range<usize>,
+    lines: &Lines<T>,
+    (count, depth): (usize, usize),
     width: usize,
 ) {
     match width {
-        4 => pack_panels::<T, F, 4>(panels, matrix, rows, depth),
-        6 => pack_panels::<T, F, 6>(panels, matrix, rows, depth),
-        8 => pack_panels::<T, F, 8>(panels, matrix, rows, depth),
-        16 => pack_panels::<T, F, 16>(panels, matrix, rows, depth),
-        32 => pack_panels::<T, F, 32>(panels, matrix, rows, depth),
+        4 => pack_panels::<T, F, 4>(panels, lines, count, depth),
+        6 => pack_panels::<T, F, 6>(panels, lines, count, depth),
+        8 => pack_panels::<T, F, 8>(panels, lines, count, depth),
+        16 => pack_panels::<T, F, 16>(panels, lines, count, depth),
+        32 => pack_panels::<T, F, 32>(panels, lines, count, depth),
         other => unreachable!("no kernel has tiles of {other} lanes"),
     }
 }
 
 fn pack_panels<T: Element, F: Factor, const WIDTH: usize>(
     panels: &mut [MaybeUninit<F>],
-    matrix: &Matrix<T>,
-    rows: &Range<usize>,
-    depth: &Range<usize>,
+    lines: &Lines<T>,
+    count: usize,
+    depth: usize,
 ) {
-    let size = depth.len().div_ceil(F::DEPTH) * WIDTH;
-    assert_eq!(panels.len(), rows.len().div_ceil(WIDTH) * size, "panels of another size");
-    for (index, panel) in panels.chunks_mut(size).enumerate() {
-        let start = rows.start + index * WIDTH;
-        let rows = start..(start + WIDTH).min(rows.end);
+    let size = depth.div_ceil(F::DEPTH) * WIDTH;
+    assert_eq!(panels.len(), count.div_ceil(WIDTH) * size, "panels of another size");
+    for (panel, first) in panels.chunks_mut(size).zip((0..count).step_by(WIDTH)) {
         let (groups, _) = panel.as_chunks_mut::<WIDTH>();
-        match matrix.lines(&rows, depth) {
-            Lines::ByRow { data, stride } => pack_rows(groups, data, stride, (rows.len(), depth.len())),
-            Lines::ByColumn { data, stride } => pack_columns(groups, data, stride, (rows.len(), depth.len())),
+        let rows = WIDTH.min(count - first);
+        match lines.from(first) {
+            Lines::ByRow { data, stride } => pack_rows(groups, data, stride, (rows, depth)),
+            Lines::ByColumn { data, stride } => pack_columns(groups, data, stride, (rows, depth)),
         }
     }
 }

@@ -1,9 +1,11 @@
-use half::bf16;
+use half::{bf16, f16};
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
+
+mod blocks;
 
 fn random(seed: u64, n: usize) -> Vec<f32> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -82,6 +84,7 @@ proptest! {
             let wide = Kernel::wide(instructions);
             prop_assert!(error(&case, &wide, |x| x) < 1e-6, "{instructions:?} f32");
             prop_assert!(error(&case, &wide, bf16::from_f32) < 1e-6, "{instructions:?} bf16");
+            prop_assert!(error(&case, &wide, f16::from_f32) < 1e-6, "{instructions:?} f16");
             if let Some(narrow) = Kernel::narrow(instructions) {
                 prop_assert!(error(&case, &narrow, bf16::from_f32) < 1e-6, "{instructions:?} pairs");
             }

@@ -1,4 +1,4 @@
-//! Every kernel against its composition on random shapes, forward and backward, in f32 and bf16.
+//! Every kernel against its composition on random shapes, forward and backward, in every format.
 
 use std::ops::Range;
 
@@ -13,8 +13,12 @@ use crate::model::ops::{self, *};
 /// How far a value may be off: its own rounding, and `absolute` for sums in another order.
 fn assert_near(ours: &Tensor, plain: &Tensor, absolute: f32) {
     assert_eq!((ours.shape(), ours.dtype()), (plain.shape(), plain.dtype()));
-    // A value between two of bf16 may be rounded either way.
-    let relative = if ours.dtype() == DType::BF16 { 1.0 / 128.0 } else { 2e-5 };
+    // A value between two of a narrow format may be rounded either way.
+    let relative = match ours.dtype() {
+        DType::BF16 => 1.0 / 128.0,
+        DType::F16 => 1.0 / 1024.0,
+        _ => 2e-5,
+    };
     let values = |x: &Tensor| -> Vec<f32> {
         x.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap()
     };
@@ -29,7 +33,7 @@ fn zeros(shape: &[usize]) -> Tensor {
 
 /// Number format and a seed.
 fn formats() -> impl Strategy<Value = (DType, u64)> {
-    (prop::sample::select(vec![DType::F32, DType::BF16]), 0..1000_u64)
+    (prop::sample::select(vec![DType::F32, DType::BF16, DType::F16]), 0..1000_u64)
 }
 
 /// Rows and columns, odd ones and single ones among them.
