@@ -14,7 +14,7 @@ use clap::Parser;
 use diapason::data::{self, Tokenizer};
 use diapason::device::{self, CountingAllocator};
 use diapason::model::read_config;
-use diapason::space::{BatchPlan, DeviceSpec, Hyperparams, ModelSettings, Precision, Study};
+use diapason::space::{BatchPlan, DeviceSpec, Hyperparams, ModelSettings, Optimizer, Precision, Study};
 use diapason::train::{TrainTask, in_pool, train};
 use diapason::trial::{Event, Measurement, Task, TrainSpec, TrialSpec};
 
@@ -84,6 +84,7 @@ fn spec(scratch: &Path) -> Result<TrialSpec> {
             total_steps: STEPS,
             schedule: settings.schedule,
             warmup_fraction: settings.warmup_fraction,
+            optimizer: Optimizer::AdamW,
             weight_decay: settings.weight_decay,
             max_grad_norm: settings.max_grad_norm,
             gradient_checkpointing: false,

@@ -15,7 +15,7 @@ use diapason::arch::ModelConfig;
 use diapason::data::Batch;
 use diapason::device::CountingAllocator;
 use diapason::model::{Decoder, read_config, read_frozen_weights, read_weights};
-use diapason::space::{ALL_LINEAR, BlockFormat, LoraSettings, Precision};
+use diapason::space::{ALL_LINEAR, BlockFormat, LoraSettings, Optimizer, Precision};
 use diapason::train::{Engine, StepSettings, in_pool};
 use diapason::trial::Phase;
 
@@ -60,6 +60,9 @@ struct Arguments {
     /// Makes activations again in the backward pass instead of keeping them.
     #[arg(long)]
     recompute: bool,
+    /// `adamw`, or `adamw_8bit` for moments in 8 bits.
+    #[arg(long, default_value_t)]
+    optimizer: Optimizer,
     /// Row d-lora on a base of this folder in blocks: `q8_0`, `q4_k` or `q4_0`.
     #[arg(long, requires = "model")]
     quantize_base: Option<BlockFormat>,
@@ -140,7 +143,7 @@ fn run(row: Row, arguments: &Arguments) -> Result<()> {
     let model = model(row, arguments)?;
     let vocabulary = model.config().vocab_size;
     let mut batches = Batches::new(arguments.tokens.as_deref(), vocabulary, micro_batch, length)?;
-    let mut engine = Engine::new(model, 0.0, None, 1)?;
+    let mut engine = Engine::new(model, arguments.optimizer, 0.0, None, 1)?;
     let (mut losses, mut step_seconds) = (Vec::new(), Vec::new());
     let mut clock = PhaseClock::default();
     for step in 1..=arguments.steps {

@@ -16,7 +16,7 @@ use diapason::data::{CleaningReport, Dataset, Example, cache};
 use diapason::device::{self, CountingAllocator};
 use diapason::model::{Decoder, write_model};
 use diapason::space::{
-    ALL_LINEAR, BatchPlan, BlockFormat, DeviceSpec, Hyperparams, LoraSettings, Precision, Schedule,
+    ALL_LINEAR, BatchPlan, BlockFormat, DeviceSpec, Hyperparams, LoraSettings, Optimizer, Precision, Schedule,
 };
 use diapason::train::probe;
 use diapason::trial::{Measurement, Phase, Task, TrainSpec, TrialSpec};
@@ -131,6 +131,7 @@ impl Folder {
                 total_steps: 9,
                 schedule: Schedule::Cosine,
                 warmup_fraction: 0.1,
+                optimizer: Optimizer::AdamW,
                 weight_decay: 0.1,
                 max_grad_norm: setup.max_grad_norm,
                 gradient_checkpointing: setup.recompute,

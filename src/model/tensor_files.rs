@@ -12,7 +12,7 @@ use safetensors::tensor::Metadata;
 use serde::Deserialize;
 
 use super::error::{ModelError, Result};
-use super::weights::WEIGHTS_FILE;
+use super::weights::{PlannedTensor, WEIGHTS_FILE};
 
 /// Name of the table of contents of weights in several files.
 pub const INDEX_FILE: &str = "model.safetensors.index.json";
@@ -110,6 +110,22 @@ impl TensorFiles {
             return Err(mismatch(file, name, problem));
         }
         Ok(())
+    }
+
+    /// One tensor that was written as `planned`, as it is.
+    ///
+    /// # Errors
+    /// It is missing or kept otherwise, its file can't be read, or the device is full.
+    pub fn load_exact(&self, planned: PlannedTensor<'_>, device: &Device) -> Result<Tensor> {
+        let PlannedTensor { name, shape, dtype } = planned;
+        let place = self.place(name)?;
+        let found = DType::try_from(place.dtype)?;
+        if (place.shape.as_slice(), found) != (shape, dtype) {
+            let problem =
+                format!("is {found:?} of shape {:?}, not {dtype:?} of shape {shape:?}", place.shape);
+            return Err(mismatch(&place.file, name, problem));
+        }
+        Ok(self.stored(name)?.to_device(device)?)
     }
 
     /// One tensor as f32 on `device`.
@@ -230,6 +246,7 @@ fn read_header(path: &Path) -> Result<(u64, Metadata)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::write_planned;
     use super::*;
 
     /// A folder with two tensors in `model.safetensors`.
@@ -341,6 +358,26 @@ mod tests {
         let files = TensorFiles::of_model(folder.path()).unwrap();
         let error = files.check("packed", &[2]).unwrap_err().to_string();
         assert!(error.contains("packed") && error.contains("U8") && error.contains("BF16"), "{error}");
+    }
+
+    #[test]
+    fn what_was_planned_is_read_as_it_is_and_anything_else_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, shape) = (folder.path().join("state"), [2, 2]);
+        let codes = Tensor::new(&[[0u8, 7], [128, 255]], &Device::Cpu).unwrap();
+        let planned = PlannedTensor { name: "codes", shape: &shape, dtype: DType::U8 };
+        write_planned(&file, &[planned], &|_| Ok(codes.clone()), &[]).unwrap();
+        let files = TensorFiles::open(&file).unwrap();
+        let read = files.load_exact(planned, &Device::Cpu).unwrap();
+        assert_eq!(read.to_vec2::<u8>().unwrap(), codes.to_vec2::<u8>().unwrap());
+        for wrong in [
+            PlannedTensor { dtype: DType::F32, ..planned },
+            PlannedTensor { shape: &[4], ..planned },
+            PlannedTensor { name: "absent", ..planned },
+        ] {
+            let error = files.load_exact(wrong, &Device::Cpu).unwrap_err().to_string();
+            assert!(error.contains(wrong.name) && error.contains("state"), "{error}");
+        }
     }
 
     #[test]

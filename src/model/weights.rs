@@ -108,7 +108,7 @@ pub struct PlannedTensor<'a> {
     pub name: &'a str,
     /// Its shape.
     pub shape: &'a [usize],
-    /// How its values are kept in the file: f32, bf16 or f16.
+    /// How its values are kept in the file: f32, bf16 or f16; u8 for codes.
     pub dtype: DType,
 }
 
@@ -231,6 +231,7 @@ impl View for Pending<'_> {
         match self.tensor.dtype {
             DType::BF16 => Dtype::BF16,
             DType::F16 => Dtype::F16,
+            DType::U8 => Dtype::U8,
             _ => Dtype::F32,
         }
     }

@@ -11,8 +11,8 @@ use super::study_file::{
 };
 use super::{
     ALL_LINEAR, BatchDomain, BatchPlan, BlockFormat, ColumnMapping, DataFormat, DataSettings, DeviceSpec,
-    FloatDomain, LoraSettings, ModelSettings, ModelSource, NewModel, Precision, QuantizeSettings, Schedule,
-    SearchSettings, Space, Study, StudyFile, StudyFileError, TrainSettings,
+    FloatDomain, LoraSettings, ModelSettings, ModelSource, NewModel, Optimizer, Precision, QuantizeSettings,
+    Schedule, SearchSettings, Space, Study, StudyFile, StudyFileError, TrainSettings,
 };
 
 /// Names of GGUF types that can be written.
@@ -335,6 +335,7 @@ impl Check<'_> {
                 section.warmup_fraction.unwrap_or(0.06),
                 0.0..=0.9,
             )?,
+            optimizer: self.optimizer(section)?,
             // Hugging Face's and PyTorch's AdamW default.
             weight_decay: self.number(
                 "train.weight_decay",
@@ -396,6 +397,11 @@ impl Check<'_> {
         }
     }
 
+    fn optimizer(&self, section: &TrainSection) -> Checked<Optimizer> {
+        let Some(name) = section.optimizer.as_deref() else { return Ok(Optimizer::default()) };
+        name.parse().or_else(|right: String| self.wrong("train.optimizer", format!("`{name}`"), &right))
+    }
+
     fn quantize(&self, section: &QuantizeSection) -> Checked<QuantizeSettings> {
         let types = section.types.as_ref().map_or_else(|| vec!["q8_0".to_owned(), "q4_k_m".to_owned()], many);
         match types.iter().find(|name| !GGUF_TYPES.contains(&name.as_str())) {
@@ -440,11 +446,12 @@ mod tests {
     #[test]
     fn the_spellings_of_hugging_face_are_understood() {
         let study = study(
-            "[train]\nnum_train_epochs = 2\nwarmup_ratio = 0.1\n[space]\nper_device_train_batch_size = 4\n",
+            "[train]\nnum_train_epochs = 2\nwarmup_ratio = 0.1\noptim = 'adamw_bnb_8bit'\n[space]\nper_device_train_batch_size = 4\n",
         )
         .unwrap();
         assert!((study.train.epochs - 2.0).abs() < 1e-12);
         assert!((study.train.warmup_fraction - 0.1).abs() < 1e-12);
+        assert_eq!(study.train.optimizer, Optimizer::AdamW8Bit);
         assert_eq!(
             study.space.batch,
             BatchDomain::Explicit(vec![BatchPlan { micro_batch_size: 4, gradient_accumulation_steps: 1 }])
@@ -467,6 +474,7 @@ mod tests {
     fn a_value_out_of_range_names_its_key_and_the_range() {
         for (more, key) in [
             ("[train]\nepochs = 0\n", "train.epochs"),
+            ("[train]\noptimizer = 'adafactor'\n", "train.optimizer"),
             ("[space]\nprecision = 'fp8'\n", "space.precision"),
             ("[space]\nlearning_rate = { low = 1e-3, high = 1e-4 }\n", "space.learning_rate"),
             ("[space]\neffective_batch_size = []\n", "space.effective_batch_size"),

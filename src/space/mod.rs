@@ -9,6 +9,7 @@ mod device_spec;
 mod domain;
 mod hyperparams;
 mod lora;
+mod optimizer;
 mod precision;
 mod study;
 mod study_file;
@@ -19,6 +20,7 @@ pub use device_spec::{DeviceSpec, ParseDeviceError};
 pub use domain::FloatDomain;
 pub use hyperparams::{BatchPlan, Hyperparams};
 pub use lora::{ALL_LINEAR, LoraSettings};
+pub use optimizer::Optimizer;
 pub use precision::Precision;
 pub use study::{
     BatchDomain, ColumnMapping, DataFormat, DataSettings, ModelSettings, ModelSource, NewModel,

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 /// The number format of activations and matrix products.
 ///
-/// Master weights, gradients, optimizer moments, softmax, norms and the loss are f32 in each.
+/// Master weights, gradients, softmax, norms and the loss are f32 in each; so are the moments of the
+/// optimizer, unless [`super::Optimizer`] keeps them in 8 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {

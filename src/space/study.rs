@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BatchPlan, DeviceSpec, FloatDomain, LoraSettings, Precision};
+use super::{BatchPlan, DeviceSpec, FloatDomain, LoraSettings, Optimizer, Precision};
 
 /// A study that cannot be wrong: what to tune, on what, and what to make of it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -183,6 +183,8 @@ pub struct TrainSettings {
     pub schedule: Schedule,
     /// Share of all steps in which the learning rate rises linearly.
     pub warmup_fraction: f64,
+    /// The optimizer, and how it keeps its moments.
+    pub optimizer: Optimizer,
     /// Decoupled weight decay of matrices.
     pub weight_decay: f64,
     /// Gradients are scaled down to this global norm; `None` leaves them as they are, and lets a

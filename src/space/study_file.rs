@@ -130,6 +130,8 @@ pub(super) struct TrainSection {
     pub schedule: Option<String>,
     #[serde(alias = "warmup_ratio")]
     pub warmup_fraction: Option<f64>,
+    #[serde(alias = "optim")]
+    pub optimizer: Option<String>,
     pub weight_decay: Option<f64>,
     pub max_grad_norm: Option<f64>,
     pub gradient_checkpointing: Option<bool>,

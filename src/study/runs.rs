@@ -54,6 +54,7 @@ impl Driver<'_> {
                 total_steps: self.total_steps(hyperparams.batch)?,
                 schedule: train.schedule,
                 warmup_fraction: train.warmup_fraction,
+                optimizer: train.optimizer,
                 weight_decay: train.weight_decay,
                 max_grad_norm: train.max_grad_norm,
                 gradient_checkpointing: train.gradient_checkpointing,

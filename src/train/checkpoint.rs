@@ -6,15 +6,17 @@
 
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::TrainError;
 use super::engine::Engine;
 use super::loss_scale::LossScale;
+use super::optimizer::{Moments, StatePart};
 use crate::arch::{ModelConfig, ParameterSpec};
 use crate::data::Dataset;
-use crate::model::{ModelError, TensorFiles, write_tensors};
+use crate::model::{ModelError, PlannedTensor, TensorFiles, write_planned};
+use crate::space::Optimizer;
 use crate::trial::{Event, TrialSpec};
 
 const FILE: &str = "state.safetensors";
@@ -39,8 +41,7 @@ pub(super) struct Progress {
 pub(super) struct Checkpoint {
     pub(super) progress: Progress,
     pub(super) weights: Vec<Tensor>,
-    pub(super) first: Vec<Tensor>,
-    pub(super) second: Vec<Tensor>,
+    pub(super) moments: Vec<Moments>,
 }
 
 /// Writes a checkpoint into `folder`, whole or not at all.
@@ -50,22 +51,20 @@ pub(super) fn write(
     progress: &Progress,
     run: &str,
 ) -> Result<(), TrainError> {
-    let (specs, weights): (Vec<&ParameterSpec>, Vec<&Tensor>) = engine.model().trainable().unzip();
-    let names = tensor_names(&specs);
-    let (first, second) = engine.optimizer().moments();
-    let tensors = weights.into_iter().chain(first).chain(second);
-    let named: Vec<(&str, &Tensor)> = names.iter().map(String::as_str).zip(tensors).collect();
+    let weights = engine.model().trainable().map(|(spec, weight)| (StatePart::of_weight(spec), weight));
+    let parts: Vec<(StatePart, &Tensor)> = weights.chain(engine.optimizer().state(engine.model())).collect();
+    let planned: Vec<PlannedTensor<'_>> = parts.iter().map(|(part, _)| part.planned()).collect();
     let file = folder.join(FILE);
     let progress = serde_json::to_string(progress)
         .map_err(|error| TrainError::Checkpoint { file: file.clone(), problem: error.to_string() })?;
     let metadata = [("progress", progress), ("run", run.to_owned())];
-    Ok(write_tensors(&file, &named, DType::F32, &metadata)?)
+    Ok(write_planned(&file, &planned, &|index| Ok(parts[index].1.clone()), &metadata)?)
 }
 
 /// Reads the checkpoint of `folder`; `None` if there is none.
 pub(super) fn read(
     folder: &Path,
-    specs: &[&ParameterSpec],
+    (specs, optimizer): (&[ParameterSpec], Optimizer),
     device: &Device,
     run: &str,
 ) -> Result<Option<Checkpoint>, TrainError> {
@@ -77,14 +76,14 @@ pub(super) fn read(
     let stored = TensorFiles::open(&file).map_err(damaged)?;
     let progress = read_progress(&stored, run)
         .map_err(|problem| TrainError::Checkpoint { file: file.clone(), problem })?;
-    let load = |(name, of): (String, &&ParameterSpec)| {
-        stored.check(&name, &of.shape).and_then(|()| stored.load(&name, device)).map_err(damaged)
+    let load = |part: StatePart| stored.load_exact(part.planned(), device).map_err(damaged);
+    let moments = |spec: &ParameterSpec| {
+        let tensors: Result<_, TrainError> = Moments::parts(optimizer, spec).into_iter().map(load).collect();
+        Ok(Moments::from_tensors(tensors?)?)
     };
-    let names = tensor_names(specs).into_iter().zip(specs.iter().cycle());
-    let mut tensors = names.map(load).collect::<Result<Vec<_>, _>>()?;
-    let second = tensors.split_off(2 * specs.len());
-    let first = tensors.split_off(specs.len());
-    Ok(Some(Checkpoint { progress, weights: tensors, first, second }))
+    let weights = specs.iter().map(StatePart::of_weight).map(load).collect::<Result<_, _>>()?;
+    let moments = specs.iter().map(moments).collect::<Result<_, TrainError>>()?;
+    Ok(Some(Checkpoint { progress, weights, moments }))
 }
 
 /// What is wrong with the file is the checkpoint's problem; a device that is full is not.
@@ -95,11 +94,6 @@ fn damaged(file: &Path, error: ModelError) -> TrainError {
         other => return other.into(),
     };
     TrainError::Checkpoint { file: file.to_owned(), problem }
-}
-
-fn tensor_names(specs: &[&ParameterSpec]) -> Vec<String> {
-    let named = |prefix: &'static str| specs.iter().map(move |spec| format!("{prefix}{}", spec.name));
-    named("").chain(named("adamw.first.")).chain(named("adamw.second.")).collect()
 }
 
 /// What must be equal for a checkpoint to be a prefix of a run.
@@ -179,8 +173,10 @@ mod tests {
     /// A folder with a checkpoint at step 3.
     fn written() -> tempfile::TempDir {
         let (folder, model) = (tempfile::tempdir().unwrap(), model());
-        let moments: Vec<Tensor> = model.weights().iter().map(|weight| (weight * 2.0).unwrap()).collect();
-        let optimizer = AdamW::from_moments(moments.clone(), moments, 0.0);
+        let doubled = |weight: &Tensor| (weight * 2.0).unwrap();
+        let moments = |weight| Moments::from_tensors(vec![doubled(weight), doubled(weight)]).unwrap();
+        let moments = model.weights().iter().map(moments).collect();
+        let optimizer = AdamW::from_moments(moments, Optimizer::AdamW, 0.0);
         let engine = Engine::with_optimizer(model, optimizer, None, 1, None).unwrap();
         write(folder.path(), &engine, &progress(), &identity(&spec(1e-3, 4))).unwrap();
         folder
@@ -188,11 +184,11 @@ mod tests {
 
     fn read_as(folder: &Path, spec: &TrialSpec) -> Result<Option<Checkpoint>, TrainError> {
         let specs = arch::parameters(model().config());
-        read(folder, &specs.iter().collect::<Vec<_>>(), &Device::Cpu, &identity(spec))
+        read(folder, (&specs, spec.train.optimizer), &Device::Cpu, &identity(spec))
     }
 
-    fn flat(tensors: &[Tensor]) -> Vec<f32> {
-        tensors.iter().flat_map(|tensor| tensor.flatten_all().unwrap().to_vec1().unwrap()).collect()
+    fn flat<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Vec<f32> {
+        tensors.into_iter().flat_map(|tensor| tensor.flatten_all().unwrap().to_vec1().unwrap()).collect()
     }
 
     #[test]
@@ -203,7 +199,9 @@ mod tests {
         let weights = flat(&model().weights());
         let doubled: Vec<f32> = weights.iter().map(|weight| weight * 2.0).collect();
         assert_eq!(flat(&found.weights), weights);
-        assert_eq!((flat(&found.first), flat(&found.second)), (doubled.clone(), doubled));
+        for moment in 0..2 {
+            assert_eq!(flat(found.moments.iter().map(|moments| &moments.tensors()[moment])), doubled);
+        }
     }
 
     #[test]

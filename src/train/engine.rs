@@ -7,6 +7,7 @@ use super::loss_scale::LossScale;
 use super::optimizer::{AdamW, Step};
 use crate::data::Batch;
 use crate::model::Decoder;
+use crate::space::Optimizer;
 use crate::trial::Phase;
 
 /// A decoder in training.
@@ -56,11 +57,12 @@ impl Engine {
     /// The device refuses the memory.
     pub fn new(
         model: Decoder,
+        optimizer: Optimizer,
         weight_decay: f64,
         max_grad_norm: Option<f64>,
         gradient_accumulation_steps: usize,
     ) -> Result<Self, TrainError> {
-        let optimizer = AdamW::new(&model, weight_decay)?;
+        let optimizer = AdamW::new(&model, optimizer, weight_decay)?;
         Self::with_optimizer(model, optimizer, max_grad_norm, gradient_accumulation_steps, None)
     }
 

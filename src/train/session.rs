@@ -39,20 +39,18 @@ impl<'a> Session<'a> {
         let dataset = data::cache::read(&spec.dataset)?;
         let config = model::read_config(&spec.model)?;
         let trainable = model::trainable_specs(&config, spec.train.lora.as_ref());
-        let decay = spec.train.weight_decay;
+        let (kept, decay) = (spec.train.optimizer, spec.train.weight_decay);
         let run = checkpoint::run_identity(spec, &dataset, &config);
         let saved = match resume_from {
-            Some(folder) => {
-                checkpoint::read(folder, &trainable.iter().collect::<Vec<_>>(), device.candle(), &run)?
-            }
+            Some(folder) => checkpoint::read(folder, (&trainable, kept), device.candle(), &run)?,
             None => None,
         };
         let (model, optimizer, progress) = if let Some(saved) = saved {
             let model = decoder(spec, config, Some(saved.weights), device)?;
-            (model, AdamW::from_moments(saved.first, saved.second, decay), saved.progress)
+            (model, AdamW::from_moments(saved.moments, kept, decay), saved.progress)
         } else {
             let model = decoder(spec, config, None, device)?;
-            let optimizer = AdamW::new(&model, decay)?;
+            let optimizer = AdamW::new(&model, kept, decay)?;
             (model, optimizer, Progress::default())
         };
         let accumulation = spec.hyperparams.batch.gradient_accumulation_steps;

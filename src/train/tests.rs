@@ -9,7 +9,9 @@ use crate::arch::ModelConfig;
 use crate::data::{CleaningReport, Dataset, Example, cache};
 use crate::device;
 use crate::model::{Decoder, read_adapter, read_config, read_weights, write_folder};
-use crate::space::{BatchPlan, BlockFormat, DeviceSpec, Hyperparams, LoraSettings, Precision, Schedule};
+use crate::space::{
+    BatchPlan, BlockFormat, DeviceSpec, Hyperparams, LoraSettings, Optimizer, Precision, Schedule,
+};
 use crate::trial::{Event, Task, TrainSpec, TrialSpec};
 
 mod engine;
@@ -17,15 +19,26 @@ mod loss_scale;
 
 const EVALUATE_EVERY: usize = 2;
 
-/// A tiny model and 24 examples, what is trained of it, and in which precision.
-struct Folder(tempfile::TempDir, Option<LoraSettings>, Precision);
+/// A tiny model and 24 examples, what is trained of it, and how.
+struct Folder {
+    root: tempfile::TempDir,
+    lora: Option<LoraSettings>,
+    precision: Precision,
+    optimizer: Optimizer,
+}
 
 impl Folder {
     fn new() -> Self {
+        Self::of_width(32)
+    }
+
+    fn of_width(hidden: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let json = r#"{"model_type":"llama","vocab_size":19,"hidden_size":32,"intermediate_size":64,
-            "num_hidden_layers":1,"num_attention_heads":4}"#;
-        let config = ModelConfig::from_json(json).unwrap();
+        let json = format!(
+            r#"{{"model_type":"llama","vocab_size":19,"hidden_size":{hidden},"intermediate_size":64,
+            "num_hidden_layers":1,"num_attention_heads":4}}"#
+        );
+        let config = ModelConfig::from_json(&json).unwrap();
         let device = candle_core::Device::Cpu;
         let model = Decoder::random(config.clone(), 5, Precision::F32, &device).unwrap();
         write_folder(folder.path(), &config, &model.weights(), DType::F32, folder.path()).unwrap();
@@ -38,7 +51,7 @@ impl Folder {
         let report = CleaningReport::default();
         let dataset = Dataset { train, validation, test, report, digest: "d".to_owned() };
         cache::write(&dataset, &folder.path().join("data.safetensors")).unwrap();
-        Self(folder, None, Precision::F32)
+        Self { root: folder, lora: None, precision: Precision::F32, optimizer: Optimizer::AdamW }
     }
 
     /// Adapters on two linear layers, with dropout.
@@ -46,38 +59,44 @@ impl Folder {
         let targets = vec!["q_proj".to_owned(), "down_proj".to_owned()];
         let lora =
             LoraSettings { rank: 2, alpha: 4.0, dropout: 0.2, targets, rslora: false, quantize_base: None };
-        Self(Self::new().0, Some(lora), Precision::F32)
+        Self { lora: Some(lora), ..Self::new() }
     }
 
-    /// The same on a base in blocks.
+    /// Some matrices are large enough that their moments are kept in codes.
+    fn with_codes() -> Self {
+        Self { optimizer: Optimizer::AdamW8Bit, ..Self::of_width(64) }
+    }
+
+    /// Adapters on a base in blocks.
     fn with_adapters_on_blocks() -> Self {
-        let Self(folder, lora, precision) = Self::with_adapters();
-        let lora = lora.map(|lora| LoraSettings { quantize_base: Some(BlockFormat::Q4_0), ..lora });
-        Self(folder, lora, precision)
+        let plain = Self::with_adapters();
+        let in_blocks = |lora| LoraSettings { quantize_base: Some(BlockFormat::Q4_0), ..lora };
+        Self { lora: plain.lora.map(in_blocks), ..plain }
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
+        self.root.path().join(name)
     }
 
     fn spec(&self) -> TrialSpec {
         let batch = BatchPlan { micro_batch_size: 2, gradient_accumulation_steps: 2 };
         TrialSpec {
             device: DeviceSpec::Cpu { cap: None },
-            model: self.0.path().to_owned(),
+            model: self.root.path().to_owned(),
             dataset: self.path("data.safetensors"),
-            hyperparams: Hyperparams { precision: self.2, batch, learning_rate: 1e-2 },
+            hyperparams: Hyperparams { precision: self.precision, batch, learning_rate: 1e-2 },
             train: TrainSpec {
                 seed: 1,
                 total_steps: 12,
                 schedule: Schedule::Cosine,
                 warmup_fraction: 0.1,
+                optimizer: self.optimizer,
                 weight_decay: 0.1,
                 max_grad_norm: Some(1.0),
                 gradient_checkpointing: false,
                 validation_examples: 4,
                 eval_micro_batch_size: 2,
-                lora: self.1.clone(),
+                lora: self.lora.clone(),
             },
             task: Task::Evaluate,
         }
@@ -118,7 +137,9 @@ fn lowest(events: &[Event]) -> f64 {
 
 #[test]
 fn rungs_one_after_the_other_are_the_full_run_to_the_last_bit() {
-    for folder in [Folder::new(), Folder::with_adapters(), Folder::with_adapters_on_blocks()] {
+    let folders =
+        [Folder::new(), Folder::with_adapters(), Folder::with_adapters_on_blocks(), Folder::with_codes()];
+    for folder in folders {
         let whole = folder.train("whole", 12);
         let parts: Vec<Event> = [4, 8, 12].into_iter().flat_map(|stop| folder.train("parts", stop)).collect();
         assert_eq!(losses(&parts), losses(&whole));
@@ -135,7 +156,7 @@ fn adapters_are_kept_beside_the_model_they_are_merged_into() {
     let config = read_config(&best).unwrap();
     let (lora, adapters) = read_adapter(&best.join("adapter"), &config).unwrap();
     assert_eq!(Some(&lora).map(|lora| (lora.rank, lora.targets.len())), Some((2, 2)));
-    let base = read_weights(folder.0.path(), &config).unwrap();
+    let base = read_weights(folder.root.path(), &config).unwrap();
     let decoder = |weights| Decoder::new(config.clone(), weights, Precision::F32, &candle_core::Device::Cpu);
     let merged = decoder(read_weights(&best, &config).unwrap()).unwrap();
     let plain = decoder(base.clone()).unwrap();
@@ -186,6 +207,9 @@ fn a_checkpoint_may_be_moved_but_not_taken_for_another_run() {
     spec.dataset = moved;
     train(&spec, task, &*device, &mut |_| ()).unwrap();
     spec.hyperparams.learning_rate = 2e-2;
+    let error = train(&spec, task, &*device, &mut |_| ()).unwrap_err().to_string();
+    assert!(error.contains("run with other settings") && error.contains("hint:"), "{error}");
+    spec = TrialSpec { train: TrainSpec { optimizer: Optimizer::AdamW8Bit, ..spec.train }, ..folder.spec() };
     let error = train(&spec, task, &*device, &mut |_| ()).unwrap_err().to_string();
     assert!(error.contains("run with other settings") && error.contains("hint:"), "{error}");
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::space::{DeviceSpec, Hyperparams, LoraSettings, Schedule};
+use crate::space::{DeviceSpec, Hyperparams, LoraSettings, Optimizer, Schedule};
 
 /// One request to a child, sent as one JSON object on its standard input.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,6 +34,9 @@ pub struct TrainSpec {
     pub schedule: Schedule,
     /// Share of `total_steps` in which the learning rate rises.
     pub warmup_fraction: f64,
+    /// The optimizer, and how it keeps its moments.
+    #[serde(default)]
+    pub optimizer: Optimizer,
     /// Decoupled weight decay of matrices.
     pub weight_decay: f64,
     /// Global norm to which gradients are scaled down; `None` for no clipping.

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::Stdio;
 
-use diapason::space::{BatchPlan, DeviceSpec, Hyperparams, Precision, Schedule};
+use diapason::space::{BatchPlan, DeviceSpec, Hyperparams, Optimizer, Precision, Schedule};
 use diapason::trial::{Event, Task, TrainSpec, TrialSpec};
 
 use crate::common::{TinyStudy, diapason};
@@ -25,6 +25,7 @@ pub(crate) fn spec(study: &TinyStudy, batch: (usize, usize), task: Task) -> Tria
             total_steps: 5,
             schedule: Schedule::Cosine,
             warmup_fraction: 0.2,
+            optimizer: Optimizer::AdamW,
             weight_decay: 0.01,
             max_grad_norm: Some(1.0),
             gradient_checkpointing: false,

@@ -128,7 +128,9 @@ fn weigh_capped(rows: &mut [f32], highest: &mut [f32], sums: &mut [f32], cap: f3
             *sum += exp_with::<FMA>(cap * (*value - highest));
         }
     }
-    highest.iter_mut().for_each(|highest| *highest *= cap);
+    for highest in highest.iter_mut() {
+        *highest *= cap;
+    }
 }
 
 #[expect(clippy::inline_always, reason = "compiled for the processor of the loop it stands in")]

@@ -32,10 +32,28 @@ pub(crate) fn read<T: WithDType, R>(tensor: &Tensor, f: impl FnOnce(&[T]) -> Res
     f(&T::cpu_storage_as_slice(storage)?[start..end])
 }
 
+/// What can be changed in place: values of a number format, and codes of one byte.
+pub(crate) trait InPlace: WithDType {
+    /// The values of a CPU tensor of this format.
+    fn of_storage(storage: &mut CpuStorage) -> Option<&mut [Self]>;
+}
+
+impl<T: Element> InPlace for T {
+    fn of_storage(storage: &mut CpuStorage) -> Option<&mut [Self]> {
+        Element::of_storage(storage)
+    }
+}
+
+impl InPlace for u8 {
+    fn of_storage(storage: &mut CpuStorage) -> Option<&mut [Self]> {
+        if let CpuStorage::U8(codes) = storage { Some(codes) } else { None }
+    }
+}
+
 /// Calls `f` with the values of a contiguous CPU tensor, to be changed in place.
 ///
 /// Whoever else holds this tensor, or a view of it, sees the change; `f` must not read it.
-pub(crate) fn mutate<T: Element>(tensor: &Tensor, f: impl FnOnce(&mut [T]) -> Result<()>) -> Result<()> {
+pub(crate) fn mutate<T: InPlace>(tensor: &Tensor, f: impl FnOnce(&mut [T]) -> Result<()>) -> Result<()> {
     check_device(tensor.device())?;
     tensor.inplace_op1(&Mutate(Cell::new(Some(f)), PhantomData))
 }
@@ -53,13 +71,13 @@ pub(super) fn mutate_wanted(
 
 struct Mutate<T, F>(Cell<Option<F>>, PhantomData<T>);
 
-impl<T: Element, F: FnOnce(&mut [T]) -> Result<()>> InplaceOp1 for Mutate<T, F> {
+impl<T: InPlace, F: FnOnce(&mut [T]) -> Result<()>> InplaceOp1 for Mutate<T, F> {
     fn name(&self) -> &'static str {
         "mutate"
     }
 
     fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
-        let Some(values) = T::of_storage(storage) else {
+        let Some(values) = <T as InPlace>::of_storage(storage) else {
             bail!("a kernel for {:?} was given a tensor of another type", T::DTYPE)
         };
         let Some((start, end)) = layout.contiguous_offsets() else { bail!("a strided buffer") };

@@ -4,20 +4,20 @@ use candle_core::{DType, Device, Tensor};
 
 use super::super::checkpoint::Progress;
 use super::super::loss_scale::LossScale;
-use super::super::optimizer::AdamW;
+use super::super::optimizer::{AdamW, Moments};
 use super::super::{Engine, StepSettings, TrainError};
 use super::engine::{Kind, cut, model_in, values};
 use super::{Folder, losses};
 use crate::device;
 use crate::model::{Decoder, TensorFiles, elsewhere, read_config, read_weights, write_folder};
-use crate::space::Precision;
+use crate::space::{Optimizer, Precision};
 use crate::trial::{Event, StepEvent};
 
 /// 2⁴⁰: so large that every gradient overflows for some steps.
 const HUGE: f32 = 1_099_511_627_776.0;
 
 fn engine(model: Decoder, max_grad_norm: Option<f64>, factor: f32) -> Engine {
-    let optimizer = AdamW::new(&model, 0.1).unwrap();
+    let optimizer = AdamW::new(&model, Optimizer::AdamW, 0.1).unwrap();
     Engine::with_optimizer(model, optimizer, max_grad_norm, 1, Some(LossScale::beginning_at(factor))).unwrap()
 }
 
@@ -29,11 +29,15 @@ fn step(engine: &mut Engine, step: usize) -> Option<f64> {
     outcome.grad_norm
 }
 
+fn first_moments(engine: &Engine) -> impl Iterator<Item = &Tensor> {
+    engine.optimizer().moments().iter().map(|moments| &moments.tensors()[0])
+}
+
 /// Weights and moments, bit by bit.
 fn state(engine: &Engine) -> Vec<u32> {
-    let (first, second) = engine.optimizer().moments();
+    let moments = engine.optimizer().moments().iter().flat_map(Moments::tensors);
     let weights = engine.model().trainable().map(|(_, weight)| weight);
-    weights.chain(first).chain(second).flat_map(values).map(f32::to_bits).collect()
+    weights.chain(moments).flat_map(values).map(f32::to_bits).collect()
 }
 
 /// Steps until one is not skipped; how many were, and that one's norm.
@@ -80,7 +84,7 @@ fn neither_norm_nor_clipping_sees_the_scale() {
     let run = |max_grad_norm, factor| {
         let mut engine = engine(model_in(Kind::Untied, Precision::F16), max_grad_norm, factor);
         let norm = step(&mut engine, 1).unwrap();
-        let moments: Vec<f32> = engine.optimizer().moments().0.iter().flat_map(values).collect();
+        let moments: Vec<f32> = first_moments(&engine).flat_map(values).collect();
         (norm, moments)
     };
     for limit in [None, Some(1e-3)] {
@@ -98,7 +102,7 @@ fn neither_norm_nor_clipping_sees_the_scale() {
 /// The same model, with a head whose values are `factor` times as large.
 fn with_head(factor: f64, precision: Precision) -> Decoder {
     let model = model_in(Kind::Untied, Precision::F32);
-    let mut weights = model.weights().to_vec();
+    let mut weights = model.weights();
     let head = weights.len() - 1;
     weights[head] = (&weights[head] * factor).unwrap();
     Decoder::new(model.config().clone(), weights, precision, &Device::Cpu).unwrap()
@@ -109,10 +113,11 @@ fn with_head(factor: f64, precision: Precision) -> Decoder {
 fn scaling_the_loss_saves_gradients_that_f16_would_lose() {
     let gradients = |engine: &mut Engine| -> Vec<Vec<f32>> {
         assert!(step(engine, 1).is_some());
-        engine.optimizer().moments().0.iter().map(values).collect()
+        first_moments(engine).map(values).collect()
     };
-    let wide = gradients(&mut Engine::new(with_head(1e-4, Precision::F32), 0.1, None, 1).unwrap());
-    let mut scaled = Engine::new(with_head(1e-4, Precision::F16), 0.1, None, 1).unwrap();
+    let wide =
+        gradients(&mut Engine::new(with_head(1e-4, Precision::F32), Optimizer::AdamW, 0.1, None, 1).unwrap());
+    let mut scaled = Engine::new(with_head(1e-4, Precision::F16), Optimizer::AdamW, 0.1, None, 1).unwrap();
     for (ours, right) in gradients(&mut scaled).iter().zip(&wide) {
         let dot =
             |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
@@ -138,7 +143,9 @@ fn gradients_that_overflow_unscaled_are_a_run_that_diverged() {
 fn only_f16_scales_its_loss() {
     for precision in Precision::ALL {
         for max_grad_norm in [None, Some(1.0)] {
-            let engine = Engine::new(model_in(Kind::Tied, precision), 0.1, max_grad_norm, 1).unwrap();
+            let engine =
+                Engine::new(model_in(Kind::Tied, precision), Optimizer::AdamW, 0.1, max_grad_norm, 1)
+                    .unwrap();
             assert_eq!(engine.loss_scale().is_some(), precision == Precision::F16, "{precision}");
         }
     }
@@ -146,13 +153,13 @@ fn only_f16_scales_its_loss() {
 
 /// The head of the folder's model made so large that the first steps overflow in f16.
 fn overflowing(folder: Folder) -> Folder {
-    let path = folder.0.path();
+    let path = folder.root.path();
     let config = read_config(path).unwrap();
     let mut weights = read_weights(path, &config).unwrap();
     let head = weights.len() - 1;
     weights[head] = (&weights[head] * 100.0).unwrap();
     write_folder(path, &config, &weights, DType::F32, path).unwrap();
-    Folder(folder.0, folder.1, Precision::F16)
+    Folder { precision: Precision::F16, ..folder }
 }
 
 fn skips(events: &[Event]) -> Vec<usize> {
