@@ -163,7 +163,16 @@ const fn eval_event(step: usize, loss_nats: f64) -> EvalEvent {
 fn step_event(step: usize, loss_nats: f64, spec: &TrialSpec) -> StepEvent {
     let seconds = 1.0 / spec.hyperparams.batch.micro_batch_size.min(8) as f64;
     let learning_rate = spec.hyperparams.learning_rate;
-    StepEvent { step, loss_nats, learning_rate, grad_norm: Some(1.0), tokens: 1000, seconds }
+    StepEvent {
+        step,
+        loss_nats,
+        learning_rate,
+        grad_norm: Some(1.0),
+        update_ratio: None,
+        noise: None,
+        tokens: 1000,
+        seconds,
+    }
 }
 
 impl Executor for Synthetic {

@@ -82,6 +82,8 @@ mod tests {
             loss_nats: 1.0,
             learning_rate: 0.0,
             grad_norm: Some(0.0),
+            update_ratio: None,
+            noise: None,
             tokens: 1000,
             seconds,
         };

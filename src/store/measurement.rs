@@ -3,7 +3,7 @@
 use rusqlite::{Connection, Row, params};
 
 use super::columns::{Count, Real};
-use crate::trial::{EvalPoint, Event, Measurement, Outcome, Phase, PhasePeak, StepPoint};
+use crate::trial::{EvalPoint, Event, Measurement, NoiseSample, Outcome, Phase, PhasePeak, StepPoint};
 use crate::units::Bytes;
 
 /// Opens an empty measurement and returns its number.
@@ -85,11 +85,14 @@ fn forget_after(connection: &Connection, id: i64, resumed_at_step: usize) -> rus
 }
 
 fn put_step(connection: &Connection, id: i64, step: &StepPoint) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO step (measurement, step, loss_nats, learning_rate, grad_norm, tokens, seconds)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+    let sql = "INSERT INTO step (measurement, step, loss_nats, learning_rate, grad_norm, tokens, seconds,
+                   update_ratio, noise_squared_gradient, noise_trace)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
                ON CONFLICT (measurement, step) DO UPDATE SET
                    loss_nats = excluded.loss_nats, learning_rate = excluded.learning_rate,
-                   grad_norm = excluded.grad_norm, tokens = excluded.tokens, seconds = excluded.seconds";
+                   grad_norm = excluded.grad_norm, tokens = excluded.tokens, seconds = excluded.seconds,
+                   update_ratio = excluded.update_ratio, noise_trace = excluded.noise_trace,
+                   noise_squared_gradient = excluded.noise_squared_gradient";
     connection.prepare_cached(sql)?.execute(params![
         id,
         Count(step.step),
@@ -98,6 +101,9 @@ fn put_step(connection: &Connection, id: i64, step: &StepPoint) -> rusqlite::Res
         step.grad_norm.map(Real),
         Count(step.tokens),
         Real(step.seconds),
+        step.update_ratio.map(Real),
+        step.noise.map(|noise| Real(noise.squared_gradient)),
+        step.noise.map(|noise| Real(noise.trace)),
     ])?;
     Ok(())
 }
@@ -134,11 +140,17 @@ fn rows<T>(
 }
 
 fn step(row: &Row<'_>) -> rusqlite::Result<StepPoint> {
+    let optional = |column| -> rusqlite::Result<Option<f64>> {
+        Ok(row.get::<_, Option<Real>>(column)?.map(|value| value.0))
+    };
+    let noise = |(squared_gradient, trace)| NoiseSample { squared_gradient, trace };
     Ok(StepPoint {
         step: row.get::<_, Count<usize>>("step")?.0,
         loss_nats: row.get::<_, Real>("loss_nats")?.0,
         learning_rate: row.get::<_, Real>("learning_rate")?.0,
-        grad_norm: row.get::<_, Option<Real>>("grad_norm")?.map(|norm| norm.0),
+        grad_norm: optional("grad_norm")?,
+        update_ratio: optional("update_ratio")?,
+        noise: optional("noise_squared_gradient")?.zip(optional("noise_trace")?).map(noise),
         tokens: row.get::<_, Count<u64>>("tokens")?.0,
         seconds: row.get::<_, Real>("seconds")?.0,
     })

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 use super::error::{Fault, StoreError};
 
 /// Migration `i` turns version `i` into version `i + 1`; version 0 is an empty file.
-pub(super) const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("schema_2.sql")];
 
 /// "diap" in ASCII: marks the file as ours, for `file(1)` and against mistaking another's.
 const APPLICATION_ID: i64 = 0x6469_6170;
@@ -67,12 +67,18 @@ fn has_tables(connection: &Connection) -> rusqlite::Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use crate::store::testing::{Folder, hyperparams};
+    use crate::store::testing::{Folder, hyperparams, step};
     use crate::store::{Store, StoreError};
+    use crate::trial::Event;
 
     use super::MIGRATIONS;
 
     const ADD_NOTE: &str = "ALTER TABLE study ADD COLUMN note TEXT; CREATE TABLE tag (name TEXT) STRICT;";
+
+    /// The newest version this program knows.
+    fn known() -> i64 {
+        super::newest(MIGRATIONS)
+    }
 
     #[test]
     fn an_older_file_is_brought_up_to_date_and_keeps_its_records() {
@@ -84,7 +90,28 @@ mod tests {
             assert_eq!(store.history().unwrap().trials.len(), 1);
             assert_eq!(folder.ask::<i64>("SELECT count(*) FROM tag"), 0);
         }
-        assert_eq!(folder.ask::<i64>("PRAGMA user_version"), 3);
+        assert_eq!(folder.ask::<i64>("PRAGMA user_version"), known() + 2);
+    }
+
+    #[test]
+    fn a_file_of_version_one_keeps_its_steps_and_takes_the_meters_of_new_ones() {
+        let folder = Folder::new();
+        drop(Store::open_with(&folder.file(), &MIGRATIONS[..1]).unwrap());
+        folder
+            .sql(
+                "INSERT INTO trial (id, precision, micro_batch_size, gradient_accumulation_steps, learning_rate)
+                     VALUES (0, 'f32', 2, 4, 1e-3);
+                 INSERT INTO measurement (id) VALUES (1);
+                 INSERT INTO rung (trial, rung, stop_at_step, measurement) VALUES (0, 0, 9, 1);
+                 INSERT INTO step VALUES (1, 1, 4.0, 1e-3, 0.5, 100, 1.0);",
+            )
+            .unwrap();
+        let store = folder.open();
+        let old = store.partial(0, 0).unwrap().steps[0];
+        assert_eq!((old.loss_nats, old.grad_norm, old.update_ratio, old.noise), (4.0, Some(0.5), None, None));
+        store.append(0, 0, &[Event::Step(step(2, 3.0))]).unwrap();
+        assert_eq!(store.partial(0, 0).unwrap().steps, [old, step(2, 3.0)]);
+        assert!(step(2, 3.0).noise.is_some() && step(2, 3.0).update_ratio.is_some());
     }
 
     #[test]
@@ -94,7 +121,7 @@ mod tests {
         let migrations = [MIGRATIONS, &[ADD_NOTE, "CREATE TABLE tag (name TEXT) STRICT;"]].concat();
         let error = Store::open_with(&folder.file(), &migrations).unwrap_err();
         assert!(matches!(error, StoreError::Sqlite { .. }), "{error}");
-        assert_eq!(folder.ask::<i64>("PRAGMA user_version"), 1);
+        assert_eq!(folder.ask::<i64>("PRAGMA user_version"), known());
         assert_eq!(folder.ask::<i64>("SELECT count(*) FROM sqlite_schema WHERE name = 'tag'"), 0);
         assert_eq!(folder.open().history().unwrap().trials.len(), 1);
     }
@@ -106,8 +133,10 @@ mod tests {
         let bytes = std::fs::read(folder.file()).unwrap();
         for result in [Store::open(&folder.file()), Store::open_read_only(&folder.file())] {
             let error = result.unwrap_err();
-            assert!(matches!(error, StoreError::Newer { found: 2, known: 1, .. }), "{error:?}");
-            assert!(error.to_string().contains("version 2, this program knows up to 1"), "{error}");
+            let StoreError::Newer { found, known: newest, .. } = error else { panic!("{error:?}") };
+            assert_eq!((found, newest), (known() + 1, known()));
+            let words = format!("version {found}, this program knows up to {newest}");
+            assert!(error.to_string().contains(&words), "{error}");
             assert!(error.to_string().contains("install a newer diapason"), "{error}");
         }
         assert!(std::fs::read(folder.file()).unwrap() == bytes, "the file was changed");
@@ -119,7 +148,8 @@ mod tests {
         drop(folder.open());
         let migrations = [MIGRATIONS, &[ADD_NOTE]].concat();
         let error = Store::open_read_only_with(&folder.file(), &migrations).unwrap_err();
-        assert!(matches!(error, StoreError::Older { found: 1, known: 2, .. }), "{error:?}");
-        assert_eq!(folder.ask::<i64>("PRAGMA user_version"), 1);
+        let StoreError::Older { found, known: newest, .. } = error else { panic!("{error:?}") };
+        assert_eq!((found, newest), (known(), known() + 1));
+        assert_eq!(folder.ask::<i64>("PRAGMA user_version"), known());
     }
 }

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use super::Store;
 use crate::space::{BatchPlan, Hyperparams, Precision};
 use crate::trial::{
-    EvalPoint, Event, FailureClass, Measurement, Outcome, Phase, PhasePeak, StepEvent, StepPoint,
+    EvalPoint, Event, FailureClass, Measurement, NoiseSample, Outcome, Phase, PhasePeak, StepEvent, StepPoint,
 };
 use crate::units::Bytes;
 
@@ -54,6 +54,8 @@ pub(super) fn step(step: usize, loss_nats: f64) -> StepPoint {
         loss_nats,
         learning_rate: 1e-4 / 3.0,
         grad_norm: Some(0.1 + 0.2),
+        update_ratio: Some(1e-3 / 7.0),
+        noise: Some(NoiseSample { squared_gradient: -0.1 / 3.0, trace: 0.7 }),
         tokens: 4096,
         seconds: 0.7,
     }
@@ -83,7 +85,10 @@ pub(super) fn measurement(loss_nats: f64) -> Measurement {
     Measurement {
         device: "cpu".to_owned(),
         version: "0.1.0".to_owned(),
-        steps: vec![step(1, loss_nats), StepPoint { grad_norm: None, ..step(2, loss_nats / 3.0) }],
+        steps: vec![
+            step(1, loss_nats),
+            StepPoint { grad_norm: None, update_ratio: None, noise: None, ..step(2, loss_nats / 3.0) },
+        ],
         evals: vec![eval(0, loss_nats), eval(2, loss_nats / 7.0)],
         peaks: vec![
             PhasePeak { phase: Phase::Backward, peak_bytes: Bytes::gib(3) },

@@ -32,6 +32,8 @@ pub struct Summary {
     pub frontier: Vec<FrontierPoint>,
     /// How the trials ended.
     pub trials: Counts,
+    /// Critical batch sizes in examples, of the trials whose gradients told of their noise.
+    pub critical_batch_sizes: BTreeMap<TrialId, f64>,
     /// The best trial, if any finished.
     pub best: Option<Best>,
     /// Losses on the test split, once known.
@@ -122,6 +124,7 @@ fn read(study: &Study, store: &Store) -> Result<Summary, StudyError> {
         hub_model: known_origin(study, store)?.map(|origin| origin.to_string()),
         frontier: known_frontier(store)?,
         trials: counts(&history),
+        critical_batch_sizes: critical_batch_sizes(&history),
         best: Best::of(&history),
         test_loss_nats: finish.losses(),
         quantized: finish.quantized,
@@ -137,6 +140,10 @@ fn counts(history: &History) -> Counts {
         *counts.entry(name.to_owned()).or_default() += 1;
     }
     counts
+}
+
+fn critical_batch_sizes(history: &History) -> BTreeMap<TrialId, f64> {
+    history.trials.iter().filter_map(|trial| Some((trial.id, trial.critical_batch_size()?))).collect()
 }
 
 /// The device as the first child that ran named it.

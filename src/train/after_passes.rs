@@ -1,15 +1,23 @@
 //! Updates all weights together, after the passes of a step.
 
 use super::TrainError;
+use super::engine::{Updated, dropout_noise};
 use super::loss_scale::LossScale;
+use super::noise_scale::{MeanGradient, noise_sample};
 use super::optimizer::{AdamW, Step, clip_factor, sum_of_squares};
+use crate::data::Batch;
 use crate::model::{Decoder, Gradients, check_reached};
+use crate::trial::Phase;
 
 /// The gradients of a step, and what is done with them before they are used.
 pub(super) struct AfterPasses {
     gradients: Gradients,
     max_grad_norm: Option<f64>,
     loss_scale: Option<LossScale>,
+    /// Examples of the step.
+    examples: usize,
+    /// The gradient of the first of several micro-batches.
+    first: Option<MeanGradient>,
 }
 
 impl AfterPasses {
@@ -18,30 +26,59 @@ impl AfterPasses {
         max_grad_norm: Option<f64>,
         loss_scale: Option<LossScale>,
     ) -> Result<Self, TrainError> {
-        Ok(Self { gradients: Gradients::zeros(model)?, max_grad_norm, loss_scale })
+        Ok(Self { gradients: Gradients::zeros(model)?, max_grad_norm, loss_scale, examples: 0, first: None })
     }
 
     pub(super) const fn loss_scale(&self) -> Option<LossScale> {
         self.loss_scale
     }
 
-    /// Where the gradients of the next step go, and what its loss is to be multiplied by.
-    pub(super) fn begin(&mut self) -> (&mut Gradients, f32) {
-        self.gradients.clear();
-        (&mut self.gradients, self.loss_scale.map_or(1.0, LossScale::factor))
+    fn factor(&self) -> f32 {
+        self.loss_scale.map_or(1.0, LossScale::factor)
     }
 
-    /// One update by the gradients of step `step.number`; their norm before clipping. None is made, and
-    /// there is no norm, where a scaled loss made them overflow.
+    /// Sums the gradients of `scale · Σ loss` over the micro-batches of a step; returns the sum of the losses.
+    pub(super) fn accumulate(
+        &mut self,
+        model: &mut Decoder,
+        batches: &[Batch],
+        (step, scale): (usize, f32),
+        enter: &mut dyn FnMut(Phase) -> candle_core::Result<()>,
+    ) -> candle_core::Result<f64> {
+        self.gradients.clear();
+        self.first = None;
+        self.examples = batches.iter().map(|batch| batch.sequences.len()).sum();
+        let (factor, mut total_nats) = (self.factor(), 0.0);
+        for (index, batch) in batches.iter().enumerate() {
+            model.set_noise(dropout_noise(step, index));
+            total_nats += model.accumulate(batch, factor * scale, &mut self.gradients, enter)?;
+            if index == 0 && batches.len() > 1 {
+                self.first = Some(self.mean_gradient_of(batch, batches)?);
+            }
+        }
+        Ok(total_nats)
+    }
+
+    /// The gradient of the first micro-batch, as long as no other has been added to it.
+    fn mean_gradient_of(&self, first: &Batch, batches: &[Batch]) -> candle_core::Result<MeanGradient> {
+        let squares =
+            self.gradients.buffers().iter().map(sum_of_squares).sum::<candle_core::Result<f64>>()?;
+        let tokens = batches.iter().map(|batch| batch.scored_tokens).sum();
+        let squares = squares / f64::from(self.factor()).powi(2);
+        Ok(MeanGradient::of_part(squares, first.sequences.len(), (first.scored_tokens, tokens)))
+    }
+
+    /// One update by the gradients of step `step.number`. None is made where a scaled loss made them
+    /// overflow.
     pub(super) fn update(
         &mut self,
         model: &Decoder,
         optimizer: &mut AdamW,
         step: Step,
-    ) -> Result<Option<f64>, TrainError> {
+    ) -> Result<Option<Updated>, TrainError> {
         let squares = self.gradients.buffers().iter().map(sum_of_squares);
         let squares: Vec<f64> = squares.collect::<candle_core::Result<_>>()?;
-        let factor = f64::from(self.loss_scale.map_or(1.0, LossScale::factor));
+        let factor = f64::from(self.factor());
         let norm = squares.iter().sum::<f64>().sqrt() / factor;
         if !norm.is_finite() {
             let goes_on = self.loss_scale.as_mut().is_some_and(LossScale::lower);
@@ -54,10 +91,12 @@ impl AfterPasses {
             }
         }
         let clip = self.max_grad_norm.map_or(1.0, |limit| clip_factor(norm, limit));
-        optimizer.step(model, &self.gradients, Step { number, clip: clip / factor, ..step })?;
+        let moved = optimizer.step(model, &self.gradients, Step { number, clip: clip / factor, ..step })?;
         if let Some(scale) = &mut self.loss_scale {
             scale.keep();
         }
-        Ok(Some(norm))
+        let whole = MeanGradient { squared_norm: norm * norm, examples: self.examples };
+        let noise = self.first.and_then(|first| noise_sample(first, whole));
+        Ok(Some(Updated { grad_norm: norm, update_ratio: moved.ratio(), noise }))
     }
 }

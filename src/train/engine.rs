@@ -8,7 +8,7 @@ use super::optimizer::{AdamW, Step};
 use crate::data::Batch;
 use crate::model::Decoder;
 use crate::space::Optimizer;
-use crate::trial::Phase;
+use crate::trial::{NoiseSample, Phase};
 
 /// A decoder in training.
 pub struct Engine {
@@ -44,6 +44,18 @@ pub struct StepOutcome {
     /// Euclidean norm of all gradients together, before clipping; none where the scaled loss made
     /// them overflow, and no weight was changed.
     pub grad_norm: Option<f64>,
+    /// ‖Δw‖ / ‖w‖ over all trainable weights together; none where none was changed.
+    pub update_ratio: Option<f64>,
+    /// What a step of several micro-batches tells of the noise of its gradient.
+    pub noise: Option<NoiseSample>,
+}
+
+/// What an update found.
+pub(super) struct Updated {
+    /// Before clipping.
+    pub(super) grad_norm: f64,
+    pub(super) update_ratio: Option<f64>,
+    pub(super) noise: Option<NoiseSample>,
 }
 
 impl Engine {
@@ -119,23 +131,18 @@ impl Engine {
         #[expect(clippy::cast_precision_loss, reason = "a step has fewer than 2^24 tokens")]
         let scale = 1.0 / scored.max(1) as f32;
         let settings = Step { number: step, learning_rate, clip: 1.0 };
-        let (total_nats, grad_norm) = match (&mut self.update, batches) {
+        let (total_nats, updated) = match (&mut self.update, batches) {
             (Update::InBackward(scratch), [batch]) => {
-                self.model.set_noise(noise(step, 0));
+                self.model.set_noise(dropout_noise(step, 0));
                 let mut sink = InBackward::new(&self.model, &mut self.optimizer, scratch, settings);
                 let total_nats = self.model.accumulate(batch, scale, &mut sink, enter)?;
-                (total_nats, Some(sink.norm()?))
+                (total_nats, Some(sink.updated()?))
             }
             (Update::InBackward(_), _) => {
                 return Err(TrainError::MicroBatches { expected: 1, found: batches.len() });
             }
             (Update::AfterPasses(after), _) => {
-                let (gradients, factor) = after.begin();
-                let mut total_nats = 0.0;
-                for (index, batch) in batches.iter().enumerate() {
-                    self.model.set_noise(noise(step, index));
-                    total_nats += self.model.accumulate(batch, factor * scale, gradients, enter)?;
-                }
+                let total_nats = after.accumulate(&mut self.model, batches, (step, scale), enter)?;
                 enter(Phase::Optimizer)?;
                 if !total_nats.is_finite() {
                     return Err(TrainError::Diverged { step });
@@ -143,16 +150,19 @@ impl Engine {
                 (total_nats, after.update(&self.model, &mut self.optimizer, settings)?)
             }
         };
+        let grad_norm = updated.as_ref().map(|updated| updated.grad_norm);
         if !(total_nats.is_finite() && grad_norm.is_none_or(f64::is_finite)) {
             return Err(TrainError::Diverged { step });
         }
         #[expect(clippy::cast_precision_loss, reason = "token counts stay below 2^53")]
         let loss_nats = total_nats / scored.max(1) as f64;
-        Ok(StepOutcome { loss_nats, grad_norm })
+        let (update_ratio, noise) =
+            updated.map_or((None, None), |updated| (updated.update_ratio, updated.noise));
+        Ok(StepOutcome { loss_nats, grad_norm, update_ratio, noise })
     }
 }
 
 /// What dropout draws from in one micro-batch: no other of the run has the same.
-const fn noise(step: usize, micro_batch: usize) -> u64 {
+pub(super) const fn dropout_noise(step: usize, micro_batch: usize) -> u64 {
     (step as u64) << 32 | micro_batch as u64
 }

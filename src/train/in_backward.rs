@@ -6,7 +6,8 @@
 use candle_core::{DType, Result, Tensor};
 
 use super::TrainError;
-use super::optimizer::{AdamW, Step, sum_of_squares};
+use super::engine::Updated;
+use super::optimizer::{AdamW, Moved, Step, sum_of_squares};
 use crate::arch::ParameterSpec;
 use crate::model::{Decoder, GradientSink, ModelError, Output, check_reached};
 
@@ -36,6 +37,7 @@ pub(super) struct InBackward<'a> {
     scratch: &'a mut Scratch,
     step: Step,
     squares: f64,
+    moved: Moved,
     check: bool,
     unreached: Option<ModelError>,
 }
@@ -50,15 +52,26 @@ impl<'a> InBackward<'a> {
         scratch.free.extend(scratch.begun.drain(..).map(|(_, buffer)| buffer));
         let trainable = model.trainable().collect();
         let check = step.number == model.all_reached_at_step();
-        Self { trainable, optimizer, scratch, step, squares: 0.0, check, unreached: None }
+        Self {
+            trainable,
+            optimizer,
+            scratch,
+            step,
+            squares: 0.0,
+            moved: Moved::default(),
+            check,
+            unreached: None,
+        }
     }
 
-    /// Euclidean norm of all gradients of the pass.
+    /// What the pass found.
     ///
     /// # Errors
     /// In the first steps, a weight that received no gradient.
-    pub(super) fn norm(self) -> std::result::Result<f64, TrainError> {
-        self.unreached.map_or(Ok(self.squares.sqrt()), |error| Err(error.into()))
+    pub(super) fn updated(self) -> std::result::Result<Updated, TrainError> {
+        let (grad_norm, update_ratio) = (self.squares.sqrt(), self.moved.ratio());
+        let updated = Updated { grad_norm, update_ratio, noise: None };
+        self.unreached.map_or(Ok(updated), |error| Err(error.into()))
     }
 }
 
@@ -86,7 +99,7 @@ impl GradientSink for InBackward<'_> {
         if self.check && self.unreached.is_none() {
             self.unreached = check_reached(&spec.name, squares).err();
         }
-        self.optimizer.update(slot, spec, (weight, &gradient), self.step)?;
+        self.moved += self.optimizer.update(slot, spec, (weight, &gradient), self.step)?;
         self.scratch.free.push(buffer);
         Ok(())
     }

@@ -10,6 +10,7 @@ mod error;
 mod evaluate;
 mod in_backward;
 mod loss_scale;
+mod noise_scale;
 mod optimizer;
 mod phases;
 mod pool;

@@ -90,8 +90,17 @@ impl<'a> Session<'a> {
         self.progress.step = step;
         self.progress.loss_scale = self.engine.loss_scale();
         let seconds = started.elapsed().as_secs_f64();
-        let StepOutcome { loss_nats, grad_norm } = outcome;
-        emit(Event::Step(StepEvent { step, loss_nats, learning_rate, grad_norm, tokens, seconds }));
+        let StepOutcome { loss_nats, grad_norm, update_ratio, noise } = outcome;
+        emit(Event::Step(StepEvent {
+            step,
+            loss_nats,
+            learning_rate,
+            grad_norm,
+            update_ratio,
+            noise,
+            tokens,
+            seconds,
+        }));
         Ok(outcome)
     }
 

@@ -16,6 +16,7 @@ use crate::trial::{Event, Task, TrainSpec, TrialSpec};
 
 mod engine;
 mod loss_scale;
+mod meters;
 
 const EVALUATE_EVERY: usize = 2;
 

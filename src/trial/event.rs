@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::NoiseSample;
 use crate::units::Bytes;
 
 /// One line of the trial protocol. A child ends with exactly one of the last four.
@@ -80,6 +81,14 @@ pub struct StepEvent {
     /// Global gradient norm before clipping; none where the gradients overflowed because the loss is
     /// scaled, as it is in f16, and the update was skipped.
     pub grad_norm: Option<f64>,
+    /// ‖Δw‖ / ‖w‖ over all trainable weights together; none where no weight was changed, or a foreign
+    /// program does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update_ratio: Option<f64>,
+    /// What the step's first micro-batch and all of them together tell of the noise of the gradient; none
+    /// where there is one only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise: Option<NoiseSample>,
     /// Tokens that went through the model, padding excluded.
     pub tokens: u64,
     /// Wall-clock time of the step.

@@ -65,6 +65,12 @@ impl Trial {
         self.last().is_some_and(|rung| rung.outcome != Outcome::Finished)
     }
 
+    /// The critical batch size in examples that its gradients imply, by the highest rung that tells.
+    #[must_use]
+    pub fn critical_batch_size(&self) -> Option<f64> {
+        self.rungs.iter().rev().find_map(|record| record.measurement.critical_batch_size())
+    }
+
     /// Evaluation loss at the end of `rung`, if the trial finished it.
     #[must_use]
     pub fn loss_at(&self, rung: u32) -> Option<f64> {

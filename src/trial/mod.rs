@@ -6,10 +6,12 @@
 
 mod event;
 mod history;
+mod noise;
 mod outcome;
 mod spec;
 
 pub use event::{EvalEvent, Event, FailureClass, Phase, StepEvent};
 pub use history::{History, ProbeRecord, RungRecord, Trial, TrialId};
+pub use noise::NoiseSample;
 pub use outcome::{EvalPoint, Measurement, Outcome, PhasePeak, StepPoint};
 pub use spec::{Task, TrainSpec, TrialSpec};

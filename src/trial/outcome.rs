@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::noise::critical_batch_size;
 use super::{EvalEvent, Event, FailureClass, Phase, StepEvent};
 use crate::units::Bytes;
 
@@ -146,6 +147,13 @@ impl Measurement {
         let seconds: f64 = timed.iter().map(|step| step.seconds).sum();
         let tokens: u64 = timed.iter().map(|step| step.tokens).sum();
         (seconds > 0.0).then(|| tokens as f64 / seconds)
+    }
+
+    /// The batch size in examples that the noise of the gradients implies, where steps of several
+    /// micro-batches told of it.
+    #[must_use]
+    pub fn critical_batch_size(&self) -> Option<f64> {
+        critical_batch_size(self.steps.iter().filter_map(|step| step.noise))
     }
 
     /// Loss of the last evaluation.

@@ -69,6 +69,7 @@ fn check_summary(study: &TinyStudy, summary: &Value) {
     keys.sort_unstable();
     let expected = [
         "best",
+        "critical_batch_sizes",
         "device",
         "frontier",
         "hub_model",

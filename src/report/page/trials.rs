@@ -16,6 +16,10 @@ pub(super) fn section(report: &StudyReport) -> Markup {
     let mut columns =
         vec!["trial#", "precision", "effective batch#", "micro × accumulation#", "learning rate#"];
     columns.extend(losses.iter().map(String::as_str));
+    let tells_noise = report.history.trials.iter().any(|trial| trial.critical_batch_size().is_some());
+    if tells_noise {
+        columns.push("critical batch#");
+    }
     columns.extend(["tokens/s#", "peak#", "outcome"]);
     html! {
         section {
@@ -25,11 +29,14 @@ pub(super) fn section(report: &StudyReport) -> Markup {
             } @else {
                 div.tall {
                     (table(&columns, &html! {
-                        @for trial in sorted(report) { (row(report, trial, &rungs)) }
+                        @for trial in sorted(report) { (row(report, trial, &rungs, tells_noise)) }
                     }))
                 }
                 p.note {
                     "Highest rung first, then lowest loss. Losses are nats per token on validation examples; a loss is kept where a later rung failed."
+                    @if tells_noise {
+                        " The critical batch is the effective size, in examples, up to which a larger batch nearly pays for itself, by the noise of the trial's gradients; only steps of several micro-batches tell of it."
+                    }
                 }
             }
         }
@@ -57,7 +64,7 @@ fn sorted(report: &StudyReport) -> Vec<&Trial> {
     trials.into_iter().map(|(trial, _)| trial).collect()
 }
 
-fn row(report: &StudyReport, trial: &Trial, rungs: &[u32]) -> Markup {
+fn row(report: &StudyReport, trial: &Trial, rungs: &[u32], tells_noise: bool) -> Markup {
     let batch = trial.hyperparams.batch;
     let class =
         if Some(trial.id) == report.best { Some("best") } else { trial.has_failed().then_some("failed") };
@@ -71,11 +78,17 @@ fn row(report: &StudyReport, trial: &Trial, rungs: &[u32]) -> Markup {
             @for rung in rungs {
                 td.n { (trial.loss_at(*rung).map_or_else(String::new, numbers::loss)) }
             }
+            @if tells_noise { td.n { (critical_batch(trial)) } }
             td.n { (speed(trial)) }
             td.n { (peak(trial)) }
             td.outcome { (outcomes::describe_trial(trial)) @if Some(trial.id) == report.best { " · best" } }
         }
     }
+}
+
+/// To the nearest example: the estimate is no better.
+fn critical_batch(trial: &Trial) -> String {
+    trial.critical_batch_size().map_or_else(|| "–".to_owned(), |size| numbers::scaled(size, 0))
 }
 
 /// Throughput of the longest rung that was timed.

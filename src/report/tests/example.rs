@@ -204,7 +204,16 @@ fn measurement() -> Measurement {
 }
 
 fn step(step: usize, loss_nats: f64, learning_rate: f64, seconds: f64) -> StepPoint {
-    StepPoint { step, loss_nats, learning_rate, grad_norm: Some(1.0), tokens: 1000, seconds }
+    StepPoint {
+        step,
+        loss_nats,
+        learning_rate,
+        grad_norm: Some(1.0),
+        update_ratio: None,
+        noise: None,
+        tokens: 1000,
+        seconds,
+    }
 }
 
 /// Trial `id` of `count`: one of nine reaches rung 2, one of three rung 1; high rates diverge.

@@ -10,7 +10,7 @@ use self::example::{empty, probe, refused_probe, study, with_trials};
 use self::written::{plots, written};
 use super::{QuantizedRow, Setting, write};
 use crate::space::Precision;
-use crate::trial::{FailureClass, History, Outcome};
+use crate::trial::{FailureClass, History, NoiseSample, Outcome};
 use crate::units::Bytes;
 
 #[test]
@@ -54,6 +54,20 @@ fn the_page_shows_the_numbers_it_was_given() {
         assert!(html.contains(shown), "`{shown}` is missing");
     }
     assert_eq!(html.matches("<span class=\"default\">default</span>").count(), 4);
+}
+
+#[test]
+fn the_critical_batch_is_shown_for_the_trials_whose_gradients_told_of_it() {
+    let mut report = study();
+    assert!(!written("no-noise", &report).html.contains("critical batch"));
+    let trial = &mut report.history.trials[2];
+    for (index, step) in trial.rungs[0].measurement.steps.iter_mut().enumerate() {
+        let squared_gradient = if index % 2 == 0 { 0.75 } else { -0.25 };
+        step.noise = Some(NoiseSample { squared_gradient, trace: 309.5 });
+    }
+    trial.rungs[0].measurement.steps.truncate(2);
+    let html = written("noise", &report).html;
+    assert!(html.contains("critical batch</th>") && html.contains("<td class=\"n\">1,238</td>"));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use super::{Moments, StatePart};
+use super::{Moments, Moved, StatePart};
 use crate::arch::ParameterSpec;
 use crate::model::{Decoder, Gradients};
 use crate::space::Optimizer;
@@ -75,28 +75,26 @@ impl AdamW {
         model.trainable().zip(&self.moments).flat_map(of)
     }
 
-    /// One update of every weight.
+    /// One update of every weight, and how far it moved them.
     pub(in crate::train) fn step(
         &mut self,
         model: &Decoder,
         gradients: &Gradients,
         step: Step,
-    ) -> Result<()> {
-        let all = model.trainable().zip(gradients.buffers());
-        for (index, ((spec, weight), gradient)) in all.enumerate() {
-            self.update(index, spec, (weight, gradient), step)?;
-        }
-        Ok(())
+    ) -> Result<Moved> {
+        let all = model.trainable().zip(gradients.buffers()).enumerate();
+        all.map(|(index, ((spec, weight), gradient))| self.update(index, spec, (weight, gradient), step))
+            .sum()
     }
 
-    /// One update of weight number `index` alone, in place.
+    /// The same of weight number `index` alone, in place.
     pub(in crate::train) fn update(
         &mut self,
         index: usize,
         spec: &ParameterSpec,
         (weight, gradient): (&Tensor, &Tensor),
         step: Step,
-    ) -> Result<()> {
+    ) -> Result<Moved> {
         let exponent = i32::try_from(step.number).unwrap_or(i32::MAX);
         let by = Factors {
             number: step.number,

@@ -10,6 +10,7 @@ use super::block_codes::{
     BLOCK, Thresholds, ZERO, first_code, first_codes, first_value, first_values, inverse, second_code,
     second_codes, second_value, second_values,
 };
+use super::moved::{Moved, MovedLanes};
 use crate::model::{has_kernels, mutate, pieces, read};
 
 /// First and second moment of one weight, each as codes [blocks, 256] in u8 and the blocks' largest
@@ -31,7 +32,7 @@ impl BlockMoments {
     }
 
     /// One update of the weight and of these.
-    pub(super) fn update(&self, by: Factors, weight: &Tensor, gradient: &Tensor) -> Result<()> {
+    pub(super) fn update(&self, by: Factors, weight: &Tensor, gradient: &Tensor) -> Result<Moved> {
         let thresholds = Thresholds::at(by.number);
         if has_kernels(weight.device()) {
             self.in_place(by, &thresholds, weight, gradient)
@@ -46,8 +47,9 @@ impl BlockMoments {
         thresholds: &Thresholds,
         weight: &Tensor,
         gradient: &Tensor,
-    ) -> Result<()> {
+    ) -> Result<Moved> {
         let Self([m, m_top, v, v_top]) = self;
+        let mut moved = Moved::default();
         read::<f32, _>(gradient, |gradient| {
             mutate(weight, |weight: &mut [f32]| {
                 mutate(m, |m: &mut [u8]| {
@@ -55,14 +57,15 @@ impl BlockMoments {
                         mutate(v, |v: &mut [u8]| {
                             mutate(v_top, |v_top: &mut [f32]| {
                                 let state = Codes { m, m_top, v, v_top };
-                                state.update(by, thresholds, weight, gradient);
+                                moved = state.update(by, thresholds, weight, gradient);
                                 Ok(())
                             })
                         })
                     })
                 })
             })
-        })
+        })?;
+        Ok(moved)
     }
 
     /// A piece at a time, as tensor operations make new tensors.
@@ -72,9 +75,10 @@ impl BlockMoments {
         thresholds: &Thresholds,
         weight: &Tensor,
         gradient: &Tensor,
-    ) -> Result<()> {
+    ) -> Result<Moved> {
         let Self([m, m_top, v, v_top]) = self;
         let (weight, gradient) = (weight.flatten_all()?, gradient.flatten_all()?);
+        let mut moved = Moved::default();
         for piece in pieces(m.dim(0)?, BLOCK) {
             let start = piece.start * BLOCK;
             let values = (piece.len() * BLOCK).min(weight.elem_count() - start);
@@ -94,10 +98,12 @@ impl BlockMoments {
             v.slice_set(&second_codes(&second, &second_top, &thresholds.second)?, 0, piece.start)?;
             m_top.slice_set(&first_top, 0, piece.start)?;
             v_top.slice_set(&second_top, 0, piece.start)?;
-            let updated = by.updated(&in_blocks(&weight)?, &first, &second)?.flatten_all()?;
-            weight.slice_set(&updated.narrow(0, 0, values)?, 0, start)?;
+            let before = in_blocks(&weight)?;
+            let after = by.updated(&before, &first, &second)?;
+            moved += Moved::between(&before, &after)?;
+            weight.slice_set(&after.flatten_all()?.narrow(0, 0, values)?, 0, start)?;
         }
-        Ok(())
+        Ok(moved)
     }
 }
 
@@ -111,7 +117,7 @@ struct Codes<'a> {
 
 impl Codes<'_> {
     /// Threads take blocks in grains.
-    fn update(self, by: Factors, thresholds: &Thresholds, weight: &mut [f32], gradient: &[f32]) {
+    fn update(self, by: Factors, thresholds: &Thresholds, weight: &mut [f32], gradient: &[f32]) -> Moved {
         const BLOCKS: usize = GRAIN / BLOCK;
         let grains = (
             self.m.par_chunks_mut(GRAIN),
@@ -121,24 +127,36 @@ impl Codes<'_> {
             weight.par_chunks_mut(GRAIN),
             gradient.par_chunks(GRAIN),
         );
-        grains.into_par_iter().for_each(|(m, m_top, v, v_top, weight, gradient)| {
-            update(by, thresholds, Codes { m, m_top, v, v_top }, weight, gradient);
-        });
+        let update = |(m, m_top, v, v_top, weight, gradient): (_, _, _, _, &mut _, &_)| {
+            update(by, thresholds, Codes { m, m_top, v, v_top }, weight, gradient)
+        };
+        let mut moved: Vec<Moved> = Vec::new();
+        grains.into_par_iter().map(update).collect_into_vec(&mut moved);
+        moved.into_iter().sum()
     }
 }
 
 /// Decodes, updates and encodes block after block.
 #[expect(clippy::cast_possible_truncation, reason = "the state is f32")]
 #[multiversion(targets("x86_64+avx512f+avx512bw+fma", "x86_64+avx2+fma"))]
-fn update(by: Factors, thresholds: &Thresholds, codes: Codes<'_>, weight: &mut [f32], gradient: &[f32]) {
+fn update(
+    by: Factors,
+    thresholds: &Thresholds,
+    codes: Codes<'_>,
+    weight: &mut [f32],
+    gradient: &[f32],
+) -> Moved {
     let (b1, b2, epsilon) = (BETA1 as f32, BETA2 as f32, EPSILON as f32);
     let (new1, new2) = ((1.0 - BETA1) as f32, (1.0 - BETA2) as f32);
     let (rate, root, keep, clip) = (by.rate as f32, by.root as f32, by.keep as f32, by.clip as f32);
     let (mut first, mut second) = ([0.0_f32; BLOCK], [0.0_f32; BLOCK]);
+    let (mut moved, mut before) = (MovedLanes::new(), [0.0; BLOCK]);
     let inputs = weight.chunks_mut(BLOCK).zip(gradient.chunks(BLOCK));
     let firsts = codes.m.chunks_mut(BLOCK).zip(codes.m_top);
     let seconds = codes.v.chunks_mut(BLOCK).zip(codes.v_top);
     for ((weight, gradient), ((m, m_top), (v, v_top))) in inputs.zip(firsts.zip(seconds)) {
+        let before = &mut before[..weight.len()];
+        before.copy_from_slice(weight);
         // Magnitudes are compared by their bits, which are in the same order: so it vectorises.
         let (mut first_bits, mut second_bits) = (0, 0);
         let values = first.iter_mut().zip(&mut second).zip(m.iter().zip(v.iter()));
@@ -152,6 +170,7 @@ fn update(by: Factors, thresholds: &Thresholds, codes: Codes<'_>, weight: &mut [
         }
         (*m_top, *v_top) = (f32::from_bits(first_bits), f32::from_bits(second_bits));
         let (first_inverse, second_inverse) = (inverse(*m_top), inverse(*v_top));
+        moved.add(before, weight);
         let values = weight.len();
         for ((code, value), threshold) in m[..values].iter_mut().zip(&first).zip(&thresholds.first) {
             *code = first_code(*value, first_inverse, *threshold);
@@ -160,4 +179,5 @@ fn update(by: Factors, thresholds: &Thresholds, codes: Codes<'_>, weight: &mut [
             *code = second_code(*value, second_inverse, *threshold);
         }
     }
+    moved.total()
 }

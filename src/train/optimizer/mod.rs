@@ -4,6 +4,7 @@ mod adamw;
 mod block_codes;
 mod block_moments;
 mod moments;
+mod moved;
 mod norm;
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,7 @@ mod wide_moments;
 
 pub(super) use adamw::{AdamW, Step};
 pub(super) use moments::{Moments, StatePart};
+pub(super) use moved::Moved;
 pub(super) use norm::{clip_factor, sum_of_squares};
 
 /// Values a thread takes at once; also the fixed grain in which sums are taken.

@@ -5,6 +5,7 @@ use candle_core::{DType, Result, Tensor, bail};
 use super::adamw::Factors;
 use super::block_codes::BLOCK;
 use super::block_moments::{BlockMoments, blocks};
+use super::moved::Moved;
 use super::wide_moments::WideMoments;
 use crate::arch::ParameterSpec;
 use crate::model::PlannedTensor;
@@ -86,8 +87,8 @@ impl Moments {
         }
     }
 
-    /// One update of the weight and of these, in place.
-    pub(super) fn update(&self, by: Factors, weight: &Tensor, gradient: &Tensor) -> Result<()> {
+    /// One update of the weight and of these, in place, and how far it moved the weight.
+    pub(super) fn update(&self, by: Factors, weight: &Tensor, gradient: &Tensor) -> Result<Moved> {
         match self {
             Self::Wide(moments) => moments.update(by, weight, gradient),
             Self::Blocks(moments) => moments.update(by, weight, gradient),

@@ -9,7 +9,7 @@ use super::adamw::Factors;
 use super::block_codes::BLOCK;
 use super::block_moments::BlockMoments;
 use super::wide_moments::WideMoments;
-use super::{GRAIN, Moments};
+use super::{GRAIN, Moments, Moved};
 use crate::arch::{self, ModelConfig, ParameterSpec};
 use crate::model::elsewhere;
 use crate::space::Optimizer;
@@ -37,8 +37,8 @@ fn uneven(seed: u64, n: usize) -> Vec<f32> {
 }
 
 /// By the kernel, or composed as on a device without.
-fn on_path(composed: bool, update: impl FnOnce() -> candle_core::Result<()>) {
-    if composed { elsewhere::pretended(update) } else { update() }.unwrap();
+fn on_path(composed: bool, update: impl FnOnce() -> candle_core::Result<Moved>) -> Moved {
+    if composed { elsewhere::pretended(update) } else { update() }.unwrap()
 }
 
 fn wide(n: usize) -> WideMoments {
@@ -102,6 +102,34 @@ fn updates_by_codes_stay_near_those_by_f32_moments() {
     let moved = length(&mut plain.iter().copied().zip(start));
     // 5.5 % was found; with codes whose powers are 1 and 2 it is four times as much.
     assert!(off < 0.08 * moved, "{off} of {moved}");
+}
+
+/// Also where grains, parts and lanes end.
+#[test]
+fn how_far_weights_moved_is_told_by_both_kinds_on_both_paths() {
+    for (n, kind, composed) in [1, 700, GRAIN + 77, 3 * GRAIN]
+        .into_iter()
+        .flat_map(|n| [(n, 0, false), (n, 0, true), (n, 1, false), (n, 1, true)])
+    {
+        let (weight, gradient) = (tensor(&random(1, n)), tensor(&uneven(2, n)));
+        let update = || match kind {
+            0 => wide(n).update(BY, &weight, &gradient),
+            _ => blocks(n).update(BY, &weight, &gradient),
+        };
+        let found = on_path(composed, update).ratio().unwrap();
+        let length =
+            |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>().sqrt();
+        let before = random(1, n).into_iter().map(f64::from);
+        let change = before.clone().zip(values(&weight)).map(|(before, after)| f64::from(after) - before);
+        let right = length(&mut change.into_iter()) / length(&mut before.into_iter());
+        assert!((found / right - 1.0).abs() < 1e-5, "{n}, {kind}, {composed}: {found}, not {right}");
+    }
+}
+
+#[test]
+fn weights_that_are_all_zero_have_no_ratio() {
+    let moved = wide(4).update(BY, &tensor(&[0.0; 4]), &tensor(&[1.0; 4])).unwrap();
+    assert_eq!(moved.ratio(), None);
 }
 
 #[test]

@@ -23,7 +23,7 @@ pub(super) enum Kind {
 const KINDS: [Kind; 3] = [Kind::Tied, Kind::Untied, Kind::Adapters];
 
 impl Kind {
-    const fn optimizer(self) -> Optimizer {
+    pub(super) const fn optimizer(self) -> Optimizer {
         if matches!(self, Self::InCodes) { Optimizer::AdamW8Bit } else { Optimizer::AdamW }
     }
 }
