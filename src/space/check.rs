@@ -468,6 +468,9 @@ mod tests {
         let named = study("[lora]\nlora_r = 8\nlora_alpha = 4\ntarget_modules = 'q_proj'\n").unwrap();
         let lora = named.train.lora.unwrap();
         assert!(lora.rank == 8 && (lora.alpha - 4.0).abs() < 1e-12 && lora.targets == ["q_proj"]);
+        assert_eq!(lora.quantize_base, None);
+        let quantized = study("[lora]\nquantize_base = 'q4_k'\n").unwrap().train.lora.unwrap();
+        assert_eq!(quantized.quantize_base, Some(BlockFormat::Q4K));
     }
 
     #[test]
@@ -484,6 +487,7 @@ mod tests {
             ("[lora]\nrank = 0\n", "lora.rank"),
             ("[lora]\ndropout = 1.0\n", "lora.dropout"),
             ("[lora]\ntargets = []\n", "lora.targets"),
+            ("[lora]\nquantize_base = 'nf4'\n", "lora.quantize_base"),
             ("[quantize]\ntypes = ['q9']\n", "quantize.types"),
         ] {
             let error = study(more).unwrap_err();

@@ -4,8 +4,9 @@
 //! examples gives both unknowns (`McCandlish` et al. 2018, appendix A.1). Here they are those of a step's
 //! first micro-batch and of the whole step.
 //!
-//! It takes examples as drawn independently. A step's are not quite: they are of similar length, longest
-//! first, so that a part of what differs between lengths counts as gradient, not as noise.
+//! It takes the examples of a step as drawn independently. They are of similar length, so what differs
+//! between steps of other lengths counts as gradient, not as noise: where lengths differ much the noise
+//! scale comes out too low.
 
 use crate::trial::NoiseSample;
 

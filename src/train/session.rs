@@ -71,7 +71,7 @@ impl<'a> Session<'a> {
         Ok(Self { spec, dataset, engine, progress, device, phases, run })
     }
 
-    /// One optimizer step over `examples`, cut into micro-batches in the given order.
+    /// One optimizer step over `examples`, cut into micro-batches.
     pub(super) fn step(
         &mut self,
         examples: &[usize],
@@ -79,7 +79,7 @@ impl<'a> Session<'a> {
     ) -> Result<StepOutcome, TrainError> {
         let started = Instant::now();
         let step = self.progress.step + 1;
-        let batches = self.micro_batches(examples);
+        let batches = self.micro_batches(step, examples);
         let tokens = batches.iter().map(|batch| batch.tokens() as u64).sum();
         let learning_rate = self.learning_rate(step);
         let phases = &mut self.phases;
@@ -104,13 +104,18 @@ impl<'a> Session<'a> {
         Ok(outcome)
     }
 
-    fn micro_batches(&self, examples: &[usize]) -> Vec<Batch> {
+    /// The longest examples come first, so they are all in one micro-batch: each step begins with another
+    /// one, for the first stands for all in the estimate of the gradient's noise.
+    pub(super) fn micro_batches(&self, step: usize, examples: &[usize]) -> Vec<Batch> {
         let micro = self.spec.hyperparams.batch.micro_batch_size.max(1);
         let batch = |indices: &[usize]| {
             let examples: Vec<&Example> = indices.iter().map(|index| &self.dataset.train[*index]).collect();
             collate(&examples)
         };
-        examples.chunks(micro).map(batch).collect()
+        let mut batches: Vec<Batch> = examples.chunks(micro).map(batch).collect();
+        let first = step % batches.len().max(1);
+        batches.rotate_left(first);
+        batches
     }
 
     fn learning_rate(&self, step: usize) -> f64 {

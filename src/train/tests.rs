@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::DType;
 
+use super::session::Session;
 use super::{TrainTask, train};
 use crate::arch::ModelConfig;
 use crate::data::{CleaningReport, Dataset, Example, cache};
@@ -181,6 +182,26 @@ fn the_model_of_adapters_on_blocks_is_what_was_evaluated() {
     let examples: Vec<Example> = cache::read(&folder.path("data.safetensors")).unwrap().validation;
     let loss = super::evaluate(&merged, &examples, 2).unwrap().loss_nats();
     assert!((lowest(&events) - loss).abs() < 1e-6, "{loss}");
+}
+
+/// Else the longest examples, which come first, would stand for all in the noise of the gradient.
+#[test]
+fn each_step_begins_with_another_of_its_micro_batches() {
+    let (folder, examples) = (Folder::new(), [0, 1, 2, 3, 4, 5]);
+    let spec = folder.spec();
+    let device = device::open(&spec.device).unwrap();
+    let session = Session::open(&spec, &*device, None, &mut |_| ()).unwrap();
+    let ids = |step| -> Vec<Vec<u32>> {
+        session.micro_batches(step, &examples).into_iter().map(|batch| batch.input_ids).collect()
+    };
+    let [first, second, third] = [3, 4, 5].map(ids);
+    assert!(first[0] != second[0] && second[0] != third[0] && third[0] != first[0]);
+    for mut step in [second, third] {
+        step.sort();
+        let mut right = first.clone();
+        right.sort();
+        assert_eq!(step, right, "all of them are there");
+    }
 }
 
 #[test]

@@ -16,7 +16,8 @@ Run, from the repository's root:
     python3 tests/peers/smollm2_curve.py target/smollm2 --ours target/release/deps/training_step-…
 
 Writes curve.csv (step, pytorch, diapason, difference) and README.md into OUT. Exit code 1 where a
-difference exceeds the tolerance. Without --ours it prints PyTorch's losses and writes nothing.
+difference exceeds the tolerance. Without --ours it prints PyTorch's losses and writes nothing; with
+--write-tokens FILE it only writes the tokens, for `benches/formats.sh`.
 
 How to read a difference, by PyTorch against itself: weights off by 6e-8 of their value change the
 losses of 20 steps by 9e-7 at most; within 8 steps a second beta of 0.999 changes one by 4.5e-5 and a
@@ -28,8 +29,6 @@ import array
 import csv
 import datetime
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -39,6 +38,8 @@ import torch
 import transformers
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
+
+from provenance import commit, machine
 
 TEXT = "search-spaces/quickstart/devils-dictionary.csv"
 OUT = "results/kept/smollm2-curve"
@@ -56,6 +57,7 @@ def options():
     parser.add_argument("--length", type=int, default=256)
     parser.add_argument("--tolerance", type=float, default=1e-3, help="nats")
     parser.add_argument("--out", default=OUT)
+    parser.add_argument("--write-tokens", metavar="FILE", type=Path)
     return parser.parse_args()
 
 
@@ -91,14 +93,19 @@ def pytorch(arguments, ids):
     return losses
 
 
+def write_tokens(file, ids):
+    """As our benchmark reads them."""
+    words = array.array("I", ids)
+    if sys.byteorder == "big":
+        words.byteswap()
+    file.write_bytes(words.tobytes())
+
+
 def diapason(arguments, ids):
     """The same of our benchmark."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "tokens.u32"
-        words = array.array("I", ids)
-        if sys.byteorder == "big":
-            words.byteswap()
-        file.write_bytes(words.tobytes())
+        write_tokens(file, ids)
         command = [arguments.ours, "d-full", "--steps", str(arguments.steps)]
         command += ["--model", arguments.model, "--tokens", str(file)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
@@ -109,17 +116,6 @@ def diapason(arguments, ids):
     if shape != (arguments.rows, arguments.length, arguments.steps):
         sys.exit(f"ours has rows, length, steps {shape}, PyTorch other ones")
     return result["losses"]
-
-
-def commit():
-    done = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True)
-    return done.stdout.strip() or "unknown"
-
-
-def processor():
-    with open("/proc/cpuinfo") as file:
-        names = (line.split(":")[1].strip() for line in file if line.startswith("model name"))
-        return next(names, platform.machine())
 
 
 def write(arguments, curve, largest):
@@ -135,13 +131,15 @@ def write(arguments, curve, largest):
 f32, {arguments.rows} sequences of {arguments.length} tokens a step, AdamW, learning rate {arguments.learning_rate:g}, all weights.
 
 Made by `tests/peers/smollm2_curve.py` (there: how to run it) with PyTorch {torch.__version__} and
-Transformers {transformers.__version__}; commit {commit()}, {datetime.date.today()}, {processor()}, {os.cpu_count()} cores.
+Transformers {transformers.__version__}; commit {commit()}, {datetime.date.today()}, {machine()}.
 """)
 
 
 def main():
     arguments = options()
     ids = tokens(arguments.model, arguments.steps * arguments.rows * (arguments.length + 1))
+    if arguments.write_tokens:
+        return write_tokens(arguments.write_tokens, ids)
     theirs = pytorch(arguments, ids)
     if arguments.ours is None:
         return print(json.dumps(theirs))

@@ -26,10 +26,7 @@ import argparse
 import csv
 import datetime
 import json
-import os
-import platform
 import sqlite3
-import subprocess
 import sys
 from pathlib import Path
 
@@ -37,6 +34,8 @@ import peft
 import torch
 import transformers
 from transformers import AutoModelForCausalLM
+
+from provenance import commit, machine
 
 MODEL = "target/smollm2"
 RUNS = Path("target/smollm2-record")
@@ -155,17 +154,6 @@ def record(kind):
     return row + f"| {worst:.1e} | {worst_step:.1e} |", worst
 
 
-def commit():
-    done = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True)
-    return done.stdout.strip() or "unknown"
-
-
-def processor():
-    with open("/proc/cpuinfo") as file:
-        names = (line.split(":")[1].strip() for line in file if line.startswith("model name"))
-        return next(names, platform.machine())
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("kinds", nargs="+", choices=["full", "lora"])
@@ -184,7 +172,7 @@ linear layers).
 {chr(10).join(rows)}
 
 Made by `tests/peers/smollm2_record.py` (there: how to run it) with PyTorch {torch.__version__}, Transformers
-{transformers.__version__}, peft {peft.__version__}; commit {commit()}, {datetime.date.today()}, {processor()}, {os.cpu_count()} cores.
+{transformers.__version__}, peft {peft.__version__}; commit {commit()}, {datetime.date.today()}, {machine()}.
 """)
     print("\n".join(rows))
     sys.exit(max(worst) > arguments.tolerance)

@@ -9,6 +9,7 @@ use multiversion::target::target_cfg_f;
 use rayon::prelude::*;
 
 use super::exp::exp_with;
+use super::sums::larger;
 use super::tanh::tanh;
 
 /// Rows of a block. Few enough to stay in a core's cache while they are read twice.
@@ -90,14 +91,6 @@ impl ColumnSoftmax {
         let tanh = self.cap.map_or(0.0, |cap| tanh::<false>(wanted / cap));
         scale * (1.0 - tanh * tanh)
     }
-}
-
-/// The larger value; a NaN is passed over. `f32::max` has a rule for NaN that no vector instruction
-/// follows.
-#[expect(clippy::inline_always, reason = "compiled for the processor of the loop it stands in")]
-#[inline(always)]
-fn larger(a: f32, b: f32) -> f32 {
-    if b > a { b } else { a }
 }
 
 /// Logits z become exp(z − highest of the block).

@@ -51,11 +51,16 @@ pub(super) fn sum<T: Copy>(values: &[T], term: impl Fn(T) -> f32) -> f32 {
     sums.total()
 }
 
+/// The larger value; a NaN is passed over. `f32::max` has a rule for NaN that no vector instruction
+/// follows.
+#[inline(always)]
+pub(super) fn larger(a: f32, b: f32) -> f32 {
+    if b > a { b } else { a }
+}
+
 /// The largest value; −∞ of nothing. A NaN is passed over.
 #[inline(always)]
 pub(super) fn highest(values: &[f32]) -> f32 {
-    // `f32::max` has a rule for NaN that no vector instruction follows; this comparison has one.
-    let larger = |a: f32, b: f32| if b > a { b } else { a };
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let (blocks, rest) = values.as_chunks::<LANES>();
     for block in blocks {

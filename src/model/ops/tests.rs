@@ -298,6 +298,27 @@ fn head_and_cross_entropy_have_the_numeric_gradient_and_equal_their_composition(
     }
 }
 
+/// More positions than are scored in one pass, and a vocabulary of more than two pieces.
+#[test]
+fn a_large_head_equals_its_composition() {
+    let (n, d, v) = (300, 4, 2 * 4096 + 77);
+    let (x, w) = (random(1, &[n, d]), random(2, &[v, d]));
+    let token = |i: usize| u32::try_from((i * 7919 + 4095) % v).unwrap();
+    let targets: Vec<u32> = (0..n).map(|i| if i % 17 == 3 { IGNORED } else { token(i) }).collect();
+    for cap in [None, Some(1.5)] {
+        let (dw, other) = (zeros(&w), zeros(&w));
+        let into = |dw| Some(HeadGradient { scale: 0.3, dw: Some((dw, Output::Add)) });
+        let kernel = head_cross_entropy(own(&x), &w, &targets, cap, into(&dw)).unwrap();
+        let composed = cross_entropy::composed(&x, &w, &targets, cap, into(&other)).unwrap();
+        let alone = head_cross_entropy(own(&x), &w, &targets, cap, None).unwrap();
+        assert_eq!(alone.losses, kernel.losses);
+        let tensor = |values: &[f32]| Tensor::from_slice(values, n, &Device::Cpu).unwrap();
+        assert_close(&tensor(&kernel.losses), &tensor(&composed.losses), 1e-5);
+        assert_close(&kernel.dx.unwrap(), &composed.dx.unwrap(), 1e-6);
+        assert_close(&dw, &other, 1e-6);
+    }
+}
+
 #[test]
 fn the_embedding_gradient_sums_repeated_ids() {
     let (w, dy) = (random(1, &[6, 4]), random(2, &[5, 4]));

@@ -35,7 +35,7 @@ pub(super) fn section(report: &StudyReport) -> Markup {
                 p.note {
                     "Highest rung first, then lowest loss. Losses are nats per token on validation examples; a loss is kept where a later rung failed."
                     @if tells_noise {
-                        " The critical batch is the effective size, in examples, up to which a larger batch nearly pays for itself, by the noise of the trial's gradients; only steps of several micro-batches tell of it."
+                        " The critical batch is the effective size, in examples, up to which a larger batch nearly pays for itself, by the noise of the trial's gradients; only steps of several micro-batches tell of it. Where examples differ much in length it comes out too low."
                     }
                 }
             }

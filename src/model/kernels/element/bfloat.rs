@@ -3,12 +3,10 @@
 
 use candle_core::CpuStorage;
 use half::bf16;
-use multiversion::multiversion;
 
 use super::Element;
 
 impl Element for bf16 {
-    const ROWS_PER_PASS: usize = 512;
     const IS_NARROW: bool = true;
 
     #[inline(always)]
@@ -33,42 +31,8 @@ impl Element for bf16 {
         Self::from_bits(upper as u16)
     }
 
-    fn from_wide(_: impl FnOnce() -> Vec<f32>) -> Option<Vec<Self>> {
-        None
-    }
-
-    fn wide(_: &[Self]) -> Option<&[f32]> {
-        None
-    }
-
-    fn wide_mut(_: &mut [Self]) -> Option<&mut [f32]> {
-        None
-    }
-
-    fn widen_into(out: &mut [f32], values: &[Self]) {
-        widen(out, values);
-    }
-
-    fn narrow_into(out: &mut [Self], values: &[f32]) {
-        narrow(out, values);
-    }
-
     fn of_storage(storage: &mut CpuStorage) -> Option<&mut [Self]> {
         if let CpuStorage::BF16(values) = storage { Some(values) } else { None }
-    }
-}
-
-#[multiversion(targets("x86_64+avx512f+fma", "x86_64+avx2+fma"))]
-fn widen(out: &mut [f32], values: &[bf16]) {
-    for (wide, value) in out.iter_mut().zip(values) {
-        *wide = value.widen();
-    }
-}
-
-#[multiversion(targets("x86_64+avx512f+fma", "x86_64+avx2+fma"))]
-fn narrow(out: &mut [bf16], values: &[f32]) {
-    for (narrow, value) in out.iter_mut().zip(values) {
-        *narrow = <bf16 as Element>::narrow(*value);
     }
 }
 

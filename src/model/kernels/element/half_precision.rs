@@ -6,7 +6,6 @@
 
 use candle_core::CpuStorage;
 use half::{bf16, f16};
-use multiversion::multiversion;
 
 use super::Element;
 
@@ -28,7 +27,6 @@ const INFINITE: u32 = 0x7c00;
 const QUIET: u32 = 0x7e00;
 
 impl Element for f16 {
-    const ROWS_PER_PASS: usize = 512;
     const IS_NARROW: bool = false;
 
     #[inline(always)]
@@ -66,42 +64,8 @@ impl Element for f16 {
         Self::from_bits((bits | (value.to_bits() & 0x8000_0000) >> 16) as u16)
     }
 
-    fn from_wide(_: impl FnOnce() -> Vec<f32>) -> Option<Vec<Self>> {
-        None
-    }
-
-    fn wide(_: &[Self]) -> Option<&[f32]> {
-        None
-    }
-
-    fn wide_mut(_: &mut [Self]) -> Option<&mut [f32]> {
-        None
-    }
-
-    fn widen_into(out: &mut [f32], values: &[Self]) {
-        widen(out, values);
-    }
-
-    fn narrow_into(out: &mut [Self], values: &[f32]) {
-        narrow(out, values);
-    }
-
     fn of_storage(storage: &mut CpuStorage) -> Option<&mut [Self]> {
         if let CpuStorage::F16(values) = storage { Some(values) } else { None }
-    }
-}
-
-#[multiversion(targets("x86_64+avx512f+fma", "x86_64+avx2+fma"))]
-fn widen(out: &mut [f32], values: &[f16]) {
-    for (wide, value) in out.iter_mut().zip(values) {
-        *wide = value.widen();
-    }
-}
-
-#[multiversion(targets("x86_64+avx512f+fma", "x86_64+avx2+fma"))]
-fn narrow(out: &mut [f16], values: &[f32]) {
-    for (narrow, value) in out.iter_mut().zip(values) {
-        *narrow = <f16 as Element>::narrow(*value);
     }
 }
 

@@ -7,6 +7,7 @@ use half::bf16;
 use super::Element;
 
 impl Element for f32 {
+    /// No conversion, so one pass takes all.
     const ROWS_PER_PASS: usize = usize::MAX;
     const IS_NARROW: bool = false;
 

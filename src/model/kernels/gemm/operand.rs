@@ -31,8 +31,7 @@ pub(in crate::model) trait Operand: Copy + Send + Sync {
     }
 
     /// `depth`, which is within one pass, in pieces that are strips for so many columns.
-    fn strips(&self, depth: Range<usize>, columns: usize) -> impl Iterator<Item = Range<usize>> {
-        let _ = columns;
+    fn strips(&self, depth: Range<usize>, _columns: usize) -> impl Iterator<Item = Range<usize>> {
         ranges(depth, PASS)
     }
 
