@@ -102,14 +102,12 @@ struct Pass {
 
 impl Pass {
     fn new((v, d): (usize, usize), most: usize, cap: Option<f32>, keeps_logits: bool) -> Self {
-        // The largest first: it then takes the place that the step before has left.
-        let logits = vec![0.0; if keeps_logits { v } else { v.min(PIECE) } * most];
         Self {
             v,
             d,
-            logits,
             x: vec![0.0; most * d],
             dx: vec![0.0; if keeps_logits { most * d } else { 0 }],
+            logits: vec![0.0; if keeps_logits { v } else { v.min(PIECE) } * most],
             wanted: vec![0.0; most],
             softmax: ColumnSoftmax::new(v, most, cap),
             keeps_logits,
