@@ -19,6 +19,7 @@
 //! | [`trial`] | What is one run asked, what does it say, how did it end? |
 //! | [`search`] | What is probed, suggested and promoted next? |
 //! | [`arch`] | What is a model: configuration, shapes, counts? |
+//! | [`memory`] | How many bytes and seconds will a step take on a card that is not here? |
 //! | [`device`] | Which machine computes, and how much memory has it? |
 //! | [`data`] | How does a file become batches? |
 //! | [`model`] | How does a decoder go forward and backward? |
@@ -34,7 +35,7 @@
 //!
 //! # Invariants
 //!
-//! 1. `space`, `trial`, `search` and `arch` touch no clock, file, device or global random generator.
+//! 1. `space`, `trial`, `search`, `arch` and `memory` touch no clock, file, device or global random generator.
 //! 2. A suggestion is a function of (space, history, seed): to resume is to replay.
 //! 3. History is append-only; an ended rung never changes.
 //! 4. Running out of memory is an observation; a point known not to fit is never proposed again.
@@ -65,6 +66,7 @@ pub mod executor;
 pub mod files;
 pub mod fingerprint;
 pub mod hub;
+pub mod memory;
 pub mod model;
 pub mod quantize;
 pub mod report;

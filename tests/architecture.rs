@@ -34,6 +34,7 @@ const IMPORTS: &Table = &[
     ("trial", "units space"),
     ("search", "units space trial"),
     ("arch", "space"),
+    ("memory", "units trial"),
     ("device", "units space"),
     ("data", "files fingerprint spelling space arch"),
     ("model", "files space trial arch data"),
@@ -94,7 +95,7 @@ const RULES: Rules = Rules {
     imports: IMPORTS,
     doors: DOORS,
     reserved: RESERVED,
-    pure: &["units", "space", "trial", "search", "arch"],
+    pure: &["units", "space", "trial", "search", "arch", "memory"],
     printing: &["cli"],
     streams: &[
         // The last word of a process that was refused memory: nothing may be allocated any more,
