@@ -58,7 +58,10 @@ fn main() {
                 "| {name} | {} | {} | {} | {}×{} | {} | {} | {:+.3} % |",
                 setting.precision,
                 if setting.recompute { "again" } else { "kept" },
-                setting.lora.as_ref().map_or("full".to_owned(), |lora| format!("r={} {:?}", lora.rank, lora.quantize_base)),
+                setting
+                    .lora
+                    .as_ref()
+                    .map_or("full".to_owned(), |lora| format!("r={} {:?}", lora.rank, lora.quantize_base)),
                 setting.micro_batch,
                 setting.length,
                 highest(&found),
@@ -67,13 +70,26 @@ fn main() {
             );
             if verbose {
                 for peak in &found {
-                    let other = predicted.iter().find(|other| other.phase == peak.phase).map_or(0, |peak| peak.peak_bytes.0);
-                    println!("    {:?}: {} {} {:+.3} %", peak.phase, peak.peak_bytes.0, other, 100.0 * (other as f64 / peak.peak_bytes.0 as f64 - 1.0));
+                    let other = predicted
+                        .iter()
+                        .find(|other| other.phase == peak.phase)
+                        .map_or(0, |peak| peak.peak_bytes.0);
+                    println!(
+                        "    {:?}: {} {} {:+.3} %",
+                        peak.phase,
+                        peak.peak_bytes.0,
+                        other,
+                        100.0 * (other as f64 / peak.peak_bytes.0 as f64 - 1.0)
+                    );
                 }
             }
         }
     }
     errors.sort_by(|a, b| a.abs().total_cmp(&b.abs()));
     let (n, under) = (errors.len(), errors.iter().filter(|error| **error < 0.0).count());
-    println!("{n} settings: median {:.3} %, worst {:+.3} %, {under} under", 100.0 * errors[n / 2].abs(), 100.0 * errors[n - 1]);
+    println!(
+        "{n} settings: median {:.3} %, worst {:+.3} %, {under} under",
+        100.0 * errors[n / 2].abs(),
+        100.0 * errors[n - 1]
+    );
 }

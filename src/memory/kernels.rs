@@ -24,5 +24,13 @@ pub const MIN_QUANTIZED: usize = 4096;
 /// Values of a moment that share the scale of their 8-bit codes.
 pub const MOMENT_BLOCK: usize = 256;
 
+/// Most scores alive at once where attention is composed of tensor operations: 256 MiB of f32. One sequence
+/// may need more.
+pub const SCORES_ALIVE: usize = 1 << 26;
+
+/// Values of one piece where what is as large as a weight is made a piece at a time: 8 MiB of f32, enough to
+/// keep a card busy.
+pub const PIECE: usize = 1 << 21;
+
 /// Rows converted to f32 at once around a product of a format that is not f32.
 pub const ROWS_PER_PASS: usize = 512;

@@ -19,11 +19,27 @@ pub(crate) fn all() -> Vec<(&'static str, Value, DType)> {
     };
     vec![
         ("llama", sizes(json!({"model_type": "llama"})), DType::F32),
-        ("mistral", sizes(json!({"model_type": "mistral", "tie_word_embeddings": false, "sliding_window": 48})), DType::BF16),
+        (
+            "mistral",
+            sizes(json!({"model_type": "mistral", "tie_word_embeddings": false, "sliding_window": 48})),
+            DType::BF16,
+        ),
         ("qwen2", sizes(json!({"model_type": "qwen2", "vocab_size": 9000})), DType::F16),
         ("qwen3", sizes(json!({"model_type": "qwen3", "head_dim": 48})), DType::BF16),
-        ("gemma2", sizes(json!({"model_type": "gemma2", "sliding_window": 64, "hidden_activation": "gelu_pytorch_tanh"})), DType::F32),
-        ("phi3", sizes(json!({"model_type": "phi3", "tie_word_embeddings": false, "head_dim": null, "num_key_value_heads": 6})), DType::BF16),
+        (
+            "gemma2",
+            sizes(
+                json!({"model_type": "gemma2", "sliding_window": 64, "hidden_activation": "gelu_pytorch_tanh"}),
+            ),
+            DType::F32,
+        ),
+        (
+            "phi3",
+            sizes(
+                json!({"model_type": "phi3", "tie_word_embeddings": false, "head_dim": null, "num_key_value_heads": 6}),
+            ),
+            DType::BF16,
+        ),
     ]
 }
 

@@ -4,6 +4,8 @@
 //! here, what is dropped there is dropped here. `tests/memory_replay.rs` holds the replay against what the
 //! core allocates.
 
+mod attention;
+mod card;
 mod decoder;
 mod layer;
 mod machine;
@@ -16,9 +18,11 @@ mod stored;
 
 use crate::memory::Ledger;
 use crate::trial::{Phase, PhasePeak};
+use card::CardOps;
 use decoder::Decoder;
 use layer::Heads;
 pub use machine::{Machine, Processor};
+use ops::Ops;
 use processor::ProcessorOps;
 pub use setup::{BatchShape, TrainingSetup};
 
@@ -34,9 +38,11 @@ pub fn replay(
     evaluation: &BatchShape,
 ) -> Vec<PhasePeak> {
     let ledger = Ledger::new(Phase::Load);
-    let Machine::Processor(processor) = machine else { return ledger.peaks() };
-    let ops = ProcessorOps::new(&ledger, processor, setup.precision);
-    let mut decoder = Decoder::load(setup, &ledger, &ops);
+    let ops: Box<dyn Ops> = match machine {
+        Machine::Processor(processor) => Box::new(ProcessorOps::new(&ledger, processor, setup.precision)),
+        Machine::Card => Box::new(CardOps::new(&ledger, setup.precision)),
+    };
+    let mut decoder = Decoder::load(setup, machine, &ledger, &*ops);
     for _ in 0..2 {
         decoder.step(train);
         ledger.enter(Phase::Load);

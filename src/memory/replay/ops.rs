@@ -13,9 +13,6 @@ pub(super) trait Ops {
     /// An activation of so many values.
     fn tensor(&self, elements: usize) -> Held;
 
-    /// f32 values.
-    fn wide(&self, elements: usize) -> Held;
-
     /// The rows of `n` tokens, [n, d].
     fn embedding(&self, n: usize, d: usize) -> Held;
 
@@ -77,8 +74,14 @@ pub(super) trait Ops {
     ) -> ([Held; 3], Held);
 
     /// Loss of n rows of x [n, d] under a head [v, d]; with the gradient of x, and of W where it is trained.
-    fn head(&self, x: Held, n: usize, head: Matrix, gradients: Option<HeadGradients>, is_capped: bool)
-    -> Option<Held>;
+    fn head(
+        &self,
+        x: Held,
+        n: usize,
+        head: Matrix,
+        gradients: Option<HeadGradients>,
+        is_capped: bool,
+    ) -> Option<Held>;
 }
 
 /// Which gradients of the head are made.

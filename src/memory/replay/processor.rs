@@ -4,8 +4,10 @@ use super::machine::Processor;
 use super::ops::{HeadGradients, Ops, WIDE};
 use super::stored::{Format, Matrix};
 use super::{BatchShape, Heads};
+use crate::memory::kernels::{
+    ATTENTION_ROWS, HEAD_PIECE, HEAD_ROWS, NORM_PARTS, ROWS_PER_PASS, SOFTMAX_BLOCK,
+};
 use crate::memory::{Blocking, Held, Ledger, ProductSize, Tile};
-use crate::memory::kernels::{ATTENTION_ROWS, HEAD_PIECE, HEAD_ROWS, NORM_PARTS, ROWS_PER_PASS, SOFTMAX_BLOCK};
 use crate::space::Precision;
 
 /// The kernels' allocations.
@@ -141,10 +143,6 @@ fn seen(t: usize, heads: Heads) -> usize {
 impl Ops for ProcessorOps {
     fn tensor(&self, elements: usize) -> Held {
         self.ledger.hold(self.element() * elements as u64)
-    }
-
-    fn wide(&self, elements: usize) -> Held {
-        self.ledger.hold(Self::f32(elements))
     }
 
     fn embedding(&self, n: usize, d: usize) -> Held {

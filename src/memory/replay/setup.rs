@@ -23,7 +23,7 @@ pub struct TrainingSetup<'a> {
     pub keeps_gradients: bool,
 }
 
-impl<'a> TrainingSetup<'a> {
+impl TrainingSetup<'_> {
     /// Whether a step of so many micro-batches keeps the gradients of all weights.
     #[must_use]
     pub const fn keeps_gradients(
@@ -32,14 +32,6 @@ impl<'a> TrainingSetup<'a> {
         max_grad_norm: Option<f64>,
     ) -> bool {
         gradient_accumulation_steps > 1 || max_grad_norm.is_some() || precision.scales_loss()
-    }
-
-    /// Bytes of a value of an activation.
-    pub(super) const fn element_bytes(&self) -> u64 {
-        match self.precision {
-            Precision::F32 => 4,
-            Precision::Bf16 | Precision::F16 => 2,
-        }
     }
 }
 
