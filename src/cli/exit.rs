@@ -96,6 +96,7 @@ fn code_of_model(error: &ModelError) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::Bytes;
 
     fn check(error: impl Into<Error>, code: u8) {
         let error = error.into();
@@ -115,7 +116,10 @@ mod tests {
 
     #[test]
     fn what_a_script_must_tell_apart_has_a_code_of_its_own() {
-        check(StudyError::NothingFits { reason: String::new(), cap: None }, NOTHING_FITS);
+        check(
+            StudyError::NothingFits { reason: String::new(), cap: None, margin: Bytes(0), too_large: None },
+            NOTHING_FITS,
+        );
         check(StudyError::NoBest, STOPPED_EARLY);
         check(StudyError::Executor(ExecutorError::Interrupted), INTERRUPTED);
         check(std::io::Error::other("the unforeseen"), UNEXPECTED);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BatchPlan, DeviceSpec, FloatDomain, LoraSettings, Optimizer, Precision};
+use super::{BatchPlan, DeviceSpec, FitSettings, FloatDomain, LoraSettings, Optimizer, Precision};
 
 /// A study that cannot be wrong: what to tune, on what, and what to make of it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -30,6 +30,8 @@ pub struct Study {
     pub search: SearchSettings,
     /// What the full run has in common with each trial.
     pub train: TrainSettings,
+    /// What is asked of the device.
+    pub fit: FitSettings,
     /// What is made of the result.
     pub quantize: QuantizeSettings,
 }

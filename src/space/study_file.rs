@@ -28,6 +28,8 @@ pub struct StudyFile {
     pub(super) train: TrainSection,
     pub(super) lora: Option<LoraSection>,
     #[serde(default)]
+    pub(super) fit: FitSection,
+    #[serde(default)]
     pub(super) quantize: QuantizeSection,
 }
 
@@ -152,6 +154,22 @@ pub(super) struct LoraSection {
     #[serde(alias = "use_rslora")]
     pub rslora: Option<bool>,
     pub quantize_base: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FitSection {
+    pub max_length: Option<OneOrMany<usize>>,
+    pub gradient_checkpointing: Option<OneOrMany<bool>>,
+    pub lora_rank: Option<OneOrMany<RankSection>>,
+    pub margin: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub(super) enum RankSection {
+    Rank(usize),
+    Name(String),
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

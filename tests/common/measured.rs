@@ -14,7 +14,7 @@ use diapason::model::{Decoder, processor, write_model};
 use diapason::space::{
     BatchPlan, BlockFormat, DeviceSpec, Hyperparams, LoraSettings, Optimizer, Precision, Schedule,
 };
-use diapason::train::probe;
+use diapason::train::{ProbeTask, probe};
 use diapason::trial::{Measurement, PhasePeak, Task, TrainSpec, TrialSpec};
 use tempfile::TempDir;
 
@@ -125,7 +125,8 @@ impl Model {
         let measured = POOL.scope(|_| {
             let device = device::open(&spec.device).unwrap();
             let mut measured = Measurement::default();
-            probe(&spec, &*device, 2, &scratch, &mut |event| measured.fold(&event)).unwrap();
+            let task = ProbeTask { steps: 2, max_length: None, timed: &[], scratch: &scratch };
+            probe(&spec, &*device, task, &mut |event| measured.fold(&event)).unwrap();
             measured
         });
         let mut peaks = measured.peaks;
