@@ -3,6 +3,7 @@
 //! Everything follows from shapes: no tensor is made, no file read, no device opened. What a probe
 //! measures belongs to `search`, what a machine says of itself to `device`.
 
+pub mod gpu;
 mod ledger;
 
 pub use ledger::{Held, Ledger};
