@@ -5,5 +5,6 @@
 
 pub mod gpu;
 mod ledger;
+pub mod roofline;
 
 pub use ledger::{Held, Ledger};

@@ -9,6 +9,7 @@ mod data_center;
 mod device_model;
 mod error;
 mod lookup;
+mod measured;
 mod row;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use serde::Serialize;
 pub use device_model::{DevicePeak, StepShape, budget, composed_temporaries, device_peak};
 pub use error::GpuError;
 pub use lookup::{all, find, find_with, select};
+pub use measured::measured_tflops;
 
 use crate::space::Precision;
 use crate::units::Bytes;
