@@ -3,8 +3,13 @@
 //! Everything follows from shapes: no tensor is made, no file read, no device opened. What a probe
 //! measures belongs to `search`, what a machine says of itself to `device`.
 
+mod blocking;
 pub mod gpu;
+pub mod kernels;
 mod ledger;
+mod replay;
 pub mod roofline;
 
+pub use blocking::{BLOCK_ROWS, Blocking, PACKED, PASS, ProductSize, Tile, WIDEST};
 pub use ledger::{Held, Ledger};
+pub use replay::{BatchShape, Machine, Processor, TrainingSetup, replay};

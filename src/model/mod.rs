@@ -24,7 +24,7 @@ mod wiring;
 pub use decoder::Decoder;
 pub use error::ModelError;
 pub use gradients::{GradientSink, Gradients, check_reached};
-pub use kernels::Output;
+pub use kernels::{Output, processor};
 pub use lora::{check_targets, trainable_specs};
 #[cfg(test)]
 pub(crate) use ops::elsewhere;

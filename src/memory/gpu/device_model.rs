@@ -1,23 +1,18 @@
 //! From bytes that are alive to what a card's own tools show, term by term.
 //!
-//! device = live + composed + context + workspaces + rounding. Live bytes are those of the core with its own
-//! kernels; each other term is stated with its source, for none of them was measured on a card by us.
-//! Shapes: n positions of a micro-batch, f the MLP's width, h heads, g key heads, t positions of a sequence.
+//! device = live + context + workspaces + rounding. Live bytes are those of tensors, as a replay for a card
+//! gives them; each other term is stated with its source, for none of them was measured on a card by us.
 
 use serde::Serialize;
 
 use super::Gpu;
-use crate::arch::ModelConfig;
-use crate::space::Precision;
 use crate::units::Bytes;
 
 /// What one run takes of a card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct DevicePeak {
-    /// Tensors, as a replay or a measurement on the CPU counts them.
+    /// Tensors.
     pub live: Bytes,
-    /// Intermediate results of operations for which the card has no kernel of ours.
-    pub composed: Bytes,
     /// The driver's part of a process, before its first tensor.
     pub context: Bytes,
     /// What cuBLAS gets by itself.
@@ -30,29 +25,18 @@ impl DevicePeak {
     /// What the card's own tools show.
     #[must_use]
     pub const fn total(&self) -> Bytes {
-        Bytes(self.live.0 + self.composed.0 + self.context.0 + self.workspaces.0 + self.rounding.0)
+        Bytes(self.live.0 + self.context.0 + self.workspaces.0 + self.rounding.0)
     }
 }
 
-/// What is computed at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StepShape {
-    /// Number format of activations.
-    pub precision: Precision,
-    /// Sequences of a micro-batch.
-    pub micro_batch: usize,
-    /// Positions of each.
-    pub sequence_length: usize,
-}
-
-/// What `live` bytes of tensors, with `composed` ones, come to on `gpu`.
+/// What `live` bytes of tensors come to on `gpu`.
 #[must_use]
-pub fn device_peak(gpu: &Gpu, live: Bytes, composed: Bytes) -> DevicePeak {
+pub fn device_peak(gpu: &Gpu, live: Bytes) -> DevicePeak {
     let (context, workspaces) = (context(gpu), workspaces(gpu));
-    DevicePeak { live, composed, context, workspaces, rounding: rounding(Bytes(live.0 + composed.0)) }
+    DevicePeak { live, context, workspaces, rounding: rounding(live) }
 }
 
-/// Most bytes of tensors, composed ones among them, that leave `margin` free on `gpu`.
+/// Most bytes of tensors that leave `margin` free on `gpu`.
 #[must_use]
 pub fn budget(gpu: &Gpu, margin: Bytes) -> Bytes {
     let fixed = Bytes(context(gpu).0 + workspaces(gpu).0 + margin.0);
@@ -105,38 +89,4 @@ const SLACK: u64 = 64;
 fn rounding(used: Bytes) -> Bytes {
     let held = (used.0 + used.0 / SLACK).next_multiple_of(CHUNK);
     Bytes(held - used.0)
-}
-
-/// Bytes of one f32.
-const WIDE: u64 = 4;
-/// f32 copies of the scores in the backward pass of attention: p, dp, their difference and their product.
-const SCORES: u64 = 4;
-/// Most scores alive at once, unless one sequence has more: those of `model::ops::attention`.
-const SCORES_ALIVE: u64 = 1 << 26;
-/// f32 copies as large as the gate in its backward pass: the sigmoid, the active gate, and three steps.
-const GATES: u64 = 5;
-/// Inputs of it that are made f32 where they are not.
-const WIDENED: u64 = 3;
-
-/// Intermediate results of the backward pass where kernels of ours are missing, at their highest.
-///
-/// On a card attention and the gated MLP are composed of candle's operations, each of which makes a new
-/// tensor; on the CPU they write over their inputs. Norms and rotations have far smaller ones.
-#[must_use]
-pub fn composed_temporaries(config: &ModelConfig, step: StepShape) -> Bytes {
-    Bytes(scores(config, step).max(gates(config, step)))
-}
-
-fn scores(config: &ModelConfig, step: StepShape) -> u64 {
-    let (t, h) = (step.sequence_length as u64, config.num_attention_heads as u64);
-    let of_sequence = t * t * h;
-    let together = (SCORES_ALIVE / of_sequence.max(1)).clamp(1, step.micro_batch.max(1) as u64);
-    let mask = of_sequence / config.num_key_value_heads as u64;
-    WIDE * (SCORES * together * of_sequence + mask)
-}
-
-fn gates(config: &ModelConfig, step: StepShape) -> u64 {
-    let n = (step.micro_batch * step.sequence_length) as u64;
-    let copies = if step.precision == Precision::F32 { GATES } else { GATES + WIDENED };
-    WIDE * copies * n * config.intermediate_size as u64
 }

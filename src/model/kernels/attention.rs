@@ -17,9 +17,7 @@ use super::exp::exp_with;
 use super::gemm::{Matrix, Operand, Output, Threads, gemm};
 use super::soft_cap::{multiply, slopes, soft_cap};
 use super::sums::{highest, lanes, sum};
-
-/// Positions whose scores are alive together.
-const ROWS: usize = 64;
+use crate::memory::kernels::ATTENTION_ROWS as ROWS;
 
 /// Sizes of the heads, and how they look at what came before.
 #[derive(Clone, Copy, Debug)]

@@ -4,12 +4,10 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::Element;
+use crate::memory::kernels::NORM_PARTS as PARTS;
 
 /// Values a thread takes at once: 32 KiB of f32.
 const GRAIN: usize = 8192;
-/// Parts whose sums are taken apart, then in order; see `rms_norm`.
-const PARTS: usize = 32;
-
 /// y += b in each row.
 pub(crate) fn add_bias<T: Element>(y: &mut [T], bias: &[f32]) {
     let rows = (GRAIN / bias.len()).max(1);

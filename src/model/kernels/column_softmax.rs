@@ -11,9 +11,7 @@ use rayon::prelude::*;
 use super::exp::exp_with;
 use super::sums::larger;
 use super::tanh::tanh;
-
-/// Rows of a block. Few enough to stay in a core's cache while they are read twice.
-pub(super) const BLOCK: usize = 128;
+use crate::memory::kernels::SOFTMAX_BLOCK as BLOCK;
 
 /// What is known of each column.
 pub(super) struct ColumnSoftmax {

@@ -12,17 +12,10 @@
 use std::ops::Range;
 
 use super::Element;
-use super::column_softmax::{BLOCK, ColumnSoftmax};
+use super::column_softmax::ColumnSoftmax;
 use super::gemm::{Matrix, Operand, Output, Threads, gemm};
 use crate::data::IGNORED;
-
-/// Positions of one pass. Each pass reads W twice and reads and writes dW once: 16 bytes of traffic for 6 ·
-/// `ROWS` operations. The products of this many take about ten times as long as that traffic on
-/// two cores; more would only be felt as memory.
-const ROWS: usize = 256;
-
-/// Rows of W whose logits are made and used together: 4 MiB for `ROWS` positions. Whole blocks.
-const PIECE: usize = 32 * BLOCK;
+use crate::memory::kernels::{HEAD_PIECE as PIECE, HEAD_ROWS as ROWS};
 
 /// What gradients are wanted of, with respect to x and, where it is not frozen, W.
 pub(crate) struct HeadGradients<'a> {

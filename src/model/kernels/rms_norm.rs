@@ -7,13 +7,10 @@ use rayon::prelude::*;
 use super::Element;
 use super::output::{Unwritten, in_parts};
 use super::sums::{LANES, Sums, sum};
+use crate::memory::kernels::NORM_PARTS as PARTS;
 
 /// Values a thread takes at once: 32 KiB of f32, so that a chunk is read twice from the cache.
 const GRAIN: usize = 8192;
-/// Parts whose weight gradients are summed apart, then in order. A fixed number, so that the sum
-/// does not depend on threads nor its scratch memory on the batch; enough for the cores of a node.
-const PARTS: usize = 32;
-
 /// y = x · w / sqrt(mean(x²) + ε).
 pub(crate) fn rms_norm<T: Element>(x: &[T], w: &[f32], epsilon: f32) -> Vec<T> {
     let grain = rows_at_once(w.len()) * w.len();

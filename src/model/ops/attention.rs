@@ -7,11 +7,8 @@ use candle_core::{D, DType, Result, Tensor};
 use super::Heads;
 use super::compose::{soft_cap, soft_cap_slopes};
 use super::storage::{for_element, has_kernels, mutate, read};
+use crate::memory::kernels::SCORES_ALIVE;
 use crate::model::kernels;
-
-/// Most scores alive at once where attention is composed of tensor operations: 256 MiB of f32. One
-/// sequence may need more.
-const SCORES_ALIVE: usize = 1 << 26;
 
 /// o = softmax(cap(scale·q·kᵀ), causal)·v, each sequence for itself.
 pub(crate) fn attention(

@@ -8,9 +8,7 @@ use std::ops::Range;
 use candle_core::{Result, Tensor};
 
 use super::Output;
-
-/// Values of one piece: 8 MiB of f32, enough to keep a card busy.
-const PIECE: usize = 1 << 21;
+use crate::memory::kernels::PIECE;
 
 /// The rows of a matrix of `width` columns, in pieces.
 pub(crate) fn pieces(rows: usize, width: usize) -> impl Iterator<Item = Range<usize>> {

@@ -28,7 +28,7 @@
 use candle_core::{DType, Result, Tensor};
 
 /// Values that share one largest magnitude.
-pub(super) const BLOCK: usize = 256;
+pub(super) use crate::memory::kernels::MOMENT_BLOCK as BLOCK;
 /// The code of a first moment that is zero.
 pub(super) const ZERO: u8 = 128;
 /// Largest k of a first moment.

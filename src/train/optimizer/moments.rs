@@ -8,11 +8,9 @@ use super::block_moments::{BlockMoments, blocks};
 use super::moved::Moved;
 use super::wide_moments::WideMoments;
 use crate::arch::ParameterSpec;
+use crate::memory::kernels::MIN_QUANTIZED;
 use crate::model::PlannedTensor;
 use crate::space::Optimizer;
-
-/// A weight of fewer values keeps f32 moments: there is little to save (as in bitsandbytes).
-const MIN_QUANTIZED: usize = 4096;
 
 /// What the optimizer remembers of one weight.
 pub(in crate::train) enum Moments {

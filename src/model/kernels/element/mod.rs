@@ -7,11 +7,13 @@ mod single;
 use candle_core::{CpuStorage, WithDType};
 use multiversion::multiversion;
 
+use crate::memory::kernels::ROWS_PER_PASS;
+
 /// A number format of activations; arithmetic is always f32.
 pub(crate) trait Element: WithDType + Default {
     /// Rows converted to f32 at once around a matrix product: bounds the scratch memory of a format that
     /// is not f32.
-    const ROWS_PER_PASS: usize = 512;
+    const ROWS_PER_PASS: usize = ROWS_PER_PASS;
 
     /// Whether products of this format may be taken in bfloat16 pairs.
     const IS_NARROW: bool;

@@ -24,6 +24,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::Element;
+use crate::memory::{Blocking, PASS, Processor, ProductSize};
 pub(in crate::model) use blocks::BlockMatrix;
 use instructions::Instructions;
 use matrix::Lines;
@@ -31,17 +32,6 @@ pub(in crate::model) use matrix::Matrix;
 pub(in crate::model) use operand::Operand;
 use pack::{Factor, pack};
 use tile::{Kernel, Rows, Write};
-
-/// Depth of one pass: a panel of `b` this deep and a block of `a` stay in the second cache level.
-const PASS: usize = 576;
-/// Rows of `a` packed together.
-const BLOCK_ROWS: usize = 128;
-/// Most columns of `b` packed together.
-const WIDEST: usize = 2048;
-/// Most values of `b` packed together: 8 MiB of f32.
-const PACKED: usize = 1 << 21;
-/// Pieces of the rows per thread, so that a thread that was held up is not waited for long.
-const JOBS_PER_THREAD: usize = 4;
 
 /// Whether a product replaces what is in the output or is added to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +81,17 @@ pub(super) fn product<A: Element>(a: Matrix<A>, b: impl Operand, scale: f32) -> 
     out
 }
 
+/// The processor as far as the memory of a step depends on it.
+#[must_use]
+pub fn processor() -> Processor {
+    let instructions = Instructions::of_this_machine();
+    Processor {
+        threads: rayon::current_num_threads(),
+        wide: Kernel::wide(instructions).tile_size(),
+        narrow: Kernel::narrow(instructions).map(|kernel| kernel.tile_size()),
+    }
+}
+
 /// One call's inputs.
 struct Product<'a, A, B> {
     a: Matrix<'a, A>,
@@ -126,20 +127,16 @@ impl<A: Element, B: Operand> Product<'_, A, B> {
         if out.is_empty() || k == 0 {
             return;
         }
-        let deepest = k.min(PACKED / kernel.columns).min(PACKED / WIDEST.min(n));
-        let deepest = deepest.next_multiple_of(F::DEPTH);
-        let widest = (PACKED / deepest).min(WIDEST).min(n).next_multiple_of(kernel.columns);
-        let mut packed_b = uninitialised(deepest.div_ceil(F::DEPTH) * widest);
-        let mut jobs = jobs(out, n, kernel, threads);
-        let largest = jobs.iter().map(|job| job.out.len() / n).max().unwrap_or(0);
-        let block = largest.min(BLOCK_ROWS).next_multiple_of(kernel.rows);
-        let scratch = if self.in_place::<F>(&(0..1), &(0..1)).is_some() {
-            // Chunks can't be empty.
-            1
-        } else {
-            block * PASS.min(deepest).div_ceil(F::DEPTH)
-        };
+        let size = ProductSize { m, k, n };
+        let at_once = if threads == Threads::One { 1 } else { rayon::current_num_threads() };
+        let blocking = Blocking::new(size, kernel.tile_size(), at_once);
+        let mut packed_b = uninitialised(blocking.packed_b());
+        let mut jobs = jobs(out, n, &blocking);
+        let packs_a = self.in_place::<F>(&(0..1), &(0..1)).is_none();
+        // Chunks can't be empty.
+        let scratch = if packs_a { blocking.packed_a() } else { 1 };
         let mut packed_a = uninitialised(jobs.len() * scratch);
+        let Blocking { deepest, widest, block, .. } = blocking;
         for depth in ranges(0..k, deepest) {
             for columns in ranges(0..n, widest) {
                 let factors = self.pack_b(&mut packed_b, &columns, &depth, kernel, threads);
@@ -301,24 +298,14 @@ struct Job<'a> {
     out: &'a mut [MaybeUninit<f32>],
 }
 
-/// The rows of the output in pieces of whole tiles, as equal as can be.
-fn jobs<'a, F>(
-    out: &'a mut [MaybeUninit<f32>],
-    n: usize,
-    kernel: &Kernel<F>,
-    threads: Threads,
-) -> Vec<Job<'a>> {
-    let most = if threads == Threads::One { 1 } else { rayon::current_num_threads() * JOBS_PER_THREAD };
+/// The rows of the output, a job's pieces each.
+fn jobs<'a>(out: &'a mut [MaybeUninit<f32>], n: usize, blocking: &Blocking) -> Vec<Job<'a>> {
     let m = out.len() / n;
-    let panels = m.div_ceil(kernel.rows);
-    let count = panels.min(most);
     let mut rest = out;
-    let mut jobs = Vec::with_capacity(count);
-    for job in 0..count {
-        let first = job * panels / count * kernel.rows;
-        let end = ((job + 1) * panels / count * kernel.rows).min(m);
-        let (own, after) = rest.split_at_mut((end - first) * n);
-        jobs.push(Job { first, out: own });
+    let mut jobs = Vec::with_capacity(blocking.jobs);
+    for rows in (0..blocking.jobs).map(|job| blocking.rows(job, m)) {
+        let (own, after) = rest.split_at_mut(rows.len() * n);
+        jobs.push(Job { first: rows.start, out: own });
         rest = after;
     }
     jobs

@@ -4,6 +4,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
+use crate::memory::{BLOCK_ROWS, PACKED, WIDEST};
 
 mod blocks;
 

@@ -5,7 +5,9 @@
 use std::mem::MaybeUninit;
 
 use super::instructions::Instructions;
+use super::pack::Factor;
 use super::simd::{Portable, Simd};
+use crate::memory::Tile;
 
 /// A tile kernel of one instruction set.
 pub(super) struct Kernel<F> {
@@ -14,6 +16,13 @@ pub(super) struct Kernel<F> {
     /// Columns of a tile, and of a packed panel of `b`.
     pub(super) columns: usize,
     run: unsafe fn(Panels<F>, Target),
+}
+
+impl<F: Factor> Kernel<F> {
+    /// What one tile covers.
+    pub(super) const fn tile_size(&self) -> Tile {
+        Tile { rows: self.rows, columns: self.columns, depth: F::DEPTH }
+    }
 }
 
 /// The rows of `a` that tiles read.
