@@ -154,7 +154,7 @@ impl Progress {
         let speed = probe.measurement.tokens_per_second().unwrap_or_default();
         let result = match &probe.outcome {
             Outcome::Finished => {
-                format!("{:>9}  {speed:>7.0} tokens/s", probe.measurement.peak_bytes().to_string())
+                format!("{:>9}  {speed:>7.0} tokens/s", probe.measurement.training_peak_bytes().to_string())
             }
             outcome => outcome.name().replace('_', " "),
         };

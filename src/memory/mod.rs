@@ -5,9 +5,11 @@
 
 mod advice;
 mod blocking;
+pub mod gpu;
 pub mod kernels;
 mod ledger;
 mod replay;
+pub mod roofline;
 
 pub use advice::{Advice, Change, advice, highest};
 pub use blocking::{BLOCK_ROWS, Blocking, PACKED, PASS, ProductSize, Tile, WIDEST};

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::calibrated::{Calibrated, Predict};
 use crate::space::HardwareSetting;
-use crate::trial::{Outcome, Phase, PhasePeak, ProbeRecord};
+use crate::trial::{Outcome, PhasePeak, ProbeRecord};
 use crate::units::Bytes;
 
 /// A micro-batch within this share of the best throughput is "nearly as fast".
@@ -67,9 +67,9 @@ pub struct FrontierPoint {
     pub knee_micro_batch: usize,
     /// How the knee is known.
     pub knee_is: Provenance,
-    /// Most bytes of the largest micro-batch.
+    /// Most bytes of a training step of the largest micro-batch.
     pub peak_bytes: Bytes,
-    /// The same phase by phase.
+    /// Most bytes of each phase, that of the evaluation at its own size.
     pub phases: Vec<PhasePeak>,
     /// Best throughput among the sizes that were timed.
     pub tokens_per_second: f64,
@@ -110,7 +110,7 @@ pub fn frontier_point(
         max_eval_micro_batch: passed().map(|probe| probe.eval_micro_batch_size).max().unwrap_or(1),
         knee_micro_batch: knee,
         knee_is,
-        peak_bytes: largest.measurement.peak_bytes(),
+        peak_bytes: largest.measurement.training_peak_bytes(),
         phases: largest.measurement.peaks.clone(),
         tokens_per_second: best,
         curve: curve(max, &calibrated, probes, &speeds),
@@ -173,7 +173,7 @@ fn curve(
     let point = |size| {
         let run =
             |probe: &&&ProbeRecord| probe.micro_batch_size == size && probe.outcome == Outcome::Finished;
-        let measured = probes.iter().find(run).map(|probe| training_peak(probe));
+        let measured = probes.iter().find(run).map(|probe| probe.measurement.training_peak_bytes());
         let is_timed = speeds.iter().any(|(timed, _)| *timed == size);
         CurvePoint {
             micro_batch_size: size,
@@ -184,11 +184,6 @@ fn curve(
         }
     };
     sizes.into_iter().map(point).collect()
-}
-
-fn training_peak(probe: &ProbeRecord) -> Bytes {
-    let peaks = probe.measurement.peaks.iter().filter(|peak| peak.phase != Phase::Evaluate);
-    peaks.map(|peak| peak.peak_bytes).max().unwrap_or_default()
 }
 
 #[cfg(test)]

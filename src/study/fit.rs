@@ -14,6 +14,8 @@ use crate::units::Bytes;
 const FRONTIER: &str = "frontier";
 /// A probe times at least so many examples after its first step, which only warms up.
 const TIMED_EXAMPLES: usize = 32;
+/// More examples at once than so many times those of training are hardly faster to evaluate.
+const EVALUATED_PER_TRAINED: usize = 4;
 /// Evaluations are tried up to this share of what a probe may hold: they are no aim in themselves, and one that
 /// fails would cost the probe.
 const EVALUATION_SHARE: (u64, u64) = (9, 10);
@@ -100,10 +102,10 @@ impl Driver<'_> {
         micro_batch_size: usize,
         is_first: bool,
     ) -> usize {
-        let most = self.study.search.validation_examples.max(1);
+        let most = self.study.search.validation_examples.clamp(1, EVALUATED_PER_TRAINED * micro_batch_size);
         let (share, of) = EVALUATION_SHARE;
         let edge = budget.and_then(|budget| calibrated.evaluation_edge(Bytes(budget.0 / of * share), most));
-        edge.filter(|_| !is_first).unwrap_or(micro_batch_size.min(most)).max(1)
+        edge.filter(|_| !is_first).unwrap_or(micro_batch_size).clamp(1, most)
     }
 
     /// What the next probe may hold: the memory that is free at the moment or the cap, less the margin.

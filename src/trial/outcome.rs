@@ -143,6 +143,13 @@ impl Measurement {
         self.peaks.iter().map(|peak| peak.peak_bytes).max().unwrap_or_default()
     }
 
+    /// The same without evaluations, whose size is another choice.
+    #[must_use]
+    pub fn training_peak_bytes(&self) -> Bytes {
+        let training = self.peaks.iter().filter(|peak| peak.phase != Phase::Evaluate);
+        training.map(|peak| peak.peak_bytes).max().unwrap_or_default()
+    }
+
     /// Tokens trained per second of stepping; the first step (warm-up) is left out when there is another.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "token counts stay below 2^53")]

@@ -58,7 +58,7 @@ const fn float(bytes: Bytes) -> f64 {
 }
 
 fn peak(probe: &ProbeRecord) -> Option<f64> {
-    let peak = probe.measurement.peak_bytes();
+    let peak = probe.measurement.training_peak_bytes();
     (probe.outcome == Outcome::Finished && peak.0 > 0).then(|| float(peak))
 }
 
