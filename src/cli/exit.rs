@@ -18,7 +18,7 @@ use crate::train::TrainError;
 
 const UNEXPECTED: u8 = 1;
 const USAGE: u8 = 2;
-const NOTHING_FITS: u8 = 3;
+pub(super) const NOTHING_FITS: u8 = 3;
 const STOPPED_EARLY: u8 = 4;
 const INTERRUPTED: u8 = 130;
 

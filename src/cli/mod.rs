@@ -5,6 +5,7 @@
 
 mod args;
 mod doctor;
+mod estimate;
 mod evaluate;
 mod exit;
 mod fetching;
@@ -39,7 +40,8 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Run(options) => study::run(&options, study::Until::Report),
-        Command::Fit(options) => study::run(&options, study::Until::Fit),
+        Command::Fit(options) => study::fit(&options),
+        Command::Estimate(options) => estimate::run(&options),
         Command::Tune(options) => study::run(&options, study::Until::Tune),
         Command::Train(options) => study::run(&options, study::Until::Train),
         Command::Report(options) => study::report(&options),

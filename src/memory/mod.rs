@@ -4,6 +4,7 @@
 //! measures belongs to `search`, what a machine says of itself to `device`.
 
 mod advice;
+mod answer;
 mod blocking;
 pub mod gpu;
 pub mod kernels;
@@ -11,6 +12,7 @@ mod ledger;
 mod replay;
 pub mod roofline;
 
+pub use answer::{Answer, Beside, OwnCore, Stack, answer};
 pub use advice::{Advice, Change, advice, highest};
 pub use blocking::{BLOCK_ROWS, Blocking, PACKED, PASS, ProductSize, Tile, WIDEST};
 pub use ledger::{Held, Ledger};

@@ -46,6 +46,7 @@ impl Study {
             train: TrainSettings { lora: check.lora(file.lora.as_ref())?, ..check.train(&file.train)? },
             fit: check.fit(&file.fit, &file.data)?,
             quantize: check.quantize(&file.quantize)?,
+            gpu: file.gpu.clone(),
         })
     }
 

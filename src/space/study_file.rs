@@ -2,10 +2,12 @@
 //!
 //! Nothing is checked here beyond syntax and names; [`super::Study`] is the checked form.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::GpuSection;
 use crate::spelling::nearest;
 
 /// How the messages of values begin that may be written in two ways.
@@ -29,6 +31,8 @@ pub struct StudyFile {
     pub(super) lora: Option<LoraSection>,
     #[serde(default)]
     pub(super) fit: FitSection,
+    #[serde(default)]
+    pub(super) gpu: BTreeMap<String, GpuSection>,
     #[serde(default)]
     pub(super) quantize: QuantizeSection,
 }

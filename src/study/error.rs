@@ -140,12 +140,12 @@ impl fmt::Display for TooLarge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { phase, peak_bytes, budget, advice } = self;
         let over = peak_bytes.saturating_sub(*budget);
-        write!(f, "\n  the longest example alone takes {peak_bytes} in its {} phase", phase.name())?;
+        write!(f, "; the longest example alone takes {peak_bytes} in its {} phase", phase.name())?;
         if over > Bytes(0) {
             write!(f, ", {over} more than it may")?;
         }
-        write!(f, "{RAISE}; by prediction:")?;
-        advice.iter().try_for_each(|advice| write!(f, "\n    {advice}"))
+        let advice: Vec<String> = advice.iter().map(Advice::to_string).collect();
+        write!(f, "{RAISE}; by prediction {}", advice.join("; "))
     }
 }
 

@@ -11,6 +11,7 @@ mod driver;
 mod error;
 mod event;
 mod fit;
+mod horizon;
 mod layout;
 mod leftovers;
 mod origin;
@@ -27,6 +28,7 @@ mod tune;
 
 pub use driver::{Driver, Listener};
 pub use error::StudyError;
+pub use horizon::{Horizon, horizon};
 pub use event::{Stage, StudyEvent};
 pub use layout::Layout;
 pub use report::read_report;
