@@ -34,7 +34,7 @@ const IMPORTS: &Table = &[
     ("trial", "units space"),
     ("search", "units space trial"),
     ("arch", "space"),
-    ("memory", "units trial"),
+    ("memory", "units trial arch"),
     ("device", "units space"),
     ("data", "files fingerprint spelling space arch"),
     ("model", "files space trial arch data"),

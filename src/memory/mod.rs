@@ -4,5 +4,6 @@
 //! measures belongs to `search`, what a machine says of itself to `device`.
 
 mod ledger;
+pub mod transformers;
 
 pub use ledger::{Held, Ledger};
