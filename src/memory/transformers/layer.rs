@@ -62,6 +62,21 @@ pub(super) struct Surroundings {
 }
 
 impl DecoderLayer {
+    /// Its linear layers, in the order of its modules.
+    pub(super) fn linears(&mut self) -> Vec<&mut Linear> {
+        let mut all: Vec<&mut Linear> = match &mut self.projections {
+            Projections::Apart(apart) => apart.iter_mut().collect(),
+            Projections::Together(all, ..) => vec![all],
+        };
+        all.push(&mut self.output);
+        match &mut self.gates {
+            Gates::Apart(apart) => all.extend(apart.iter_mut()),
+            Gates::Together(both) => all.push(both),
+        }
+        all.push(&mut self.down);
+        all
+    }
+
     /// `hidden_states` in, `hidden_states` out.
     pub(super) fn forward(&self, tape: &Tape, around: &Surroundings, input: &Tensor) -> Tensor {
         let mut hidden = self.normed(tape, self.norms.attention.as_ref(), input);

@@ -20,6 +20,8 @@ pub(super) struct Linear {
     pub(super) lora: Option<Lora>,
     /// Width of its output.
     pub(super) out: u64,
+    /// Its name among the layer's modules, such as `q_proj`.
+    pub(super) name: String,
 }
 
 /// The matrix.
@@ -100,7 +102,7 @@ impl Nf4 {
 
 impl Linear {
     /// Width of its input.
-    const fn width(&self) -> u64 {
+    pub(super) const fn width(&self) -> u64 {
         match &self.base {
             Base::Dense(weight) => weight.n / self.out,
             Base::Nf4(codes) => codes.n / self.out,

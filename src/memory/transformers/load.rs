@@ -1,5 +1,6 @@
 //! A model's weights as they lie on the device before the first step.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::attention::{Kernel, Shape};
@@ -19,21 +20,69 @@ struct Loader<'a> {
     config: &'a ModelConfig,
     setup: &'a TransformersSetup,
     trained: Vec<Tensor>,
+    /// Matrices that were quantized, in the order of the model.
+    quantized: VecDeque<Nf4>,
+    /// 16-bit weights that are about to be widened, in the order of the model.
+    halves: VecDeque<Tensor>,
 }
 
-/// Loads the model.
+/// Loads the model: what is quantized first, then all else, then adapters.
 pub(super) fn load(tape: &Tape, config: &ModelConfig, setup: &TransformersSetup) -> Model {
-    let mut loader = Loader { tape, config, setup, trained: Vec::new() };
+    let parts = in_order_of_modules(config);
+    let (quantized, halves) = quantize(tape, config, setup, &parts);
+    let mut loader = Loader { tape, config, setup, trained: Vec::new(), quantized, halves };
     let (d, v) = (config.hidden_size as u64, config.vocab_size as u64);
     let embedding = loader.weight(v * d);
-    let kind = norm_kind(config);
-    let parts = layer_parts(config);
-    let layer = |index| (Rc::new(loader.layer(&parts)), config.is_local(index));
-    let layers = (0..config.num_hidden_layers).map(layer).collect();
+    let mut layers: Vec<_> = (0..config.num_hidden_layers).map(|_| loader.layer(&parts)).collect();
     let norm = loader.weight(d);
     let head = (!config.tie_word_embeddings).then(|| loader.weight(v * d));
-    let (trained, sizes) = (loader.trained, sizes(config, setup));
-    Model { embedding, layers, norm, norm_kind: kind, head, trained, sizes }
+    layers.iter_mut().for_each(|layer| loader.adapt(layer));
+    let layers = layers.into_iter().enumerate().map(|(i, layer)| (Rc::new(layer), config.is_local(i))).collect();
+    let (norm_kind, sizes) = (norm_kind(config), sizes(config, setup));
+    Model { embedding, layers, norm, norm_kind, head, trained: loader.trained, sizes }
+}
+
+/// The parts of a layer as its modules hold them: norms of the layer come last.
+fn in_order_of_modules(config: &ModelConfig) -> Vec<LayerPart> {
+    let mut parts = layer_parts(config);
+    let is_last = |role| {
+        matches!(role, Role::AttentionNorm | Role::AfterAttentionNorm | Role::MlpNorm | Role::AfterMlpNorm)
+    };
+    parts.sort_by_key(|part| is_last(part.role));
+    parts
+}
+
+/// bitsandbytes' part of loading: each matrix arrives in 16 bits, is quantized, and goes; what is
+/// not quantized stays in 16 bits until PEFT widens it. On the CPU only what stays is counted.
+fn quantize(
+    tape: &Tape,
+    config: &ModelConfig,
+    setup: &TransformersSetup,
+    parts: &[LayerPart],
+) -> (VecDeque<Nf4>, VecDeque<Tensor>) {
+    let (mut quantized, mut halves) = (VecDeque::new(), VecDeque::new());
+    let Weights::Nf4 { double_quantized, compute } = setup.weights else { return (quantized, halves) };
+    let compute = compute.map_or(Dtype::F32, Dtype::half);
+    let arrive = |n| tape.on_card.then(|| tape.make(n, compute));
+    let (d, v) = (config.hidden_size as u64, config.vocab_size as u64);
+    halves.extend(arrive(v * d));
+    for part in (0..config.num_hidden_layers).flat_map(|_| parts) {
+        let arrived = arrive(elements(part));
+        if is_quantized(part) {
+            quantized.push_back(Nf4::new(tape, elements(part), double_quantized, compute));
+        } else {
+            halves.extend(arrived);
+        }
+    }
+    halves.extend(arrive(d));
+    if !config.tie_word_embeddings {
+        halves.extend(arrive(v * d));
+    }
+    (quantized, halves)
+}
+
+fn is_quantized(part: &LayerPart) -> bool {
+    part.shape.len() == 2 && !part.is_bias
 }
 
 fn norm_kind(config: &ModelConfig) -> NormKind {
@@ -41,10 +90,6 @@ fn norm_kind(config: &ModelConfig) -> NormKind {
 }
 
 impl Loader<'_> {
-    fn is_full(&self) -> bool {
-        self.setup.method == Method::Full
-    }
-
     /// The type of weights that are not quantized.
     fn dtype(&self) -> Dtype {
         match self.setup.weights {
@@ -57,7 +102,8 @@ impl Loader<'_> {
     /// A weight that is trained in full fine-tuning, and frozen otherwise.
     fn weight(&mut self, n: u64) -> Tensor {
         let weight = self.tape.make(n, self.dtype());
-        if self.is_full() { self.trained(weight) } else { weight }
+        drop(self.halves.pop_front());
+        if self.setup.method == Method::Full { self.trained(weight) } else { weight }
     }
 
     fn trained(&mut self, mut weight: Tensor) -> Tensor {
@@ -68,13 +114,6 @@ impl Loader<'_> {
 
     fn layer(&mut self, parts: &[LayerPart]) -> DecoderLayer {
         let config = self.config;
-        let norms = Norms {
-            attention: self.norm(parts, Role::AttentionNorm),
-            after_attention: self.norm(parts, Role::AfterAttentionNorm),
-            mlp: self.norm(parts, Role::MlpNorm),
-            after_mlp: self.norm(parts, Role::AfterMlpNorm),
-            heads: self.norm(parts, Role::QueryNorm).zip(self.norm(parts, Role::KeyNorm)),
-        };
         let (query, key) = (config.query_width() as u64, config.key_value_width() as u64);
         let projections = if let Some(all) = self.linear(parts, Role::QueryKeyValue) {
             Projections::Together(Box::new(all), query, key)
@@ -83,22 +122,23 @@ impl Loader<'_> {
             Projections::Apart(Box::new(apart))
         };
         let output = self.must(parts, Role::AttentionOutput);
+        let heads = self.norm(parts, Role::QueryNorm).zip(self.norm(parts, Role::KeyNorm));
         let gates = if let Some(both) = self.linear(parts, Role::GateUp) {
             Gates::Together(Box::new(both))
         } else {
             Gates::Apart(Box::new([Role::Gate, Role::Up].map(|role| self.must(parts, role))))
         };
-        DecoderLayer {
-            norms,
-            projections,
-            output,
-            gates,
-            down: self.must(parts, Role::Down),
-            hidden_size: config.hidden_size as u64,
-            turned: turned(config),
-            norm_kind: norm_kind(config),
-            shape: shape(config, self.setup),
-        }
+        let down = self.must(parts, Role::Down);
+        let norms = Norms {
+            attention: self.norm(parts, Role::AttentionNorm),
+            after_attention: self.norm(parts, Role::AfterAttentionNorm),
+            mlp: self.norm(parts, Role::MlpNorm),
+            after_mlp: self.norm(parts, Role::AfterMlpNorm),
+            heads,
+        };
+        let (hidden_size, turned) = (config.hidden_size as u64, turned(config));
+        let (norm_kind, shape) = (norm_kind(config), shape(config, self.setup));
+        DecoderLayer { norms, projections, output, gates, down, hidden_size, turned, norm_kind, shape }
     }
 
     fn norm(&mut self, parts: &[LayerPart], role: Role) -> Option<Tensor> {
@@ -108,8 +148,8 @@ impl Loader<'_> {
 
     /// A linear layer that every family has.
     fn must(&mut self, parts: &[LayerPart], role: Role) -> Linear {
-        let none =
-            Linear { base: Base::Dense(self.tape.make(0, Dtype::F32)), bias: None, lora: None, out: 1 };
+        let base = Base::Dense(self.tape.make(0, Dtype::F32));
+        let none = Linear { base, bias: None, lora: None, out: 1, name: String::new() };
         self.linear(parts, role).unwrap_or(none)
     }
 
@@ -117,29 +157,27 @@ impl Loader<'_> {
         let part = parts.iter().find(|part| part.role == role && !part.is_bias)?;
         let bias = parts.iter().find(|part| part.role == role && part.is_bias);
         let (n, out) = (elements(part), *part.shape.first()? as u64);
-        let base = match self.setup.weights {
-            Weights::Nf4 { double_quantized, compute } => {
-                let compute = compute.map_or(Dtype::F32, Dtype::half);
-                Base::Nf4(Nf4::new(self.tape, n, double_quantized, compute))
-            }
-            Weights::F32 | Weights::Half(_) => Base::Dense(self.weight(n)),
+        let base = match self.quantized.pop_front() {
+            Some(codes) => Base::Nf4(codes),
+            None => Base::Dense(self.weight(n)),
         };
         let bias = bias.map(|bias| self.weight(elements(bias)));
-        let lora = self.lora(&part.name, n / out, out);
-        Some(Linear { base, bias, lora, out })
+        // `self_attn.q_proj.weight` is the layer `q_proj`.
+        let name = part.name.rsplit('.').nth(1)?.to_owned();
+        Some(Linear { base, bias, lora: None, out, name })
     }
 
-    fn lora(&mut self, name: &str, width: u64, out: u64) -> Option<Lora> {
-        let Method::Lora { rank, targets, dropout } = &self.setup.method else { return None };
-        // `self_attn.q_proj.weight` is the layer `q_proj`.
-        let layer = name.rsplit('.').nth(1)?;
-        if !targets.iter().any(|target| target == layer || target == "all-linear") {
-            return None;
-        }
+    /// Puts LoRA's matrices beside the layers that are named.
+    fn adapt(&mut self, layer: &mut DecoderLayer) {
+        let Method::Lora { rank, targets, dropout } = &self.setup.method else { return };
         let (rank, dropout) = (*rank as u64, *dropout);
-        let a = self.tape.make(width * rank, Dtype::F32);
-        let b = self.tape.make(rank * out, Dtype::F32);
-        Some(Lora { a: self.trained(a), b: self.trained(b), rank, dropout })
+        for linear in layer.linears() {
+            if targets.iter().any(|target| *target == linear.name || target == "all-linear") {
+                let a = self.tape.make(linear.width() * rank, Dtype::F32);
+                let b = self.tape.make(rank * linear.out, Dtype::F32);
+                linear.lora = Some(Lora { a: self.trained(a), b: self.trained(b), rank, dropout });
+            }
+        }
     }
 }
 

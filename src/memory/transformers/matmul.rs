@@ -109,7 +109,10 @@ impl Tape {
         let wide = if is_fused { x.clone() } else { self.cast(x, Dtype::F32) };
         let to = wide.dtype;
         let rule = move |tape: &Self, gradients: Vec<Option<Tensor>>, _: &[Tensor]| {
-            vec![only(gradients).map(|gradient| tape.make(gradient.n, to))]
+            let Some(gradient) = only(gradients) else { return vec![None] };
+            // A card multiplies gradient and result first (`SoftMax.cu`, `softmax_backward_cuda_out`).
+            let _product = tape.on_card.then(|| tape.make(gradient.n, Dtype::F32));
+            vec![Some(tape.make(gradient.n, to))]
         };
         let made = || self.make(wide.n, Dtype::F32);
         let result = self.apply(&[&wide], &[], made, true, Box::new(rule));

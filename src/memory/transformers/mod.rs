@@ -10,6 +10,7 @@
 
 mod attention;
 mod checkpoint;
+mod device;
 mod dtype;
 mod layer;
 mod linear;
@@ -20,6 +21,7 @@ mod model;
 mod norm;
 mod optimizer;
 mod pointwise;
+mod pool;
 mod replay;
 mod rotary;
 mod setup;
@@ -27,6 +29,7 @@ mod tape;
 mod tensor;
 mod trace;
 
+pub use device::{CardModel, DevicePeak, device_peak};
 pub use replay::replay;
 pub use setup::{
     Attention, HalfPrecision, Kernels, Method, Optimizer, TrainingLoop, TransformersSetup, Weights,
