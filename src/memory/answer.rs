@@ -76,7 +76,13 @@ pub struct Beside {
 
 /// What `gpu` would do with a run of `micro_batch_size`, or of the largest up to `limit` that fits.
 #[must_use]
-pub fn answer(stack: &dyn Stack, gpu: &Gpu, micro_batch_size: Option<usize>, margin: Bytes, limit: usize) -> Answer {
+pub fn answer(
+    stack: &dyn Stack,
+    gpu: &Gpu,
+    micro_batch_size: Option<usize>,
+    margin: Bytes,
+    limit: usize,
+) -> Answer {
     let fits = |size| stack.device_peak(size, gpu).total().0 + margin.0 <= gpu.visible.0;
     let max_micro_batch = largest(limit, fits);
     let size = micro_batch_size.unwrap_or_else(|| max_micro_batch.max(1));

@@ -11,9 +11,10 @@ pub mod kernels;
 mod ledger;
 mod replay;
 pub mod roofline;
+pub mod transformers;
 
-pub use answer::{Answer, Beside, OwnCore, Stack, answer};
 pub use advice::{Advice, Change, advice, highest};
+pub use answer::{Answer, Beside, OwnCore, Stack, answer};
 pub use blocking::{BLOCK_ROWS, Blocking, PACKED, PASS, ProductSize, Tile, WIDEST};
 pub use ledger::{Held, Ledger};
 pub use replay::{BatchShape, Machine, Processor, TrainingSetup, replay};

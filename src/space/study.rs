@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BatchPlan, DeviceSpec, FitSettings, FloatDomain, GpuSection, LoraSettings, Optimizer, Precision};
+use super::{
+    BatchPlan, DeviceSpec, FitSettings, FloatDomain, GpuSection, LoraSettings, Optimizer, Precision,
+};
 
 /// A study that cannot be wrong: what to tune, on what, and what to make of it.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -34,17 +34,25 @@ pub fn horizon(study: &Study) -> Result<Horizon, StudyError> {
         let longest = lengths().max().unwrap_or(study.data.max_length);
         return Ok(Horizon { longest, tokens: epochs(study, tokens), is_counted: true });
     }
-    let bytes = bytes_of(&study.data.source, study.data.format).map_err(|source| StudyError::Io {
-        file: study.data.source.clone(),
-        source,
-    })?;
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a guess")]
+    let bytes = bytes_of(&study.data.source, study.data.format)
+        .map_err(|source| StudyError::Io { file: study.data.source.clone(), source })?;
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a guess"
+    )]
     let train = ((bytes / BYTES_PER_TOKEN) as f64
         * (1.0 - study.data.validation_fraction - study.data.test_fraction)) as u64;
     Ok(Horizon { longest: study.data.max_length, tokens: epochs(study, train), is_counted: false })
 }
 
-#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "far below 2^53")]
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "far below 2^53"
+)]
 fn epochs(study: &Study, tokens: u64) -> u64 {
     (tokens as f64 * study.train.epochs) as u64
 }

@@ -28,8 +28,8 @@ mod tune;
 
 pub use driver::{Driver, Listener};
 pub use error::StudyError;
-pub use horizon::{Horizon, horizon};
 pub use event::{Stage, StudyEvent};
+pub use horizon::{Horizon, horizon};
 pub use layout::Layout;
 pub use report::read_report;
 pub use summary::{Best, Counts, QuantizedFile, Summary, TestLosses, read_summary};

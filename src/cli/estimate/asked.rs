@@ -8,8 +8,8 @@ use anyhow::Result;
 use crate::arch::ModelConfig;
 use crate::cli::args::{EstimateOptions, MethodName};
 use crate::cli::progress::Progress;
-use crate::cli::usage::UsageError;
 use crate::cli::study;
+use crate::cli::usage::UsageError;
 use crate::hub::{Hub, HubEvent, Source};
 use crate::memory::gpu::Gpu;
 use crate::model::{self, ModelError};
@@ -83,7 +83,8 @@ impl Asked {
 
     fn of_options(options: &EstimateOptions, model: &Path) -> Result<Self> {
         let (config, file_bytes) = config_of(&model.to_string_lossy(), model)?;
-        let precision: Precision = options.precision.parse().map_err(|error: String| UsageError::plain(&error, PRECISION))?;
+        let precision: Precision =
+            options.precision.parse().map_err(|error: String| UsageError::plain(&error, PRECISION))?;
         let lora = (options.method == MethodName::Lora).then(|| LoraSettings {
             dropout: options.lora_dropout,
             targets: options.lora_targets.clone(),
@@ -133,14 +134,18 @@ fn with_base(
         // Only the other stack has it; it is read there.
         name if name.starts_with("nf4") => Ok((file_bytes, lora)),
         name => {
-            let format: BlockFormat = name.parse().map_err(|error: String| UsageError::plain(&error, BASE))?;
-            let lora = lora.ok_or_else(|| UsageError::plain("`--base-weights` without adapters", "add `--method lora`"))?;
+            let format: BlockFormat =
+                name.parse().map_err(|error: String| UsageError::plain(&error, BASE))?;
+            let lora = lora.ok_or_else(|| {
+                UsageError::plain("`--base-weights` without adapters", "add `--method lora`")
+            })?;
             Ok((file_bytes, Some(LoraSettings { quantize_base: Some(format), ..lora })))
         }
     }
 }
 
-const BASE: &str = "`--base-weights` is `f32`, `bf16`, `f16`, `q8_0`, `q4_k`, `q4_0` or, with `--stack transformers`, `nf4`";
+const BASE: &str =
+    "`--base-weights` is `f32`, `bf16`, `f16`, `q8_0`, `q4_k`, `q4_0` or, with `--stack transformers`, `nf4`";
 
 /// A model's configuration, and the bytes of a value in its file: by the weights where they are, else by what the
 /// configuration says. Nothing but `config.json` is fetched.
@@ -168,7 +173,8 @@ fn config_of(typed: &str, path: &Path) -> Result<(ModelConfig, u64)> {
             file?
         }
     };
-    let text = std::fs::read_to_string(&file).map_err(|source| ModelError::Io { file: file.clone(), source })?;
+    let text =
+        std::fs::read_to_string(&file).map_err(|source| ModelError::Io { file: file.clone(), source })?;
     let config = ModelConfig::from_json(&text).map_err(|source| ModelError::Config { file, source })?;
     let bytes = config.stored_bytes();
     Ok((config, bytes))

@@ -88,7 +88,13 @@ fn row(options: &EstimateOptions, asked: &Asked, point: &Point, card: &Gpu) -> R
     })
 }
 
-fn speed(options: &EstimateOptions, asked: &Asked, point: &Point, card: &Gpu, micro_batch: usize) -> Estimate {
+fn speed(
+    options: &EstimateOptions,
+    asked: &Asked,
+    point: &Point,
+    card: &Gpu,
+    micro_batch: usize,
+) -> Estimate {
     let operations = match options.stack {
         StackName::Diapason => roofline::Operations::Composed,
         StackName::Transformers => roofline::Operations::Fused,

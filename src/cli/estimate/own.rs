@@ -9,15 +9,20 @@ use crate::memory::{OwnCore, TrainingSetup};
 use crate::space::Optimizer;
 
 /// Memory of our own core.
-pub(super) fn stack<'a>(options: &EstimateOptions, asked: &'a Asked, point: &'a Point) -> Result<OwnCore<'a>> {
+pub(super) fn stack<'a>(
+    options: &EstimateOptions,
+    asked: &'a Asked,
+    point: &'a Point,
+) -> Result<OwnCore<'a>> {
     if options.base_weights.as_deref().is_some_and(|name| name.starts_with("nf4")) {
         let hint = "use `q4_k`, or add `--stack transformers`";
         return Err(UsageError::plain("`nf4` is a format of bitsandbytes", hint).into());
     }
     if options.study.is_none() {
         let name = &options.optimizer;
-        name.parse::<Optimizer>()
-            .map_err(|_| UsageError::plain(&format!("`{name}` is no optimizer of this program"), OPTIMIZER))?;
+        name.parse::<Optimizer>().map_err(|_| {
+            UsageError::plain(&format!("`{name}` is no optimizer of this program"), OPTIMIZER)
+        })?;
     }
     let setup = TrainingSetup {
         config: &asked.config,

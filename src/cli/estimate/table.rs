@@ -16,7 +16,11 @@ pub(super) fn text(asked: &Asked, rows: &[Row]) -> String {
     if let (false, Some(first)) = (several, rows.first()) {
         let _ = writeln!(text, "  {}, {}\n", first.stack, first.setting);
     }
-    let _ = write!(text, "  {:<wide$}  fits  largest  at     tensors      device      of  tokens/s   hours", "card");
+    let _ = write!(
+        text,
+        "  {:<wide$}  fits  largest  at     tensors      device      of  tokens/s   hours",
+        "card"
+    );
     for (row, name) in rows.iter().zip(names) {
         let answer = &row.answer;
         let _ = write!(
@@ -69,7 +73,10 @@ fn notes(text: &mut String, asked: &Asked, rows: &[Row]) {
             let _ = write!(text, "\n  hours are for {tokens} tokens.");
         }
         (Some(tokens), false) => {
-            let _ = write!(text, "\n  hours are for about {tokens} tokens, guessed at four bytes of the data file each.");
+            let _ = write!(
+                text,
+                "\n  hours are for about {tokens} tokens, guessed at four bytes of the data file each."
+            );
         }
         (None, _) => {
             let _ = write!(text, "\n  with `--tokens N` there are hours for so many tokens.");

@@ -8,8 +8,8 @@ use crate::cli::args::{AttentionName, EstimateOptions, LoopName};
 use crate::cli::usage::UsageError;
 use crate::memory::gpu::{DevicePeak, Gpu};
 use crate::memory::transformers::{
-    Attention, CardModel, HalfPrecision, Kernels, Method, Optimizer, TrainingLoop, TransformersSetup, Weights,
-    device_peak, replay,
+    Attention, CardModel, HalfPrecision, Kernels, Method, Optimizer, TrainingLoop, TransformersSetup,
+    Weights, device_peak, replay,
 };
 use crate::memory::{Stack, highest};
 use crate::space::{ALL_LINEAR, BlockFormat, LoraSettings, Precision};
@@ -51,7 +51,11 @@ impl Stack for PyTorch<'_> {
 }
 
 /// The setup of a point.
-pub(super) fn stack<'a>(options: &EstimateOptions, asked: &'a Asked, point: &'a Point) -> Result<PyTorch<'a>> {
+pub(super) fn stack<'a>(
+    options: &EstimateOptions,
+    asked: &'a Asked,
+    point: &'a Point,
+) -> Result<PyTorch<'a>> {
     let half = half_of(point.precision);
     let weights = weights(options, point, half)?;
     let is_trainer = options.training_loop == LoopName::Trainer;
