@@ -49,7 +49,10 @@ const IMPORTS: &Table = &[
         "study",
         "units files fingerprint space trial search arch memory device data model hub quantize executor store report",
     ),
-    ("cli", "units space trial search arch memory device data model hub train quantize worker executor store study"),
+    (
+        "cli",
+        "units space trial search arch memory device data model hub train quantize worker executor store study",
+    ),
     // The program: it hands over to cli, and sets the allocator that counts.
     ("main", "device cli"),
 ];

@@ -89,7 +89,6 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::search::testing::{Memory, search};
     use proptest::prelude::*;
 

@@ -111,24 +111,24 @@ impl<'a> Calibrated<'a> {
     /// The largest size up to `limit` whose training step holds at most `budget`; none where nothing tells it.
     #[must_use]
     pub fn edge(&self, budget: Bytes, limit: usize) -> Option<usize> {
-        self.largest(limit, |size| Some(self.training_peak(size)?.peak_bytes <= budget))
+        largest(limit, |size| Some(self.training_peak(size)?.peak_bytes <= budget))
     }
 
     /// The same of an evaluation.
     #[must_use]
     pub fn evaluation_edge(&self, budget: Bytes, limit: usize) -> Option<usize> {
-        self.largest(limit, |size| Some(self.evaluation_peak(size)? <= budget))
+        largest(limit, |size| Some(self.evaluation_peak(size)? <= budget))
     }
+}
 
-    /// The largest size that fits, if all below it fit as well.
-    fn largest(&self, limit: usize, fits: impl Fn(usize) -> Option<bool>) -> Option<usize> {
-        let (mut low, mut high) = (0, limit + 1);
-        while high - low > 1 {
-            let middle = usize::midpoint(low, high);
-            if fits(middle)? { low = middle } else { high = middle }
-        }
-        Some(low)
+/// The largest size that fits, if all below it fit as well.
+fn largest(limit: usize, fits: impl Fn(usize) -> Option<bool>) -> Option<usize> {
+    let (mut low, mut high) = (0, limit + 1);
+    while high - low > 1 {
+        let middle = usize::midpoint(low, high);
+        if fits(middle)? { low = middle } else { high = middle }
     }
+    Some(low)
 }
 
 fn bytes_of(peaks: &[PhasePeak], phase: Phase) -> Option<i128> {

@@ -188,6 +188,7 @@ fn curve(
 
 #[cfg(test)]
 mod tests {
+    use super::Provenance::{Interpolated, Measured, Predicted};
     use super::*;
     use crate::search::testing::Memory;
     use crate::space::Precision;
@@ -224,7 +225,6 @@ mod tests {
     fn each_number_of_the_curve_says_how_it_is_known() {
         let point = row(&[timed(2, &[]), timed(8, &[(1, 50.0), (8, 100.0)])], 99).unwrap();
         let told: Vec<_> = point.curve.iter().map(|p| (p.micro_batch_size, p.peak_is, p.speed_is)).collect();
-        use Provenance::{Interpolated, Measured, Predicted};
         let expected = [
             (1, Predicted, Measured),
             (2, Measured, Interpolated),

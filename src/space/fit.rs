@@ -161,8 +161,8 @@ mod tests {
             settings.iter().any(|setting| setting.max_length == Some(256) && setting.lora_rank == Some(8))
         );
         assert_eq!(
-            study.lora_of(settings[7]).map(|lora| (lora.rank, lora.scale().round() as i32)),
-            Some((8, 2))
+            study.lora_of(settings[7]).map(|lora| (lora.rank, lora.scale().to_bits())),
+            Some((8, 2.0_f64.to_bits()))
         );
         assert_eq!(study.fit.margin.0, Bytes::mib(64));
     }

@@ -139,7 +139,7 @@ mod tests {
             error.to_string().starts_with("f32, LoRA r=8 at micro-batch 8 was already probed"),
             "{error}"
         );
-        assert_eq!(store.probes().unwrap(), [first.clone()]);
+        assert_eq!(store.probes().unwrap(), std::slice::from_ref(&first));
         let setting = HardwareSetting { max_length: Some(64), gradient_checkpointing: true, ..first.setting };
         assert_eq!(folder.ask::<i64>("SELECT count(*) FROM measurement"), 1);
         let other = ProbeRecord { setting, budget: None, ..first.clone() };

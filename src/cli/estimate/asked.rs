@@ -26,6 +26,8 @@ pub(super) struct Asked {
     pub(super) accumulation: usize,
     /// Norm to which gradients are clipped.
     pub(super) max_grad_norm: Option<f64>,
+    /// Largest micro-batch worth asking for.
+    pub(super) limit: usize,
     /// Tokens of the whole run.
     pub(super) tokens: Option<u64>,
     /// Whether they were counted.
@@ -33,6 +35,9 @@ pub(super) struct Asked {
     /// Cards that the study file describes.
     pub(super) cards: Vec<Gpu>,
 }
+
+/// No card is faster with more.
+const LARGEST: usize = 1 << 12;
 
 /// One way.
 pub(super) struct Point {
@@ -75,6 +80,7 @@ impl Asked {
             points: study.hardware_settings().into_iter().map(point).collect(),
             accumulation: 1,
             max_grad_norm: study.train.max_grad_norm,
+            limit: study.search.max_micro_batch_size,
             tokens: options.tokens.or(Some(horizon.tokens)),
             is_counted: options.tokens.is_some() || horizon.is_counted,
             cards: cards.collect::<std::result::Result<_, _>>()?,
@@ -112,6 +118,7 @@ impl Asked {
             accumulation: options.accumulation.max(1),
             // The default of a study, and of Hugging Face's Trainer.
             max_grad_norm: Some(1.0),
+            limit: LARGEST,
             tokens: options.tokens,
             is_counted: true,
             cards: vec![],

@@ -18,9 +18,6 @@ use crate::memory::roofline::{self, Estimate, Run};
 use crate::memory::{Answer, Stack, answer};
 use asked::{Asked, Point};
 
-/// Micro-batches beyond this are not asked for: no card is faster with them.
-const LARGEST: usize = 1 << 16;
-
 /// One setting on one card.
 #[derive(Debug, Serialize)]
 pub(super) struct Row {
@@ -70,7 +67,7 @@ fn row(options: &EstimateOptions, asked: &Asked, point: &Point, card: &Gpu) -> R
         StackName::Diapason => Box::new(own::stack(options, asked, point)?),
         StackName::Transformers => Box::new(transformers::stack(options, asked, point)?),
     };
-    let answer = answer(&*stack, card, options.micro_batch, options.margin, LARGEST);
+    let answer = answer(&*stack, card, options.micro_batch, options.margin, asked.limit);
     let estimate = speed(options, asked, point, card, answer.micro_batch_size);
     let tokens = asked.tokens;
     Ok(Row {

@@ -33,7 +33,7 @@ pub(super) fn text(asked: &Asked, rows: &[Row]) -> String {
             answer.device_peak_bytes.to_string(),
             short(answer.visible_bytes),
             row.tokens_per_second,
-            row.hours.map_or_else(|| "–".to_owned(), |hours| format!("{hours:.1}")),
+            row.hours.map_or_else(|| "–".to_owned(), |hours| format!("{hours:.2}")),
         );
     }
     notes(&mut text, asked, rows);
