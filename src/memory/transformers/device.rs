@@ -22,8 +22,10 @@ pub struct CardModel {
 pub struct DevicePeak {
     /// `torch.cuda.max_memory_allocated()` of each phase: live tensors in blocks, and workspaces.
     pub allocated: Vec<PhasePeak>,
-    /// `torch.cuda.max_memory_reserved()`: what the allocator took from the driver.
+    /// `torch.cuda.max_memory_reserved()` after two steps: what the allocator took from the driver.
     pub reserved: Bytes,
+    /// The same after an evaluation of as large a batch.
+    pub reserved_with_evaluation: Bytes,
     /// CUDA's context.
     pub context: Bytes,
 }
@@ -51,7 +53,7 @@ impl DevicePeak {
         self.allocated.iter().map(|peak| peak.peak_bytes).max().unwrap_or_default()
     }
 
-    /// What the card's own tools show for the process.
+    /// What the card's own tools show for the process while it trains.
     #[must_use]
     pub fn total(&self) -> Bytes {
         Bytes(self.reserved.0 + self.context.0)
@@ -76,6 +78,7 @@ struct OnCard {
     blocks: Vec<Option<usize>>,
     allocated: Vec<PhasePeak>,
     phase: Phase,
+    reserved_in_training: Bytes,
     workspace: Bytes,
     has_workspace: [bool; 2],
 }
@@ -87,6 +90,7 @@ impl OnCard {
             blocks: Vec::new(),
             allocated: Vec::new(),
             phase: Phase::Load,
+            reserved_in_training: Bytes(0),
             workspace: card.product_workspace,
             has_workspace: [false; 2],
         }
@@ -113,6 +117,9 @@ impl OnCard {
             self.pool.empty_cache();
         }
         self.phase = phase;
+        if phase == Phase::Evaluate {
+            self.reserved_in_training = self.pool.peak_reserved();
+        }
         let thread = match phase {
             Phase::Forward => 0,
             Phase::Backward => 1,
@@ -134,6 +141,11 @@ impl OnCard {
     }
 
     fn finish(self, context: Bytes) -> DevicePeak {
-        DevicePeak { allocated: self.allocated, reserved: self.pool.peak_reserved(), context }
+        DevicePeak {
+            allocated: self.allocated,
+            reserved: self.reserved_in_training,
+            reserved_with_evaluation: self.pool.peak_reserved(),
+            context,
+        }
     }
 }

@@ -62,9 +62,9 @@ pub(super) struct Run {
 impl Nf4 {
     pub(super) fn new(tape: &Tape, n: u64, double_quantized: bool, compute: Dtype) -> Self {
         let blocks = n.div_ceil(BLOCK);
-        let mut stored = vec![tape.make(n.div_ceil(2), Dtype::Byte)];
-        // The 16 values of the code.
-        stored.push(tape.make(16, Dtype::F32));
+        let scales = tape.make(blocks, Dtype::F32);
+        // The codes, and the 16 values they stand for.
+        let mut stored = vec![tape.make(n.div_ceil(2), Dtype::Byte), tape.make(16, Dtype::F32)];
         if double_quantized {
             stored.push(tape.make(blocks, Dtype::Byte));
             stored.push(tape.make(blocks.div_ceil(SCALE_BLOCK), Dtype::F32));
@@ -72,7 +72,7 @@ impl Nf4 {
             stored.push(tape.make(1, Dtype::F32));
             stored.push(tape.make(256, Dtype::F32));
         } else {
-            stored.push(tape.make(blocks, Dtype::F32));
+            stored.push(scales);
         }
         Self { n, double_quantized, compute, _stored: stored }
     }

@@ -110,9 +110,10 @@ impl Tape {
         let to = wide.dtype;
         let rule = move |tape: &Self, gradients: Vec<Option<Tensor>>, _: &[Tensor]| {
             let Some(gradient) = only(gradients) else { return vec![None] };
+            let outgoing = tape.make(gradient.n, to);
             // A card multiplies gradient and result first (`SoftMax.cu`, `softmax_backward_cuda_out`).
             let _product = tape.on_card.then(|| tape.make(gradient.n, Dtype::F32));
-            vec![Some(tape.make(gradient.n, to))]
+            vec![Some(outgoing)]
         };
         let made = || self.make(wide.n, Dtype::F32);
         let result = self.apply(&[&wide], &[], made, true, Box::new(rule));

@@ -122,8 +122,8 @@ impl Pool {
         };
         self.reserved += segment;
         self.peak_reserved = self.peak_reserved.max(self.reserved);
-        let address = self.next_address;
         self.next_address += segment;
+        let address = (1 << 50) - self.next_address;
         self.push(Block { size: segment, address, kind, is_free: true, before: None, after: None })
     }
 
