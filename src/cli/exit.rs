@@ -5,10 +5,12 @@ use std::process::ExitCode;
 use anyhow::Error;
 
 use super::usage::UsageError;
+use crate::arch::ConfigError;
 use crate::data::DataError;
 use crate::device::DeviceError;
 use crate::executor::ExecutorError;
 use crate::hub::HubError;
+use crate::memory::gpu::GpuError;
 use crate::model::ModelError;
 use crate::quantize::{ParseGgufTypeError, QuantizeError};
 use crate::space::StudyFileError;
@@ -37,7 +39,12 @@ fn number(error: &Error) -> u8 {
     if let Some(error) = error.downcast_ref::<HubError>() {
         return code_of_hub(error);
     }
+    if let Some(error) = error.downcast_ref::<ModelError>() {
+        return code_of_model(error);
+    }
     let inputs = error.is::<UsageError>()
+        || error.is::<GpuError>()
+        || error.is::<ConfigError>()
         || error.is::<StudyFileError>()
         || error.is::<DataError>()
         || error.is::<DeviceError>()

@@ -15,8 +15,8 @@ const BYTES_PER_TOKEN: u64 = 4;
 pub struct Horizon {
     /// Tokens of the longest example.
     pub longest: usize,
-    /// Tokens of all epochs together.
-    pub tokens: u64,
+    /// Tokens of all epochs together; none where there is no data yet.
+    pub tokens: Option<u64>,
     /// Whether they were counted in the prepared data, not guessed from the size of its source.
     pub is_counted: bool,
 }
@@ -24,27 +24,32 @@ pub struct Horizon {
 /// Reads the prepared data set, if the study has one.
 ///
 /// # Errors
-/// The data can't be read.
+/// The prepared data can't be read.
 pub fn horizon(study: &Study) -> Result<Horizon, StudyError> {
     let file = Layout::new(&study.output).dataset();
     if file.exists() {
         let dataset = data::cache::read(&file)?;
         let lengths = || dataset.train.iter().map(|example| example.input_ids.len());
-        let tokens = lengths().map(|length| length as u64).sum();
+        let tokens = epochs(study, lengths().map(|length| length as u64).sum());
         let longest = lengths().max().unwrap_or(study.data.max_length);
-        return Ok(Horizon { longest, tokens: epochs(study, tokens), is_counted: true });
+        return Ok(Horizon { longest, tokens: Some(tokens), is_counted: true });
     }
-    let bytes = bytes_of(&study.data.source, study.data.format)
-        .map_err(|source| StudyError::Io { file: study.data.source.clone(), source })?;
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a guess"
-    )]
-    let train = ((bytes / BYTES_PER_TOKEN) as f64
-        * (1.0 - study.data.validation_fraction - study.data.test_fraction)) as u64;
-    Ok(Horizon { longest: study.data.max_length, tokens: epochs(study, train), is_counted: false })
+    // Memory can be told without the data.
+    let bytes = bytes_of(&study.data.source, study.data.format).ok();
+    let tokens = bytes.map(|bytes| epochs(study, guessed(study, bytes)));
+    Ok(Horizon { longest: study.data.max_length, tokens, is_counted: false })
+}
+
+/// Tokens of the training split of a file of so many bytes.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a guess"
+)]
+fn guessed(study: &Study, bytes: u64) -> u64 {
+    let share = 1.0 - study.data.validation_fraction - study.data.test_fraction;
+    ((bytes / BYTES_PER_TOKEN) as f64 * share) as u64
 }
 
 #[expect(

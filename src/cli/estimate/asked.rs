@@ -81,7 +81,7 @@ impl Asked {
             accumulation: 1,
             max_grad_norm: study.train.max_grad_norm,
             limit: study.search.max_micro_batch_size,
-            tokens: options.tokens.or(Some(horizon.tokens)),
+            tokens: options.tokens.or(horizon.tokens),
             is_counted: options.tokens.is_some() || horizon.is_counted,
             cards: cards.collect::<std::result::Result<_, _>>()?,
         })
