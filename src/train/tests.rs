@@ -15,6 +15,7 @@ use crate::space::{
 };
 use crate::trial::{Event, Task, TrainSpec, TrialSpec};
 
+mod composed_memory;
 mod engine;
 mod loss_scale;
 mod meters;

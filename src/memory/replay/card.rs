@@ -11,6 +11,9 @@ use crate::memory::kernels::{HEAD_ROWS, PIECE};
 use crate::memory::{Held, Ledger};
 use crate::space::Precision;
 
+/// Tensors of a piece that are alive at the highest moment of an update. Measured.
+const UPDATE_TENSORS: u64 = 7;
+
 /// The allocations of composed operations.
 pub(super) struct CardOps {
     ledger: Ledger,
@@ -135,24 +138,28 @@ impl Ops for CardOps {
         out
     }
 
-    fn gated(&self, elements: usize) -> Held {
+    fn gated(&self, elements: usize, is_cubic: bool) -> Held {
         let _inputs = (self.widened(elements), self.widened(elements));
-        // −x, its exponential, the sum.
-        self.touch_wide(3, elements);
+        // −x, its exponential, the sum; beside the cubic.
+        self.touch_wide(3 + u64::from(is_cubic), elements);
         let _active = self.wide(elements);
         let product = self.wide(elements);
         self.narrowed(product, elements)
     }
 
-    fn gated_backward(&self, gate: Held, up: Held, elements: usize) -> (Held, Held) {
+    fn gated_backward(&self, gate: Held, up: Held, elements: usize, is_cubic: bool) -> (Held, Held) {
         let _inputs = (self.widened(elements), self.widened(elements), self.widened(elements));
-        self.touch_wide(3, elements);
+        self.touch_wide(3 + u64::from(is_cubic), elements);
         let _sigmoid = self.wide(elements);
         let active = self.wide(elements);
         let dup = self.wide(elements);
         let dup = self.narrowed(dup, elements);
         self.touch_wide(2, elements);
         drop(active);
+        if is_cubic {
+            // What the sigmoid's slope is multiplied by, the square it comes from, and the product.
+            self.touch_wide(4, elements);
+        }
         let _slope = self.wide(elements);
         // dy·up, and its product with the slope.
         let partial = self.wide(elements);
@@ -229,6 +236,11 @@ impl Ops for CardOps {
         self.tensor(elements)
     }
 
+    fn update(&self, elements: usize) {
+        // The gradient, both moments as they were and will be, and the terms of the change.
+        self.touch_wide(UPDATE_TENSORS, elements.min(PIECE));
+    }
+
     fn attention(&self, batch: &BatchShape, heads: Heads) -> Held {
         let mut parts = Vec::new();
         for group in groups(batch, heads) {
@@ -278,8 +290,7 @@ impl Ops for CardOps {
         self.touch_wide(2, alive * v);
         if let Some(HeadGradients { weight }) = gradients {
             let scaled = self.wide(alive * v);
-            self.touch_wide(1, alive * v);
-            let dlogits = self.narrowed(scaled, alive * v);
+            let dlogits = (self.is_narrow().then(|| self.tensor(alive * v)), scaled);
             if weight.is_some() {
                 self.backward_weight(alive, head, false, true);
             }

@@ -6,7 +6,7 @@ use super::projection::{Bias, Fan, Projection, SidePath};
 use super::sink::{Sink, Slot};
 use super::stored::Matrix;
 use super::{BatchShape, Machine, TrainingSetup};
-use crate::arch::{self, LayerPart, ModelConfig, Role};
+use crate::arch::{self, Activation, LayerPart, ModelConfig, Role};
 use crate::memory::kernels::{MIN_QUANTIZED, MOMENT_BLOCK};
 use crate::memory::{Held, Ledger};
 use crate::space::Optimizer;
@@ -34,6 +34,8 @@ pub(super) struct Decoder<'a> {
     head_slot: Option<Slot>,
     table_slot: Option<Slot>,
     sink: Sink,
+    /// Values of the largest trained weight.
+    largest: usize,
     /// Most bytes that a checkpoint takes.
     saving: u64,
     _state: Vec<Held>,
@@ -108,6 +110,7 @@ impl Wiring<'_> {
         let down = linear(self, Role::Down)?;
         let after_mlp = has(Role::AfterMlpNorm).then(|| self.norm(d));
         let heads = heads(config, layer);
+        let is_cubic = config.traits.activation == Activation::GeluTanh;
         Some(Layer {
             d,
             f,
@@ -121,6 +124,7 @@ impl Wiring<'_> {
             down,
             after_mlp,
             heads,
+            is_cubic,
         })
     }
 }
@@ -177,7 +181,7 @@ impl<'a> Decoder<'a> {
         if machine != Machine::Card {
             state.push(ledger.hold(HEADER * tensors + UNLISTED));
         }
-        let largest = wiring.trained.iter().map(|(elements, _)| WIDE * *elements as u64).max();
+        let largest = wiring.trained.iter().map(|(elements, _)| *elements).max().unwrap_or(0);
         Self {
             setup,
             ledger: ledger.clone(),
@@ -188,7 +192,8 @@ impl<'a> Decoder<'a> {
             head_slot,
             table_slot,
             sink: Sink::new(ledger, setup.keeps_gradients),
-            saving: if machine == Machine::Card { 0 } else { WRITER + largest.unwrap_or(0) },
+            largest,
+            saving: if machine == Machine::Card { 0 } else { WRITER + WIDE * largest as u64 },
             _state: state,
         }
     }
@@ -241,6 +246,7 @@ impl<'a> Decoder<'a> {
         drop((dx, inputs));
         if self.setup.keeps_gradients {
             self.ledger.enter(Phase::Optimizer);
+            self.ops.update(self.largest);
         }
     }
 

@@ -63,6 +63,8 @@ pub(super) struct Layer {
     pub(super) down: Projection,
     pub(super) after_mlp: Option<Norm>,
     pub(super) heads: Heads,
+    /// Whether the activation is GELU, by a cubic.
+    pub(super) is_cubic: bool,
 }
 
 /// What a layer keeps for its backward pass.
@@ -184,7 +186,7 @@ impl Layer {
         let (gate, up) = (next(), next());
         drop(normed);
         let output = self.after_mlp.map(|_| {
-            let _product = ops.gated(n * self.f);
+            let _product = ops.gated(n * self.f, self.is_cubic);
             self.down.forward(ops, n)
         });
         SavedMlp { gate, up, output }
@@ -195,7 +197,7 @@ impl Layer {
             let normed = ops.norm(n * self.d, self.d);
             ops.sum(middle, normed)
         } else {
-            let _product = ops.gated(n * self.f);
+            let _product = ops.gated(n * self.f, self.is_cubic);
             self.down.forward_onto(ops, middle, n)
         }
     }
@@ -214,10 +216,10 @@ impl Layer {
         let Pass { ops, n, .. } = pass;
         let SavedMlp { gate, up, output } = mlp;
         let ddown = self.before(self.after_mlp, output, pass, sink);
-        let product = ops.gated(n * self.f);
+        let product = ops.gated(n * self.f, self.is_cubic);
         let dproduct = self.down.backward(ops, n, None, sink);
         drop((ddown, product));
-        let (dgate, dup) = ops.gated_backward(gate, up, n * self.f);
+        let (dgate, dup) = ops.gated_backward(gate, up, n * self.f, self.is_cubic);
         drop(dproduct);
         let normed = ops.norm(n * self.d, self.d);
         let dnormed = self.gates.backward(ops, n, vec![dgate, dup], sink);

@@ -31,11 +31,11 @@ pub(super) trait Ops {
     /// x turned, [n, width].
     fn rope(&self, x: Held, n: usize, width: usize, head: usize) -> Held;
 
-    /// act(gate)·up.
-    fn gated(&self, elements: usize) -> Held;
+    /// act(gate)·up, whose sigmoid is of the gate or of a cubic of it.
+    fn gated(&self, elements: usize, is_cubic: bool) -> Held;
 
     /// The gradients of both.
-    fn gated_backward(&self, gate: Held, up: Held, elements: usize) -> (Held, Held);
+    fn gated_backward(&self, gate: Held, up: Held, elements: usize, is_cubic: bool) -> (Held, Held);
 
     /// x·Wᵀ for n rows.
     fn linear(&self, n: usize, w: Matrix) -> Held;
@@ -72,6 +72,9 @@ pub(super) trait Ops {
         batch: &BatchShape,
         heads: Heads,
     ) -> ([Held; 3], Held);
+
+    /// One update of a weight of so many values with its moments.
+    fn update(&self, elements: usize);
 
     /// Loss of n rows of x [n, d] under a head [v, d]; with the gradient of x, and of W where it is trained.
     fn head(

@@ -172,11 +172,11 @@ impl Ops for ProcessorOps {
         x
     }
 
-    fn gated(&self, elements: usize) -> Held {
+    fn gated(&self, elements: usize, _: bool) -> Held {
         self.tensor(elements)
     }
 
-    fn gated_backward(&self, gate: Held, up: Held, _: usize) -> (Held, Held) {
+    fn gated_backward(&self, gate: Held, up: Held, _: usize, _: bool) -> (Held, Held) {
         (gate, up)
     }
 
@@ -214,6 +214,8 @@ impl Ops for ProcessorOps {
     fn dropout(&self, elements: usize) -> Held {
         self.tensor(elements)
     }
+
+    fn update(&self, _: usize) {}
 
     fn attention(&self, batch: &BatchShape, heads: Heads) -> Held {
         let out = self.tensor(batch.positions() * heads.h * heads.k);
