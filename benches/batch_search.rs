@@ -3,7 +3,7 @@
 //! `cargo bench --bench batch_search -- CURVES` reads from its standard input a JSON list of cases,
 //! `{"curve": NAME, "cap": BYTES}`, and writes one of what the search did: `{"probes": [SIZE…], "result": SIZE}`,
 //! the result null where nothing fits. `CURVES` is the file of `memory_curves`; sizes beyond those in it are not
-//! asked for. Used by `benches/peers/batch_finders.sh`.
+//! asked for. As `fit` does it, evaluation's peak is no part of the question: its batch is a separate answer. Used by `benches/peers/batch_finders.sh`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Parser;
 use diapason::search::{NextProbe, next_probe};
-use diapason::space::Precision;
+use diapason::space::{HardwareSetting, Precision};
 use diapason::trial::{Measurement, Outcome, Phase, PhasePeak, ProbeRecord};
 use diapason::units::Bytes;
 use serde::{Deserialize, Serialize};
@@ -38,6 +38,7 @@ struct Curve {
     name: String,
     precision: Precision,
     measured: BTreeMap<Phase, Vec<u64>>,
+    predicted: BTreeMap<Phase, Vec<u64>>,
 }
 
 #[derive(Deserialize)]
@@ -86,7 +87,13 @@ fn search(curve: &Curve, cap: Bytes) -> Answer {
 
 /// The one place that knows how the search is called.
 fn next(known: &[&ProbeRecord], cap: Bytes, curve: &Curve) -> NextProbe {
-    next_probe(known, Some(cap), curve.largest())
+    next_probe(known, Some(cap), curve.largest(), &|size| at(&curve.predicted, size))
+}
+
+/// The peaks of training's phases at a size; an evaluation's batch is a separate answer.
+fn at(phases: &BTreeMap<Phase, Vec<u64>>, size: usize) -> Vec<PhasePeak> {
+    let training = phases.iter().filter(|(phase, _)| **phase != Phase::Evaluate);
+    training.map(|(phase, bytes)| PhasePeak { phase: *phase, peak_bytes: Bytes(bytes[size - 1]) }).collect()
 }
 
 impl Curve {
@@ -94,16 +101,9 @@ impl Curve {
         self.measured.values().map(Vec::len).min().unwrap_or(0)
     }
 
-    fn peaks(&self, size: usize) -> Vec<PhasePeak> {
-        let at = |(phase, bytes): (&Phase, &Vec<u64>)| PhasePeak {
-            phase: *phase,
-            peak_bytes: Bytes(bytes[size - 1]),
-        };
-        self.measured.iter().map(at).collect()
-    }
-
     fn probe(&self, micro_batch_size: usize, cap: Bytes) -> ProbeRecord {
-        let measurement = Measurement { peaks: self.peaks(micro_batch_size), ..Measurement::default() };
+        let measurement =
+            Measurement { peaks: at(&self.measured, micro_batch_size), ..Measurement::default() };
         let outcome = if measurement.peak_bytes() <= cap {
             Outcome::Finished
         } else {
@@ -111,6 +111,13 @@ impl Curve {
         };
         // A probe that was refused has not seen the peaks it did not reach.
         let measurement = if outcome == Outcome::Finished { measurement } else { Measurement::default() };
-        ProbeRecord { precision: self.precision, micro_batch_size, outcome, measurement }
+        ProbeRecord {
+            setting: HardwareSetting::plain(self.precision),
+            micro_batch_size,
+            eval_micro_batch_size: micro_batch_size,
+            budget: Some(cap),
+            outcome,
+            measurement,
+        }
     }
 }

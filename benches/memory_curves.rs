@@ -23,7 +23,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 #[path = "../tests/common/measured.rs"]
-#[expect(clippy::unwrap_used, reason = "shared with tests, where a helper that can't go on fails")]
+#[expect(dead_code, clippy::unwrap_used, reason = "shared with tests, where a helper that can't go on fails")]
 mod measured;
 
 #[global_allocator]

@@ -37,9 +37,9 @@ const IMPORTS: &Table = &[
     ("memory", "units spelling space trial arch"),
     ("device", "units space"),
     ("data", "files fingerprint spelling space arch"),
-    ("model", "files space trial arch data"),
+    ("model", "files space trial arch memory data"),
     ("hub", "units fingerprint data model"),
-    ("train", "units space trial arch device data model"),
+    ("train", "units space trial arch memory device data model"),
     ("quantize", "units files arch data model"),
     ("worker", "space trial arch device data model train quantize"),
     ("executor", "units space trial"),
@@ -47,9 +47,12 @@ const IMPORTS: &Table = &[
     ("report", "units files space trial"),
     (
         "study",
-        "units files fingerprint space trial search arch device data model hub quantize executor store report",
+        "units files fingerprint space trial search arch memory device data model hub quantize executor store report",
     ),
-    ("cli", "units space trial search device data model hub train quantize worker executor store study"),
+    (
+        "cli",
+        "units space trial search arch memory device data model hub train quantize worker executor store study",
+    ),
     // The program: it hands over to cli, and sets the allocator that counts.
     ("main", "device cli"),
 ];

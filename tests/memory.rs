@@ -18,7 +18,7 @@ use diapason::model::{Decoder, write_model};
 use diapason::space::{
     ALL_LINEAR, BatchPlan, BlockFormat, DeviceSpec, Hyperparams, LoraSettings, Optimizer, Precision, Schedule,
 };
-use diapason::train::probe;
+use diapason::train::{ProbeTask, probe};
 use diapason::trial::{Measurement, Phase, Task, TrainSpec, TrialSpec};
 use tempfile::TempDir;
 
@@ -150,7 +150,8 @@ impl Folder {
         let measured = POOL.scope(|_| {
             let device = device::open(&spec.device).unwrap();
             let mut measured = Measurement::default();
-            probe(&spec, &*device, 2, &scratch, &mut |event| measured.fold(&event)).unwrap();
+            let task = ProbeTask { steps: 2, max_length: None, timed: &[], scratch: &scratch };
+            probe(&spec, &*device, task, &mut |event| measured.fold(&event)).unwrap();
             measured
         });
         measured.peaks.iter().map(|peak| (peak.phase, peak.peak_bytes.0 as f64)).collect()

@@ -149,6 +149,13 @@ impl ModelConfig {
         Ok(())
     }
 
+    /// Bytes of a value in the model's file, as far as the configuration says; 2, as most have, where it does not.
+    #[must_use]
+    pub fn stored_bytes(&self) -> u64 {
+        let dtype = ["dtype", "torch_dtype"].into_iter().find_map(|key| self.origin.0.get(key)?.as_str());
+        if dtype == Some("float32") { 4 } else { 2 }
+    }
+
     /// Width of all query heads together.
     #[must_use]
     pub const fn query_width(&self) -> usize {

@@ -3,8 +3,11 @@
 use std::path::PathBuf;
 
 use clap::builder::RangedU64ValueParser;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+
+use crate::space::ALL_LINEAR;
+use crate::units::Bytes;
 
 /// Finds how to fine-tune a language model on the hardware at hand, then does it.
 #[derive(Debug, Parser)]
@@ -26,8 +29,16 @@ pub(super) enum Command {
     ///
     /// Started again, the same command goes on where it was stopped: nothing finished runs twice.
     Run(StudyOptions),
-    /// Find the largest micro-batch that fits, per precision, by running it
-    Fit(StudyOptions),
+    /// Find the largest micro-batch that fits, per setting, by running it
+    ///
+    /// A setting is a precision with what `[fit]` of the study file lists: `max_length`,
+    /// `gradient_checkpointing` and `lora_rank`. A replay of the step by shapes says where the edge is; it is then
+    /// run: the longest examples, two optimizer steps, an evaluation, a checkpoint.
+    Fit(FitOptions),
+    /// Predict memory and speed on cards that are not here; needs only config.json
+    ///
+    /// With a study file: each of its settings on each card. Without: one point, given by options.
+    Estimate(Box<EstimateOptions>),
     /// Search precision, effective batch and learning rate by short trials
     Tune(StudyOptions),
     /// Fine-tune with the study's best configuration, or the only one its space has
@@ -62,6 +73,116 @@ pub(super) struct StudyOptions {
     /// Say nothing while it runs
     #[arg(long, short)]
     pub(super) quiet: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct FitOptions {
+    #[command(flatten)]
+    pub(super) study: StudyOptions,
+    /// Bytes that stay free below the cap, such as `64MiB`, in place of `fit.margin` [default: 8MiB]
+    #[arg(long, value_name = "BYTES")]
+    pub(super) margin: Option<Bytes>,
+}
+
+/// Who trains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum StackName {
+    /// This program
+    Diapason,
+    /// Hugging Face Transformers with PEFT and PyTorch
+    Transformers,
+}
+
+/// Which weights are trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum MethodName {
+    /// All of them
+    Full,
+    /// Low-rank adapters
+    Lora,
+}
+
+/// How attention is computed, in the stack `transformers`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum AttentionName {
+    /// Each step a tensor of its own
+    Eager,
+    /// PyTorch's best kernel for the card
+    Sdpa,
+}
+
+/// Who runs the steps, in the stack `transformers`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum LoopName {
+    /// A loop of one's own: the logits live until the step ends
+    Script,
+    /// `transformers.Trainer`, under autocast in 16 bits
+    Trainer,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct EstimateOptions {
+    /// A study file; or none, and `--model` with the options below
+    #[arg(required_unless_present = "model")]
+    pub(super) study: Option<PathBuf>,
+    /// Cards, separated by commas: `t4`, `rtx-4090`, `a100-80` …, or `all` to rank every known one
+    #[arg(long, value_name = "NAME[,NAME…]")]
+    pub(super) gpu: String,
+    /// Who trains
+    #[arg(long, value_enum, default_value = "diapason")]
+    pub(super) stack: StackName,
+    /// Folder with a config.json, that file, or a hub id `owner/name[@revision]`
+    #[arg(long, value_name = "DIR_OR_ID", conflicts_with = "study")]
+    pub(super) model: Option<PathBuf>,
+    /// Tokens of each example
+    #[arg(long, value_name = "N", default_value_t = 512, conflicts_with = "study")]
+    pub(super) seq_len: usize,
+    /// Examples at once whose bytes are told; without it, the largest that fits
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1 << 20))]
+    pub(super) micro_batch: Option<usize>,
+    /// Micro-batches of one optimizer step
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "study")]
+    pub(super) accumulation: usize,
+    /// `f32`, `bf16` or `f16`
+    #[arg(long, value_name = "NAME", default_value = "bf16", conflicts_with = "study")]
+    pub(super) precision: String,
+    /// Which weights are trained
+    #[arg(long, value_enum, default_value = "full", conflicts_with = "study")]
+    pub(super) method: MethodName,
+    /// Rank of the adapters
+    #[arg(long, value_name = "N", default_value_t = 16, conflicts_with = "study")]
+    pub(super) lora_rank: usize,
+    /// Layers with adapters, separated by commas, or `all-linear`
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = ALL_LINEAR, conflicts_with = "study")]
+    pub(super) lora_targets: Vec<String>,
+    /// Share of the adapters' inputs that is dropped
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, conflicts_with = "study")]
+    pub(super) lora_dropout: f64,
+    /// How a frozen base is kept: `f32`, `bf16`, `f16`; `q8_0`, `q4_k`, `q4_0` (diapason); `nf4`, `nf4-double`
+    /// (transformers) [default: as its file says; in transformers, the precision]
+    #[arg(long, value_name = "NAME", conflicts_with = "study")]
+    pub(super) base_weights: Option<String>,
+    /// Activations are made again in the backward pass
+    #[arg(long, conflicts_with = "study")]
+    pub(super) gradient_checkpointing: bool,
+    /// How attention is computed, in the stack `transformers`
+    #[arg(long, value_enum, default_value = "sdpa")]
+    pub(super) attention: AttentionName,
+    /// Who runs the steps, in the stack `transformers`
+    #[arg(long, value_enum, default_value = "script")]
+    pub(super) training_loop: LoopName,
+    /// `adamw`, `adamw_8bit`; in transformers also `adamw_fused` and `paged_adamw_8bit`
+    #[arg(long, value_name = "NAME", default_value = "adamw", conflicts_with = "study")]
+    pub(super) optimizer: String,
+    /// Tokens of the whole run, for hours; a study counts those of its own data
+    #[arg(long, value_name = "N")]
+    pub(super) tokens: Option<u64>,
+    /// Bytes that stay free on the card
+    #[arg(long, value_name = "BYTES", default_value = "256MiB")]
+    pub(super) margin: Bytes,
+    /// Print one JSON object a line, for each setting and card
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Args, Debug)]

@@ -5,10 +5,12 @@ use std::process::ExitCode;
 use anyhow::Error;
 
 use super::usage::UsageError;
+use crate::arch::ConfigError;
 use crate::data::DataError;
 use crate::device::DeviceError;
 use crate::executor::ExecutorError;
 use crate::hub::HubError;
+use crate::memory::gpu::GpuError;
 use crate::model::ModelError;
 use crate::quantize::{ParseGgufTypeError, QuantizeError};
 use crate::space::StudyFileError;
@@ -18,7 +20,7 @@ use crate::train::TrainError;
 
 const UNEXPECTED: u8 = 1;
 const USAGE: u8 = 2;
-const NOTHING_FITS: u8 = 3;
+pub(super) const NOTHING_FITS: u8 = 3;
 const STOPPED_EARLY: u8 = 4;
 const INTERRUPTED: u8 = 130;
 
@@ -37,7 +39,12 @@ fn number(error: &Error) -> u8 {
     if let Some(error) = error.downcast_ref::<HubError>() {
         return code_of_hub(error);
     }
+    if let Some(error) = error.downcast_ref::<ModelError>() {
+        return code_of_model(error);
+    }
     let inputs = error.is::<UsageError>()
+        || error.is::<GpuError>()
+        || error.is::<ConfigError>()
         || error.is::<StudyFileError>()
         || error.is::<DataError>()
         || error.is::<DeviceError>()
@@ -96,6 +103,7 @@ fn code_of_model(error: &ModelError) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::Bytes;
 
     fn check(error: impl Into<Error>, code: u8) {
         let error = error.into();
@@ -115,7 +123,10 @@ mod tests {
 
     #[test]
     fn what_a_script_must_tell_apart_has_a_code_of_its_own() {
-        check(StudyError::NothingFits { reason: String::new(), cap: None }, NOTHING_FITS);
+        check(
+            StudyError::NothingFits { reason: String::new(), cap: None, margin: Bytes(0), too_large: None },
+            NOTHING_FITS,
+        );
         check(StudyError::NoBest, STOPPED_EARLY);
         check(StudyError::Executor(ExecutorError::Interrupted), INTERRUPTED);
         check(std::io::Error::other("the unforeseen"), UNEXPECTED);

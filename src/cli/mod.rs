@@ -5,6 +5,7 @@
 
 mod args;
 mod doctor;
+mod estimate;
 mod evaluate;
 mod exit;
 mod fetching;
@@ -28,6 +29,8 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match run(arguments.command) {
         Ok(code) => code,
+        // Whoever read has seen enough, as `head` has.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // Without its causes: every error of this crate tells them in its own text.
             let _ = writeln!(io::stderr(), "error: {error}");
@@ -39,7 +42,8 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Run(options) => study::run(&options, study::Until::Report),
-        Command::Fit(options) => study::run(&options, study::Until::Fit),
+        Command::Fit(options) => study::fit(&options),
+        Command::Estimate(options) => estimate::run(&options),
         Command::Tune(options) => study::run(&options, study::Until::Tune),
         Command::Train(options) => study::run(&options, study::Until::Train),
         Command::Report(options) => study::report(&options),
@@ -58,6 +62,10 @@ fn run(command: Command) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// Prints a value as one JSON object.

@@ -47,8 +47,11 @@ impl Progress {
                 self.line(&format!("  data   {report}"));
                 self.line(&format!("         {train} to train on, {validation} to validate, {test} to test"));
             }
-            StudyEvent::ProbeStarted { precision, micro_batch_size } => {
-                self.spin(&format!("{precision:<5} micro-batch {micro_batch_size:>4}"));
+            StudyEvent::LessFree { free, cap } => {
+                self.line(&format!("  {free} of the cap's {cap} are free: the next probe may hold no more"));
+            }
+            StudyEvent::ProbeStarted { setting, micro_batch_size } => {
+                self.spin(&format!("{setting:<5} micro-batch {micro_batch_size:>4}"));
             }
             StudyEvent::ProbeEnded(probe) => self.probe_ended(probe),
             StudyEvent::Frontier(frontier) => self.line(&tables::frontier(frontier)),
@@ -151,11 +154,11 @@ impl Progress {
         let speed = probe.measurement.tokens_per_second().unwrap_or_default();
         let result = match &probe.outcome {
             Outcome::Finished => {
-                format!("{:>9}  {speed:>7.0} tokens/s", probe.measurement.peak_bytes().to_string())
+                format!("{:>9}  {speed:>7.0} tokens/s", probe.measurement.training_peak_bytes().to_string())
             }
             outcome => outcome.name().replace('_', " "),
         };
-        self.line(&format!("  {:<5} micro-batch {:>4}  {result}", probe.precision, probe.micro_batch_size));
+        self.line(&format!("  {:<5} micro-batch {:>4}  {result}", probe.setting, probe.micro_batch_size));
     }
 
     fn rung_ended(&mut self, name: &str, outcome: &Outcome, measurement: &Measurement) {

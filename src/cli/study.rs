@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 
-use super::args::StudyOptions;
+use super::args::{FitOptions, StudyOptions};
 use super::progress::Progress;
 use super::{print, print_json, tables};
 use crate::executor::Local;
-use crate::space::{Study, StudyFileError};
+use crate::space::{Margin, Study, StudyFileError};
 use crate::study::{self, Driver, Summary};
 
 /// A child that says nothing for so long is killed. A step on a slow machine takes seconds; loading
@@ -34,15 +34,27 @@ pub(super) enum Until {
     Report,
 }
 
+/// Finds what fits, with another margin if one is typed.
+pub(super) fn fit(options: &FitOptions) -> Result<ExitCode> {
+    let mut study = read(&options.study.study)?;
+    if let Some(margin) = options.margin {
+        study.fit.margin = Margin(margin);
+    }
+    drive_to(&study, &options.study, Until::Fit)
+}
+
 /// Drives a study and prints what it found.
 pub(super) fn run(options: &StudyOptions, until: Until) -> Result<ExitCode> {
-    let study = read(&options.study)?;
+    drive_to(&read(&options.study)?, options, until)
+}
+
+fn drive_to(study: &Study, options: &StudyOptions, until: Until) -> Result<ExitCode> {
     let mut executor =
         Local::new(std::env::current_exe()?, vec!["worker".to_owned()], SILENCE, stop_on_interrupt()?)
             .with_threads(study.threads);
     let mut progress = Progress::new(options.quiet);
     let mut listener = |event: study::StudyEvent<'_>| progress.show(event);
-    let mut driver = Driver::open(&study, &mut executor, &mut listener)?;
+    let mut driver = Driver::open(study, &mut executor, &mut listener)?;
     drive(&mut driver, until)?;
     let summary = driver.summary()?;
     drop(driver);
@@ -93,7 +105,7 @@ fn show(summary: &Summary, json: bool) -> Result<ExitCode> {
 }
 
 /// Reads and checks a study file.
-fn read(path: &Path) -> Result<Study> {
+pub(super) fn read(path: &Path) -> Result<Study> {
     let missing = |source: std::io::Error| StudyFileError {
         file: path.to_owned(),
         line: None,

@@ -21,13 +21,15 @@ pub(super) fn point(hyperparams: &Hyperparams) -> String {
 
 /// The feasibility frontier.
 pub(super) fn frontier(frontier: &[FrontierPoint]) -> String {
-    let mut text = String::from("  precision  largest  knee       peak  tokens/s  probes");
-    for point in frontier {
+    let names: Vec<String> = frontier.iter().map(|point| point.setting.to_string()).collect();
+    let wide = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max("setting".len());
+    let mut text = format!("  {:<wide$}  largest  eval  knee       peak  tokens/s  probes", "setting");
+    for (point, name) in frontier.iter().zip(names) {
         let _ = write!(
             text,
-            "\n  {:<9}  {:>7}  {:>4}  {:>9}  {:>8.0}  {:>6}",
-            point.precision,
+            "\n  {name:<wide$}  {:>7}  {:>4}  {:>4}  {:>9}  {:>8.0}  {:>6}",
             point.max_micro_batch,
+            point.max_eval_micro_batch,
             point.knee_micro_batch,
             point.peak_bytes.to_string(),
             point.tokens_per_second,

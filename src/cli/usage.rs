@@ -11,6 +11,11 @@ pub(super) struct UsageError {
 }
 
 impl UsageError {
+    /// What is about no file.
+    pub(super) fn plain(problem: &str, hint: &'static str) -> Self {
+        Self { problem: problem.to_owned(), hint }
+    }
+
     pub(super) fn new(path: &Path, problem: &str, hint: &'static str) -> Self {
         Self { problem: format!("{}: {problem}", path.display()), hint }
     }

@@ -18,6 +18,15 @@ pub struct Dataset {
 }
 
 impl Dataset {
+    /// Cuts every longer example to `tokens`; at least half of what remains stays to be scored.
+    pub fn cut_to(&mut self, tokens: usize) {
+        let Self { train, validation, test, .. } = self;
+        for example in [train, validation, test].into_iter().flatten() {
+            example.input_ids.truncate(tokens);
+            example.prompt_tokens = example.prompt_tokens.min(example.input_ids.len().div_ceil(2));
+        }
+    }
+
     pub(super) fn of(parts: Vec<(Example, Split)>, report: CleaningReport, digest: String) -> Self {
         let mut dataset = Self { train: vec![], validation: vec![], test: vec![], report, digest };
         for (example, split) in parts {

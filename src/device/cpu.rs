@@ -1,7 +1,5 @@
 //! The processor as a device: memory counted and capped by the process's own allocator.
 
-use std::num::NonZero;
-
 use super::allocator;
 use super::{CpuFacts, Device, DeviceError, Facts};
 use crate::units::Bytes;
@@ -42,7 +40,7 @@ impl Device for Cpu {
     }
 
     fn free(&self) -> Option<Bytes> {
-        meminfo("MemAvailable")
+        free()
     }
 
     fn cap(&self) -> Option<Bytes> {
@@ -75,8 +73,13 @@ fn cpu_facts() -> CpuFacts {
     let model = std::fs::read_to_string("/proc/cpuinfo").ok();
     CpuFacts {
         model: model.as_deref().and_then(|text| value_of(text, "model name")).map(str::to_owned),
-        threads: std::thread::available_parallelism().map_or(1, NonZero::get),
+        threads: super::threads(),
     }
+}
+
+/// Memory that programs could get now.
+pub(super) fn free() -> Option<Bytes> {
+    meminfo("MemAvailable")
 }
 
 /// A line of `/proc/meminfo`; `None` where the system has no such file.

@@ -102,6 +102,24 @@ pub const fn check_built(spec: &DeviceSpec) -> Result<(), DeviceError> {
     }
 }
 
+/// What a CUDA context takes before the first tensor: 141 MiB on a T4 to 1.3 GB on a V100 have been measured.
+const CONTEXT: Bytes = Bytes::mib(600);
+
+/// The memory that a child process could use on a device now, without opening it; `None` where nobody tells.
+#[must_use]
+pub fn free_for_a_child(spec: &DeviceSpec) -> Option<Bytes> {
+    match *spec {
+        DeviceSpec::Cpu { .. } => cpu::free(),
+        DeviceSpec::Cuda { index, .. } => Some(nvml::free(index)?.saturating_sub(CONTEXT)),
+    }
+}
+
+/// Threads this process may run at once.
+#[must_use]
+pub fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -78,6 +78,18 @@ pub fn cards(library: Option<&OsStr>) -> Result<Vec<CardFacts>, NvmlError> {
     Ok((0..count).map(|index| card(&nvml, index, driver.clone())).collect())
 }
 
+/// What nobody uses of the card that CUDA numbers `index`; `None` where NVML or the numbering can't be told.
+#[must_use]
+pub fn free(index: usize) -> Option<Bytes> {
+    let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
+    cards(None).ok()?.get(place(index, visible.as_deref())?)?.free
+}
+
+/// The place in NVML's order of a card in CUDA's, where `CUDA_VISIBLE_DEVICES` lists numbers or nothing.
+fn place(index: usize, visible: Option<&str>) -> Option<usize> {
+    visible.map_or(Some(index), |visible| visible.split(',').nth(index)?.trim().parse().ok())
+}
+
 fn absence(library: &OsStr, cause: &Cause) -> NvmlError {
     let reason = cause.to_string();
     match cause {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Executor, ExecutorError};
 use crate::space::Precision;
-use crate::trial::{EvalEvent, Event, FailureClass, Outcome, Phase, StepEvent, Task, TrialSpec};
+use crate::trial::{EvalEvent, Event, FailureClass, Outcome, Phase, SpeedPoint, StepEvent, Task, TrialSpec};
 use crate::units::Bytes;
 
 /// A device and a model as formulas.
@@ -84,7 +84,13 @@ impl Synthetic {
         on_event(&started(checkpoint.step));
         on_event(&Event::Memory { phase: Phase::Backward, peak_bytes: peak, live_bytes: self.fixed });
         match &spec.task {
-            Task::Probe { steps, .. } => on_event(&Event::Step(step_event(*steps, 4.0, spec))),
+            Task::Probe { steps, timed, .. } => {
+                on_event(&Event::Step(step_event(*steps, 4.0, spec)));
+                for micro_batch_size in timed.iter().copied() {
+                    let seconds = seconds(micro_batch_size);
+                    on_event(&Event::Timed(SpeedPoint { micro_batch_size, tokens: TOKENS, seconds }));
+                }
+            }
             Task::Evaluate => on_event(&Event::Eval(eval_event(0, 3.0))),
             Task::Train { .. } => return self.train(spec, checkpoint, is_cut, on_event),
         }
@@ -158,10 +164,17 @@ const fn eval_event(step: usize, loss_nats: f64) -> EvalEvent {
     EvalEvent { step, loss_nats, tokens: 100, seconds: 0.1 }
 }
 
+/// Tokens of each step.
+const TOKENS: u64 = 1000;
+
 /// Twice the micro-batch is faster, up to eight.
 #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+fn seconds(micro_batch_size: usize) -> f64 {
+    1.0 / micro_batch_size.min(8) as f64
+}
+
 fn step_event(step: usize, loss_nats: f64, spec: &TrialSpec) -> StepEvent {
-    let seconds = 1.0 / spec.hyperparams.batch.micro_batch_size.min(8) as f64;
+    let seconds = seconds(spec.hyperparams.batch.micro_batch_size);
     let learning_rate = spec.hyperparams.learning_rate;
     StepEvent {
         step,
@@ -170,7 +183,7 @@ fn step_event(step: usize, loss_nats: f64, spec: &TrialSpec) -> StepEvent {
         grad_norm: Some(1.0),
         update_ratio: None,
         noise: None,
-        tokens: 1000,
+        tokens: TOKENS,
         seconds,
     }
 }

@@ -8,7 +8,7 @@ use super::listing::{Listing, RemoteFile};
 use super::remote::Remote;
 use super::transfer::{Transfer, length};
 use super::{Access, HubError, HubSettings, HubSpec};
-use crate::model::{INDEX_FILE, weight_files};
+use crate::model::{CONFIG_FILE, INDEX_FILE, weight_files};
 use crate::units::Bytes;
 
 /// A hub and the cache in front of it.
@@ -78,6 +78,29 @@ impl Hub {
             }
             (listing, _) => self.fetch_listed(spec, &cache, &listing?, listener),
         }
+    }
+
+    /// `config.json` of a model alone, from the cache or fetched: no weights.
+    ///
+    /// # Errors
+    /// The model is not to be had; see [`HubError`].
+    pub fn fetch_config(&self, spec: &HubSpec, listener: &mut Listener<'_>) -> Result<PathBuf, HubError> {
+        let cache = ModelCache::new(&self.settings.cache, spec);
+        let known = cache.known_commit().map(|commit| cache.snapshot(&commit).join(CONFIG_FILE));
+        if let Some(file) = known.filter(|file| file.is_file()) {
+            return Ok(file);
+        }
+        if self.settings.offline {
+            let (cache, lacks) = (self.settings.cache.clone(), CONFIG_FILE.to_owned());
+            return Err(HubError::Offline { model: spec.to_string(), cache, lacks });
+        }
+        let listing = self.listing(spec, listener)?;
+        let (commit, spec) = (&*listing.sha, spec.at(&listing.sha));
+        let model = spec.to_string();
+        let file = listing.file(&model, CONFIG_FILE)?;
+        let remote = Remote::new(&self.settings, &spec)?;
+        Fetching { model: &model, commit, cache: &cache, remote: &remote, listener }.bring(&[file])?;
+        Ok(cache.snapshot(commit).join(CONFIG_FILE))
     }
 
     fn listing(&self, spec: &HubSpec, listener: &mut Listener<'_>) -> Result<Listing, HubError> {

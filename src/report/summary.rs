@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::space::Precision;
+use crate::space::HardwareSetting;
 use crate::trial::{History, Measurement, ProbeRecord, Trial, TrialId};
 use crate::units::Bytes;
 
@@ -17,7 +17,7 @@ pub struct StudyReport {
     pub model: ModelSummary,
     /// What became of the data set's rows.
     pub data: DataSummary,
-    /// One row for each precision in which at least one micro-batch fits.
+    /// One row for each setting in which at least one micro-batch fits.
     pub frontier: Vec<FrontierRow>,
     /// Every ended probe of the batch-size search.
     pub probes: Vec<ProbeRecord>,
@@ -94,15 +94,18 @@ pub struct DataSummary {
     pub test: usize,
 }
 
-/// What fits in one precision. Every number was measured by a probe.
+/// What fits in one setting. Every number was measured by a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct FrontierRow {
-    /// Number format of the step.
-    pub precision: Precision,
+    /// Number format of the step, and what else decides memory.
+    #[serde(flatten)]
+    pub setting: HardwareSetting,
     /// Largest micro-batch that ran.
     pub max_micro_batch_size: usize,
     /// Whether more might fit: the search ended at the largest size worth trying.
     pub is_lower_bound: bool,
+    /// Largest evaluation that ran beside the state of training.
+    pub max_eval_micro_batch_size: usize,
     /// Smallest micro-batch that saturates throughput.
     pub knee_micro_batch_size: usize,
     /// Peak at the largest micro-batch.

@@ -4,11 +4,17 @@
 //! was killed goes on with the suggestion it would have made.
 
 mod batch_size;
+mod calibrated;
+mod frontier;
 mod halving;
 mod plan;
 mod sobol;
+#[cfg(test)]
+mod testing;
 
-pub use batch_size::{Boundary, FrontierPoint, NextProbe, frontier_point, next_probe};
+pub use batch_size::{NextProbe, next_probe};
+pub use calibrated::{Calibrated, Predict};
+pub use frontier::{Boundary, CurvePoint, FrontierPoint, Provenance, frontier_point};
 pub use halving::{Action, next_action, rung_steps};
 pub use plan::{fastest_plan, feasible_plan};
 pub use sobol::{Suggestion, suggest};

@@ -6,14 +6,18 @@ use std::fmt;
 use std::path::Path;
 
 use super::study_file::{
-    DataSection, FloatSection, LoraSection, ModelSection, OneOrMany, QuantizeSection, SearchSection,
-    SpaceSection, StudySection, TrainSection,
+    DataSection, FitSection, FloatSection, LoraSection, ModelSection, OneOrMany, QuantizeSection,
+    RankSection, SearchSection, SpaceSection, StudySection, TrainSection,
 };
 use super::{
     ALL_LINEAR, BatchDomain, BatchPlan, BlockFormat, ColumnMapping, DataFormat, DataSettings, DeviceSpec,
-    FloatDomain, LoraSettings, ModelSettings, ModelSource, NewModel, Optimizer, Precision, QuantizeSettings,
-    Schedule, SearchSettings, Space, Study, StudyFile, StudyFileError, TrainSettings,
+    FitSettings, FloatDomain, LoraSettings, Margin, ModelSettings, ModelSource, NewModel, Optimizer,
+    Precision, QuantizeSettings, Schedule, SearchSettings, Space, Study, StudyFile, StudyFileError,
+    TrainSettings, Trained,
 };
+
+/// No model is as wide.
+const LARGEST_RANK: usize = 1 << 14;
 
 /// Names of GGUF types that can be written.
 pub const GGUF_TYPES: [&str; 8] = ["f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0"];
@@ -40,7 +44,9 @@ impl Study {
             space: check.space(file)?,
             search: check.search(&file.search)?,
             train: TrainSettings { lora: check.lora(file.lora.as_ref())?, ..check.train(&file.train)? },
+            fit: check.fit(&file.fit, &file.data)?,
             quantize: check.quantize(&file.quantize)?,
+            gpu: file.gpu.clone(),
         })
     }
 
@@ -357,18 +363,16 @@ impl Check<'_> {
 
     fn lora(&self, section: Option<&LoraSection>) -> Checked<Option<LoraSettings>> {
         let Some(section) = section else { return Ok(None) };
-        let rank = self.count("lora.rank", section.rank.unwrap_or(16), 1, 1 << 14)?;
+        let rank = self.count("lora.rank", section.rank.unwrap_or(16), 1, LARGEST_RANK)?;
         let targets = section.targets.as_ref().map_or_else(|| vec![ALL_LINEAR.to_owned()], many);
         if targets.is_empty() {
             let right = format!("name linear layers such as `q_proj`, or `{ALL_LINEAR}`");
             return self.wrong("lora.targets", "empty", &right);
         }
-        #[expect(clippy::cast_precision_loss, reason = "a rank is far below 2^52")]
-        let rank_as_number = rank as f64;
+        let default = LoraSettings::of_rank(rank);
         Ok(Some(LoraSettings {
             rank,
-            // Twice the rank is the habit of the field: the scale is then 2 for every rank.
-            alpha: self.number("lora.alpha", section.alpha.unwrap_or(2.0 * rank_as_number), 1e-6..=1e6)?,
+            alpha: self.number("lora.alpha", section.alpha.unwrap_or(default.alpha), 1e-6..=1e6)?,
             dropout: self.number("lora.dropout", section.dropout.unwrap_or(0.0), 0.0..=0.95)?,
             targets,
             rslora: section.rslora.unwrap_or(false),
@@ -381,6 +385,47 @@ impl Check<'_> {
         match name.parse() {
             Ok(format) => Ok(Some(format)),
             Err(right) => self.wrong("lora.quantize_base", format!("`{name}`"), &right),
+        }
+    }
+
+    fn fit(&self, section: &FitSection, data: &DataSection) -> Checked<FitSettings> {
+        let longest = self.data(data)?.max_length;
+        let key = "fit.max_length";
+        let lengths = section.max_length.as_ref().map(|lengths| self.counts(key, lengths)).transpose()?;
+        let lengths = lengths.unwrap_or_default();
+        for length in &lengths {
+            if !(2..=longest).contains(length) {
+                let right = format!("it must lie between 2 and `data.max_length`, which is {longest}");
+                return self.wrong(key, length, &right);
+            }
+        }
+        let ranks = section.lora_rank.as_ref().map(many).unwrap_or_default();
+        Ok(FitSettings {
+            max_length: lengths,
+            gradient_checkpointing: section.gradient_checkpointing.as_ref().map(many).unwrap_or_default(),
+            lora_rank: ranks.iter().map(|rank| self.trained(rank)).collect::<Checked<_>>()?,
+            margin: self.margin(section)?,
+        })
+    }
+
+    fn trained(&self, rank: &RankSection) -> Checked<Trained> {
+        let key = "fit.lora_rank";
+        match rank {
+            RankSection::Rank(rank) => Ok(Trained::Lora(self.count(key, *rank, 1, LARGEST_RANK)?)),
+            RankSection::Name(name) if name == "full" => Ok(Trained::Full),
+            RankSection::Name(name) => {
+                self.wrong(key, format!("`{name}`"), "give ranks such as 16, and `full` for all weights")
+            }
+        }
+    }
+
+    fn margin(&self, section: &FitSection) -> Checked<Margin> {
+        let Some(text) = &section.margin else { return Ok(Margin::default()) };
+        match text.parse() {
+            Ok(bytes) => Ok(Margin(bytes)),
+            Err(_) => {
+                self.wrong("fit.margin", format!("`{text}`"), "write bytes with a unit, such as `64MiB`")
+            }
         }
     }
 
@@ -488,6 +533,9 @@ mod tests {
             ("[lora]\ndropout = 1.0\n", "lora.dropout"),
             ("[lora]\ntargets = []\n", "lora.targets"),
             ("[lora]\nquantize_base = 'nf4'\n", "lora.quantize_base"),
+            ("[fit]\nmax_length = [4096]\n", "fit.max_length"),
+            ("[fit]\nlora_rank = ['half']\n", "fit.lora_rank"),
+            ("[fit]\nmargin = '5 %'\n", "fit.margin"),
             ("[quantize]\ntypes = ['q9']\n", "quantize.types"),
         ] {
             let error = study(more).unwrap_err();

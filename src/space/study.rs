@@ -1,11 +1,14 @@
 //! The checked study: every value is present and in range.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BatchPlan, DeviceSpec, FloatDomain, LoraSettings, Optimizer, Precision};
+use super::{
+    BatchPlan, DeviceSpec, FitSettings, FloatDomain, GpuSection, LoraSettings, Optimizer, Precision,
+};
 
 /// A study that cannot be wrong: what to tune, on what, and what to make of it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -30,8 +33,12 @@ pub struct Study {
     pub search: SearchSettings,
     /// What the full run has in common with each trial.
     pub train: TrainSettings,
+    /// What is asked of the device.
+    pub fit: FitSettings,
     /// What is made of the result.
     pub quantize: QuantizeSettings,
+    /// Cards beside those of the program's table, for `estimate`.
+    pub gpu: BTreeMap<String, GpuSection>,
 }
 
 /// Where the base model comes from.

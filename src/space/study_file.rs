@@ -2,10 +2,12 @@
 //!
 //! Nothing is checked here beyond syntax and names; [`super::Study`] is the checked form.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::GpuSection;
 use crate::spelling::nearest;
 
 /// How the messages of values begin that may be written in two ways.
@@ -27,6 +29,10 @@ pub struct StudyFile {
     #[serde(default)]
     pub(super) train: TrainSection,
     pub(super) lora: Option<LoraSection>,
+    #[serde(default)]
+    pub(super) fit: FitSection,
+    #[serde(default)]
+    pub(super) gpu: BTreeMap<String, GpuSection>,
     #[serde(default)]
     pub(super) quantize: QuantizeSection,
 }
@@ -152,6 +158,22 @@ pub(super) struct LoraSection {
     #[serde(alias = "use_rslora")]
     pub rslora: Option<bool>,
     pub quantize_base: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FitSection {
+    pub max_length: Option<OneOrMany<usize>>,
+    pub gradient_checkpointing: Option<OneOrMany<bool>>,
+    pub lora_rank: Option<OneOrMany<RankSection>>,
+    pub margin: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub(super) enum RankSection {
+    Rank(usize),
+    Name(String),
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -1,7 +1,7 @@
 //! Tests that history is append-only against any program, by raw SQL.
 
 use super::testing::{Folder, events, hyperparams, measurement};
-use crate::space::Precision;
+use crate::space::{HardwareSetting, Precision};
 use crate::trial::{Outcome, ProbeRecord};
 
 /// An ended rung (measurement 1), a running one (measurement 2), and a probe (measurement 3).
@@ -16,8 +16,10 @@ fn study() -> Folder {
     }
     store.finish_rung(0, 0, &Outcome::Finished).unwrap();
     let probe = ProbeRecord {
-        precision: Precision::F32,
+        setting: HardwareSetting::plain(Precision::F32),
         micro_batch_size: 8,
+        eval_micro_batch_size: 8,
+        budget: None,
         outcome: Outcome::Finished,
         measurement: measurement(1.0),
     };
@@ -107,8 +109,8 @@ fn studies_trials_and_probes_are_written_once() {
         "INSERT OR REPLACE INTO trial VALUES (0, 'f32', 1, 1, 1.0, '')",
         "DELETE FROM trial",
         "UPDATE probe SET micro_batch_size = 9",
-        "INSERT OR REPLACE INTO probe VALUES (1, 'bf16', 9, 2)",
-        "INSERT OR REPLACE INTO probe VALUES (NULL, 'f32', 8, 2)",
+        "INSERT OR REPLACE INTO probe VALUES (1, 'bf16', NULL, 0, NULL, 9, 9, NULL, 2)",
+        "INSERT OR REPLACE INTO probe VALUES (NULL, 'f32', NULL, 0, NULL, 8, 8, NULL, 2)",
         "DELETE FROM probe",
     ]);
 }

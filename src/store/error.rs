@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::space::Precision;
+use crate::space::HardwareSetting;
 use crate::trial::TrialId;
 
 /// Why a study's database cannot do what was asked.
@@ -121,11 +121,11 @@ pub enum StoreError {
     },
     /// Probes are append-only.
     #[error(
-        "{precision} at micro-batch {micro_batch_size} was already probed\n  hint: a recorded probe never changes"
+        "{setting} at micro-batch {micro_batch_size} was already probed\n  hint: a recorded probe never changes"
     )]
     ProbeRepeated {
         /// Setting of the probe.
-        precision: Precision,
+        setting: HardwareSetting,
         /// Examples at once.
         micro_batch_size: usize,
     },

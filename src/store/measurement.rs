@@ -3,7 +3,9 @@
 use rusqlite::{Connection, Row, params};
 
 use super::columns::{Count, Real};
-use crate::trial::{EvalPoint, Event, Measurement, NoiseSample, Outcome, Phase, PhasePeak, StepPoint};
+use crate::trial::{
+    EvalPoint, Event, Measurement, NoiseSample, Outcome, Phase, PhasePeak, SpeedPoint, StepPoint,
+};
 use crate::units::Bytes;
 
 /// Opens an empty measurement and returns its number.
@@ -21,6 +23,7 @@ pub(super) fn add(connection: &Connection, id: i64, event: &Event) -> rusqlite::
         Event::Step(step) => put_step(connection, id, step),
         Event::Eval(eval) => put_eval(connection, id, eval),
         Event::Memory { phase, peak_bytes, .. } => raise_peak(connection, id, *phase, *peak_bytes),
+        Event::Timed(speed) => put_speed(connection, id, speed),
         // A checkpoint is a file, and a last word is the outcome.
         Event::Checkpoint { .. }
         | Event::Finished
@@ -38,6 +41,9 @@ pub(super) fn add_all(connection: &Connection, id: i64, whole: &Measurement) -> 
     }
     for eval in &whole.evals {
         put_eval(connection, id, eval)?;
+    }
+    for speed in &whole.timed {
+        put_speed(connection, id, speed)?;
     }
     for peak in &whole.peaks {
         raise_peak(connection, id, peak.phase, peak.peak_bytes)?;
@@ -63,6 +69,12 @@ pub(super) fn read(connection: &Connection, id: i64) -> rusqlite::Result<Measure
         steps: rows(connection, "SELECT * FROM step WHERE measurement = ?1 ORDER BY step", id, step)?,
         evals: rows(connection, "SELECT * FROM eval WHERE measurement = ?1 ORDER BY step", id, eval)?,
         peaks: rows(connection, "SELECT * FROM peak WHERE measurement = ?1 ORDER BY rowid", id, peak)?,
+        timed: rows(
+            connection,
+            "SELECT * FROM speed WHERE measurement = ?1 ORDER BY micro_batch_size DESC",
+            id,
+            speed,
+        )?,
     })
 }
 
@@ -122,6 +134,15 @@ fn put_eval(connection: &Connection, id: i64, eval: &EvalPoint) -> rusqlite::Res
     Ok(())
 }
 
+fn put_speed(connection: &Connection, id: i64, speed: &SpeedPoint) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO speed (measurement, micro_batch_size, tokens, seconds) VALUES (?1, ?2, ?3, ?4)
+               ON CONFLICT (measurement, micro_batch_size) DO UPDATE SET
+                   tokens = excluded.tokens, seconds = excluded.seconds";
+    let values = params![id, Count(speed.micro_batch_size), Count(speed.tokens), Real(speed.seconds)];
+    connection.prepare_cached(sql)?.execute(values)?;
+    Ok(())
+}
+
 fn raise_peak(connection: &Connection, id: i64, phase: Phase, peak_bytes: Bytes) -> rusqlite::Result<()> {
     let sql = "INSERT INTO peak (measurement, phase, peak_bytes) VALUES (?1, ?2, ?3)
                ON CONFLICT (measurement, phase) DO UPDATE SET peak_bytes = excluded.peak_bytes
@@ -160,6 +181,14 @@ fn eval(row: &Row<'_>) -> rusqlite::Result<EvalPoint> {
     Ok(EvalPoint {
         step: row.get::<_, Count<usize>>("step")?.0,
         loss_nats: row.get::<_, Real>("loss_nats")?.0,
+        tokens: row.get::<_, Count<u64>>("tokens")?.0,
+        seconds: row.get::<_, Real>("seconds")?.0,
+    })
+}
+
+fn speed(row: &Row<'_>) -> rusqlite::Result<SpeedPoint> {
+    Ok(SpeedPoint {
+        micro_batch_size: row.get::<_, Count<usize>>("micro_batch_size")?.0,
         tokens: row.get::<_, Count<u64>>("tokens")?.0,
         seconds: row.get::<_, Real>("seconds")?.0,
     })

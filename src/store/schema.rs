@@ -7,7 +7,8 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 use super::error::{Fault, StoreError};
 
 /// Migration `i` turns version `i` into version `i + 1`; version 0 is an empty file.
-pub(super) const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("schema_2.sql")];
+pub(super) const MIGRATIONS: &[&str] =
+    &[include_str!("schema.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
 
 /// "diap" in ASCII: marks the file as ours, for `file(1)` and against mistaking another's.
 const APPLICATION_ID: i64 = 0x6469_6170;
@@ -67,6 +68,7 @@ fn has_tables(connection: &Connection) -> rusqlite::Result<bool> {
 
 #[cfg(test)]
 mod tests {
+    use crate::space::{HardwareSetting, Precision};
     use crate::store::testing::{Folder, hyperparams, step};
     use crate::store::{Store, StoreError};
     use crate::trial::Event;
@@ -103,10 +105,16 @@ mod tests {
                      VALUES (0, 'f32', 2, 4, 1e-3);
                  INSERT INTO measurement (id) VALUES (1);
                  INSERT INTO rung (trial, rung, stop_at_step, measurement) VALUES (0, 0, 9, 1);
-                 INSERT INTO step VALUES (1, 1, 4.0, 1e-3, 0.5, 100, 1.0);",
+                 INSERT INTO step VALUES (1, 1, 4.0, 1e-3, 0.5, 100, 1.0);
+                 INSERT INTO measurement (id) VALUES (2);
+                 INSERT INTO probe (precision, micro_batch_size, measurement) VALUES ('bf16', 7, 2);
+                 UPDATE measurement SET outcome_detail = '{\"outcome\":\"finished\"}', ended_at = '' WHERE id = 2;",
             )
             .unwrap();
         let store = folder.open();
+        let probe = &store.probes().unwrap()[0];
+        let setting = HardwareSetting::plain(Precision::Bf16);
+        assert_eq!((probe.setting, probe.micro_batch_size, probe.budget), (setting, 7, None));
         let old = store.partial(0, 0).unwrap().steps[0];
         assert_eq!((old.loss_nats, old.grad_norm, old.update_ratio, old.noise), (4.0, Some(0.5), None, None));
         store.append(0, 0, &[Event::Step(step(2, 3.0))]).unwrap();

@@ -7,7 +7,8 @@ use rusqlite::Connection;
 use super::Store;
 use crate::space::{BatchPlan, Hyperparams, Precision};
 use crate::trial::{
-    EvalPoint, Event, FailureClass, Measurement, NoiseSample, Outcome, Phase, PhasePeak, StepEvent, StepPoint,
+    EvalPoint, Event, FailureClass, Measurement, NoiseSample, Outcome, Phase, PhasePeak, SpeedPoint,
+    StepEvent, StepPoint,
 };
 use crate::units::Bytes;
 
@@ -94,6 +95,7 @@ pub(super) fn measurement(loss_nats: f64) -> Measurement {
             PhasePeak { phase: Phase::Backward, peak_bytes: Bytes::gib(3) },
             PhasePeak { phase: Phase::Load, peak_bytes: Bytes(17) },
         ],
+        timed: vec![SpeedPoint { micro_batch_size: 4, tokens: 512, seconds: 0.1 }],
     }
 }
 
@@ -124,5 +126,6 @@ pub(super) fn events(of: &Measurement) -> Vec<Event> {
     let steps = of.steps.iter().map(|step| Event::Step(*step));
     let evals = of.evals.iter().map(|eval| Event::Eval(*eval));
     let peaks = of.peaks.iter().map(|peak| memory(peak.phase, peak.peak_bytes.0));
-    std::iter::once(started).chain(steps).chain(evals).chain(peaks).collect()
+    let timed = of.timed.iter().map(|speed| Event::Timed(*speed));
+    std::iter::once(started).chain(steps).chain(evals).chain(peaks).chain(timed).collect()
 }

@@ -139,12 +139,13 @@ fn definition(study: &Study) -> String {
 
 /// What must not change between two commands of a study.
 ///
-/// Where files lie is no part of it: the same study file can be typed as `a.toml` and `./a.toml`,
+/// Cards that are only estimated are no part of it. Nor is where files lie: the same study file can be typed as `a.toml` and `./a.toml`,
 /// and a study can be moved. What they hold is compared in the first stage.
 fn placeless(study: &Study) -> Study {
     let mut study = study.clone();
     study.output.clear();
     study.data.source.clear();
+    study.gpu.clear();
     if let ModelSettings::Source(source) = &mut study.model {
         *source = ModelSource::default();
     }

@@ -1,18 +1,19 @@
 //! Why a study can't go on.
 
+use std::fmt;
 use std::path::PathBuf;
 
-use super::fit::PROBE_MARGIN;
 use crate::arch::ConfigError;
 use crate::data::DataError;
 use crate::device::DeviceError;
 use crate::executor::ExecutorError;
 use crate::hub::HubError;
+use crate::memory::Advice;
 use crate::model::ModelError;
 use crate::quantize::{ParseGgufTypeError, QuantizeError};
 use crate::report::ReportError;
 use crate::store::StoreError;
-use crate::trial::{Outcome, TrialId};
+use crate::trial::{Outcome, Phase, TrialId};
 use crate::units::Bytes;
 
 /// Ends a study's loop. What a single trial can suffer is an [`Outcome`] instead.
@@ -55,12 +56,16 @@ pub enum StudyError {
     #[error(transparent)]
     Report(#[from] ReportError),
     /// Not even one example fits.
-    #[error("nothing fits: {}{}\n  hint: raise the cap in `study.device`, or lower `data.max_length`; bf16 in `space.precision` halves the activations", reason, cap.map(|cap| format!(" (cap {cap}, of which probes leave {PROBE_MARGIN} free)")).unwrap_or_default())]
+    #[error("nothing fits: {reason}{}{}", cap.map(|cap| format!(" (cap {cap}, of which probes leave {margin} free)")).unwrap_or_default(), too_large.as_ref().map_or_else(|| RAISE.to_owned(), TooLarge::to_string))]
     NothingFits {
         /// What the smallest probe met.
         reason: String,
         /// The cap.
         cap: Option<Bytes>,
+        /// What of it probes leave free.
+        margin: Bytes,
+        /// What a single example takes, where that can be predicted.
+        too_large: Option<TooLarge>,
     },
     /// Every trial failed in a way that more trials will not mend.
     #[error("the first {trials} trials all failed alike, so the study stops: {reason}")]
@@ -114,6 +119,34 @@ pub enum StudyError {
         /// Why.
         source: std::io::Error,
     },
+}
+
+const RAISE: &str = "\n  hint: raise the cap in `study.device`, or lower `data.max_length`";
+
+/// Why one example does not fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TooLarge {
+    /// The phase that holds the most.
+    pub phase: Phase,
+    /// What it holds.
+    pub peak_bytes: Bytes,
+    /// What it may hold.
+    pub budget: Bytes,
+    /// What would save memory.
+    pub advice: Vec<Advice>,
+}
+
+impl fmt::Display for TooLarge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { phase, peak_bytes, budget, advice } = self;
+        let over = peak_bytes.saturating_sub(*budget);
+        write!(f, "; the longest example alone takes {peak_bytes} in its {} phase", phase.name())?;
+        if over > Bytes(0) {
+            write!(f, ", {over} more than it may")?;
+        }
+        let advice: Vec<String> = advice.iter().map(Advice::to_string).collect();
+        write!(f, "{RAISE}; by prediction {}", advice.join("; "))
+    }
 }
 
 /// What helps against an outcome, where it does not say so itself.

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::data::CleaningReport;
 use crate::hub::HubEvent;
 use crate::search::FrontierPoint;
-use crate::space::{Hyperparams, Precision};
+use crate::space::{HardwareSetting, Hyperparams};
 use crate::trial::{Event, Measurement, Outcome, ProbeRecord, TrialId};
 use crate::units::Bytes;
 
@@ -56,10 +56,17 @@ pub enum StudyEvent<'a> {
         /// Examples of train, validation and test.
         splits: [usize; 3],
     },
+    /// Others hold so much memory that less is free than the cap; the next probe may hold no more.
+    LessFree {
+        /// What is free at the moment.
+        free: Bytes,
+        /// The cap of the study.
+        cap: Bytes,
+    },
     /// A probe begins.
     ProbeStarted {
         /// Setting.
-        precision: Precision,
+        setting: HardwareSetting,
         /// Examples at once.
         micro_batch_size: usize,
     },

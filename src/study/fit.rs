@@ -1,23 +1,27 @@
-//! Stage 2: the feasibility frontier, by running.
+//! Stage 2: the feasibility frontier, by prediction and by running.
 
 use super::driver::Driver;
-use super::error::describe;
+use super::error::{TooLarge, describe};
+use super::predicted::{Prediction, Shapes};
 use super::{Stage, StudyError, StudyEvent};
-use crate::search::{FrontierPoint, NextProbe, frontier_point, next_probe};
-use crate::space::{BatchPlan, DeviceSpec, Hyperparams, Precision};
-use crate::trial::{Outcome, ProbeRecord, Task};
+use crate::device;
+use crate::memory::highest;
+use crate::search::{Calibrated, FrontierPoint, NextProbe, frontier_point, next_probe};
+use crate::space::{BatchPlan, DeviceSpec, HardwareSetting, Hyperparams};
+use crate::trial::{Outcome, PhasePeak, ProbeRecord, Task};
 use crate::units::Bytes;
 
 const FRONTIER: &str = "frontier";
-/// How much lower than the study's cap that of a probe is.
-///
-/// What passed must still pass when threads happen to hold their scratch memory at the same moment.
-pub const PROBE_MARGIN: Bytes = Bytes::mib(8);
 /// A probe times at least so many examples after its first step, which only warms up.
 const TIMED_EXAMPLES: usize = 32;
+/// More examples at once than so many times those of training are hardly faster to evaluate.
+const EVALUATED_PER_TRAINED: usize = 4;
+/// Evaluations are tried up to this share of what a probe may hold: they are no aim in themselves, and one that
+/// fails would cost the probe.
+const EVALUATION_SHARE: (u64, u64) = (9, 10);
 
 impl Driver<'_> {
-    /// Finds the largest micro-batch of each precision, and where throughput saturates.
+    /// Finds the largest micro-batch of each setting, and where throughput saturates.
     ///
     /// # Errors
     /// Nothing fits at all, or trials can't be run.
@@ -26,21 +30,19 @@ impl Driver<'_> {
             return Ok(known);
         }
         self.emit(StudyEvent::Stage(Stage::Fit));
-        for precision in self.study.space.precision.clone() {
-            self.fit_precision(precision)?;
-        }
-        let probes = self.store.probes()?;
+        let shapes = self.shapes()?;
         let limit = self.largest_worth_trying()?;
-        let frontier: Vec<FrontierPoint> = self
-            .study
-            .space
-            .precision
-            .iter()
-            .filter_map(|precision| frontier_point(*precision, &of(&probes, *precision), limit))
-            .collect();
+        let mut frontier = Vec::new();
+        for setting in self.study.hardware_settings() {
+            let prediction = self.prediction(shapes.as_ref(), setting);
+            let predict =
+                |size| prediction.as_ref().map_or_else(Vec::new, |prediction| prediction.peaks(size));
+            self.fit_setting(setting, limit, &predict)?;
+            let probes = self.store.probes()?;
+            frontier.extend(frontier_point(setting, &of(&probes, setting), limit, &predict));
+        }
         if frontier.is_empty() {
-            let reason = probes.last().map(|probe| describe(&probe.outcome)).unwrap_or_default();
-            return Err(StudyError::NothingFits { reason, cap: self.device.cap() });
+            return Err(self.nothing_fits(shapes.as_ref())?);
         }
         self.store.set_fact(FRONTIER, &frontier)?;
         self.save_wall_seconds()?;
@@ -48,68 +50,159 @@ impl Driver<'_> {
         Ok(frontier)
     }
 
+    fn prediction<'a>(&self, shapes: Option<&'a Shapes>, setting: HardwareSetting) -> Option<Prediction<'a>>
+    where
+        Self: 'a,
+    {
+        Some(shapes?.predict(self.study, setting, accumulation(self.study.train.max_grad_norm, setting)))
+    }
+
     /// More examples than the training split has can't be in one micro-batch.
     fn largest_worth_trying(&self) -> Result<usize, StudyError> {
         Ok(self.study.search.max_micro_batch_size.min(self.known_data()?.splits[0]))
     }
 
-    fn fit_precision(&mut self, precision: Precision) -> Result<(), StudyError> {
-        let device = self.probe_device();
-        let limit = self.largest_worth_trying()?;
+    fn fit_setting(
+        &mut self,
+        setting: HardwareSetting,
+        limit: usize,
+        predict: &dyn Fn(usize) -> Vec<PhasePeak>,
+    ) -> Result<(), StudyError> {
         loop {
+            let budget = self.budget();
             let probes = self.store.probes()?;
-            let NextProbe::Probe(size) = next_probe(&of(&probes, precision), device.cap(), limit) else {
+            let known = of(&probes, setting);
+            let NextProbe::Probe(micro_batch_size) = next_probe(&known, budget, limit, predict) else {
                 return Ok(());
             };
-            self.emit(StudyEvent::ProbeStarted { precision, micro_batch_size: size });
-            let record = self.probe(device, precision, size)?;
+            let calibrated = Calibrated::new(predict, &known);
+            let sizes = Sizes {
+                micro_batch_size,
+                eval_micro_batch_size: self.evaluation(
+                    &calibrated,
+                    budget,
+                    micro_batch_size,
+                    known.is_empty(),
+                ),
+                timed: if known.is_empty() { vec![] } else { smaller(micro_batch_size) },
+            };
+            self.emit(StudyEvent::ProbeStarted { setting, micro_batch_size });
+            let record = self.probe(setting, sizes, budget)?;
             self.store.record_probe(&record)?;
             self.save_wall_seconds()?;
             self.emit(StudyEvent::ProbeEnded(&record));
         }
     }
 
+    /// How many examples a probe evaluates at once: the first as many as it trains, the others as many as fit.
+    fn evaluation(
+        &self,
+        calibrated: &Calibrated,
+        budget: Option<Bytes>,
+        micro_batch_size: usize,
+        is_first: bool,
+    ) -> usize {
+        let most = self.study.search.validation_examples.clamp(1, EVALUATED_PER_TRAINED * micro_batch_size);
+        let (share, of) = EVALUATION_SHARE;
+        let edge = budget.and_then(|budget| calibrated.evaluation_edge(Bytes(budget.0 / of * share), most));
+        edge.filter(|_| !is_first).unwrap_or(micro_batch_size).clamp(1, most)
+    }
+
+    /// What the next probe may hold: the memory that is free at the moment or the cap, less the margin.
+    fn budget(&mut self) -> Option<Bytes> {
+        let (cap, free) = (self.device.cap(), device::free_for_a_child(&self.device));
+        if let (Some(cap), Some(free)) = (cap, free)
+            && free < cap
+        {
+            self.emit(StudyEvent::LessFree { free, cap });
+        }
+        let most = cap.into_iter().chain(free).min()?;
+        Some(most.saturating_sub(self.study.fit.margin.0))
+    }
+
     fn probe(
         &mut self,
-        device: DeviceSpec,
-        precision: Precision,
-        size: usize,
+        setting: HardwareSetting,
+        sizes: Sizes,
+        budget: Option<Bytes>,
     ) -> Result<ProbeRecord, StudyError> {
-        // A step of one micro-batch has no gradient buffers where nothing is clipped and no loss scaled; one
-        // of several has.
-        let has_gradients = self.study.train.max_grad_norm.is_some() || precision.scales_loss();
-        let steps = if has_gradients { 1 } else { 2 };
-        let batch = BatchPlan { micro_batch_size: size, gradient_accumulation_steps: steps };
-        let hyperparams = Hyperparams { precision, batch, learning_rate: self.study.space.learning_rate.low };
-        let steps = 1 + TIMED_EXAMPLES.div_ceil(size);
-        let task = Task::Probe { steps, scratch: self.layout.scratch() };
-        let spec = self.spec(device, hyperparams, task)?;
+        let Sizes { micro_batch_size, eval_micro_batch_size, timed } = sizes;
+        let gradient_accumulation_steps = accumulation(self.study.train.max_grad_norm, setting);
+        let hyperparams = Hyperparams {
+            precision: setting.precision,
+            batch: BatchPlan { micro_batch_size, gradient_accumulation_steps },
+            learning_rate: self.study.space.learning_rate.low,
+        };
+        let steps = 1 + TIMED_EXAMPLES.div_ceil(micro_batch_size);
+        let scratch = self.layout.scratch();
+        let task = Task::Probe { steps, max_length: setting.max_length, timed, scratch };
+        let mut spec = self.spec(within(self.device, budget), hyperparams, task)?;
+        spec.train.gradient_checkpointing = setting.gradient_checkpointing;
+        spec.train.lora = self.study.lora_of(setting);
+        spec.train.eval_micro_batch_size = eval_micro_batch_size;
         let (outcome, measurement) = self.measure(&spec)?;
         // One that ran out of memory in the middle of its checkpoint has left part of it.
         let _ = std::fs::remove_dir_all(self.layout.scratch());
         match outcome {
             // A probe answers whether the size fits; any other failure would be the same in a trial.
-            Outcome::Finished | Outcome::OutOfMemory { .. } | Outcome::TimedOut { .. } => {
-                Ok(ProbeRecord { precision, micro_batch_size: size, outcome, measurement })
-            }
+            Outcome::Finished | Outcome::OutOfMemory { .. } | Outcome::TimedOut { .. } => Ok(ProbeRecord {
+                setting,
+                micro_batch_size,
+                eval_micro_batch_size,
+                budget,
+                outcome,
+                measurement,
+            }),
             outcome => Err(StudyError::Run {
-                what: format!("the probe of micro-batch {size} in {precision}"),
+                what: format!("the probe of micro-batch {micro_batch_size} in {setting}"),
                 outcome,
             }),
         }
     }
 
-    fn probe_device(&self) -> DeviceSpec {
-        let below = |cap: Bytes| cap.saturating_sub(PROBE_MARGIN);
-        match self.device {
-            DeviceSpec::Cpu { cap } => DeviceSpec::Cpu { cap: cap.map(below) },
-            DeviceSpec::Cuda { index, cap } => DeviceSpec::Cuda { index, cap: cap.map(below) },
-        }
+    /// Why not even one example fits, and what would help.
+    pub(super) fn nothing_fits(&mut self, shapes: Option<&Shapes>) -> Result<StudyError, StudyError> {
+        let probes = self.store.probes()?;
+        let reason = probes.last().map(|probe| describe(&probe.outcome)).unwrap_or_default();
+        let own = self.study.trained_as(self.study.space.precision[0]);
+        let prediction = self.prediction(shapes, own);
+        let too_large = self.budget().zip(prediction.as_ref()).map(|(budget, prediction)| {
+            let PhasePeak { phase, peak_bytes } = highest(&prediction.peaks(1));
+            TooLarge { phase, peak_bytes, budget, advice: prediction.advice(budget, Bytes(0)) }
+        });
+        let (cap, margin) = (self.device.cap(), self.study.fit.margin.0);
+        Ok(StudyError::NothingFits { reason, cap, margin, too_large })
     }
 }
 
-fn of(probes: &[ProbeRecord], precision: Precision) -> Vec<&ProbeRecord> {
-    probes.iter().filter(|probe| probe.precision == precision).collect()
+/// What one probe runs.
+struct Sizes {
+    micro_batch_size: usize,
+    eval_micro_batch_size: usize,
+    timed: Vec<usize>,
+}
+
+/// A step of one micro-batch has no gradient buffers where nothing is clipped and no loss scaled; one of several has.
+const fn accumulation(max_grad_norm: Option<f64>, setting: HardwareSetting) -> usize {
+    if max_grad_norm.is_some() || setting.precision.scales_loss() { 1 } else { 2 }
+}
+
+/// Half, a quarter and so on in fours: enough to see where throughput saturates.
+fn smaller(size: usize) -> Vec<usize> {
+    let fours = std::iter::successors(Some(size / 4), |size| Some(size / 4));
+    let fours = fours.take_while(|size| *size > 0);
+    std::iter::once(size / 2).filter(|half| *half > 0).chain(fours).collect()
+}
+
+fn within(device: DeviceSpec, budget: Option<Bytes>) -> DeviceSpec {
+    match device {
+        DeviceSpec::Cpu { .. } => DeviceSpec::Cpu { cap: budget },
+        DeviceSpec::Cuda { index, .. } => DeviceSpec::Cuda { index, cap: budget },
+    }
+}
+
+fn of(probes: &[ProbeRecord], setting: HardwareSetting) -> Vec<&ProbeRecord> {
+    probes.iter().filter(|probe| probe.setting == setting).collect()
 }
 
 /// The frontier a study remembers.

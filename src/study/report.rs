@@ -57,9 +57,10 @@ fn build(
     let (data, model) = known_facts(store)?;
     let finish = known_finish(store)?;
     let frontier = known_frontier(store)?.into_iter().map(|point| FrontierRow {
-        precision: point.precision,
+        setting: point.setting,
         max_micro_batch_size: point.max_micro_batch,
         is_lower_bound: point.boundary == Boundary::Limit,
+        max_eval_micro_batch_size: point.max_eval_micro_batch,
         knee_micro_batch_size: point.knee_micro_batch,
         peak_bytes: point.peak_bytes,
         tokens_per_second: point.tokens_per_second,

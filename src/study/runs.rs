@@ -27,13 +27,14 @@ impl Driver<'_> {
         Ok((examples / plan.effective_batch_size() as f64).ceil().max(1.0) as usize)
     }
 
-    /// Evaluation keeps no activations, so whatever trains is safe to evaluate at; where the
-    /// frontier allows more, a larger one is faster.
+    /// As many as were evaluated at once beside the state of training; what trains where nothing was.
     fn eval_micro_batch_size(&self, hyperparams: &Hyperparams) -> Result<usize, StudyError> {
         let frontier = known_frontier(&self.store)?;
-        let fits = frontier.iter().find(|point| point.precision == hyperparams.precision);
-        let most = fits.map_or(0, |point| point.max_micro_batch).min(EVAL_MICRO_BATCH);
-        Ok(hyperparams.batch.micro_batch_size.max(most))
+        let own = self.study.trained_as(hyperparams.precision);
+        let fits = frontier.iter().find(|point| point.setting == own);
+        Ok(fits.map_or(hyperparams.batch.micro_batch_size, |point| {
+            point.max_eval_micro_batch.min(EVAL_MICRO_BATCH)
+        }))
     }
 
     /// The specification all children of the study share.

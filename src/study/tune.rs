@@ -5,7 +5,7 @@ use super::error::describe;
 use super::{Stage, StudyError, StudyEvent};
 use crate::search::{Action, FrontierPoint, feasible_plan, next_action, suggest};
 use crate::space::Hyperparams;
-use crate::trial::{History, Outcome, ProbeRecord, Trial, TrialId};
+use crate::trial::{History, Outcome, Trial, TrialId};
 
 /// So many failures of the program or its set-up, and no success, end a study.
 const ALIKE: usize = 3;
@@ -19,7 +19,6 @@ impl Driver<'_> {
     /// Trials can't be run, or all fail for a reason that more trials will not mend.
     pub fn tune(&mut self) -> Result<(), StudyError> {
         let frontier = self.fit()?;
-        let probes = self.store.probes()?;
         let mut settings = self.study.search;
         let mut announced = false;
         loop {
@@ -34,7 +33,7 @@ impl Driver<'_> {
             }
             match action {
                 Action::Run { trial, rung } => self.run_trial(&history.trials[trial as usize], rung)?,
-                Action::Suggest if self.add_trial(&history, &frontier, &probes)? => {}
+                Action::Suggest if self.add_trial(&history, &frontier)? => {}
                 // A small space can have fewer points than the trials asked for.
                 Action::Suggest | Action::Finish => settings.trials = history.trials.len(),
             }
@@ -42,16 +41,11 @@ impl Driver<'_> {
     }
 
     /// Adds a trial if the space still has a point that fits and has not been tried.
-    fn add_trial(
-        &mut self,
-        history: &History,
-        frontier: &[FrontierPoint],
-        probes: &[ProbeRecord],
-    ) -> Result<bool, StudyError> {
-        let Some(hyperparams) = self.next_hyperparams(history, frontier, probes) else {
+    fn add_trial(&mut self, history: &History, frontier: &[FrontierPoint]) -> Result<bool, StudyError> {
+        let Some(hyperparams) = self.next_hyperparams(history, frontier) else {
             if history.trials.is_empty() {
-                let reason = "no listed micro-batch is feasible".to_owned();
-                return Err(StudyError::NothingFits { reason, cap: self.device.cap() });
+                let shapes = self.shapes()?;
+                return Err(self.nothing_fits(shapes.as_ref())?);
             }
             return Ok(false);
         };
@@ -61,16 +55,13 @@ impl Driver<'_> {
     }
 
     /// The first suggestion that fits and has not been tried.
-    fn next_hyperparams(
-        &self,
-        history: &History,
-        frontier: &[FrontierPoint],
-        probes: &[ProbeRecord],
-    ) -> Option<Hyperparams> {
+    fn next_hyperparams(&self, history: &History, frontier: &[FrontierPoint]) -> Option<Hyperparams> {
         let space = &self.study.space;
         (0..MOST_SKIPPED + history.trials.len()).find_map(|index| {
             let point = suggest(space, index, self.study.seed);
-            let batch = feasible_plan(&space.batch, point.batch_index, point.precision, frontier, probes)?;
+            let own = self.study.trained_as(point.precision);
+            let row = frontier.iter().find(|row| row.setting == own)?;
+            let batch = feasible_plan(&space.batch, point.batch_index, row)?;
             let hyperparams =
                 Hyperparams { precision: point.precision, batch, learning_rate: point.learning_rate };
             (!is_known(history, &hyperparams)).then_some(hyperparams)

@@ -25,6 +25,6 @@ pub use engine::{Engine, StepOutcome, StepSettings};
 pub use error::TrainError;
 pub use evaluate::{Evaluation, evaluate, evaluate_watched};
 pub use pool::in_pool;
-pub use probe::probe;
+pub use probe::{ProbeTask, probe};
 pub use schedule::learning_rate;
 pub use trainer::{TrainTask, train};

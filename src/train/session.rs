@@ -22,6 +22,7 @@ pub(super) struct Session<'a> {
     pub(super) dataset: Dataset,
     pub(super) engine: Engine,
     pub(super) progress: Progress,
+    pub(super) micro_batch_size: usize,
     device: &'a dyn Device,
     phases: Phases<'a>,
     run: String,
@@ -68,7 +69,8 @@ impl<'a> Session<'a> {
             resumed_at_step: progress.step,
             parameters: trainable.iter().map(|spec| spec.elements() as u64).sum(),
         });
-        Ok(Self { spec, dataset, engine, progress, device, phases, run })
+        let micro_batch_size = spec.hyperparams.batch.micro_batch_size.max(1);
+        Ok(Self { spec, dataset, engine, progress, micro_batch_size, device, phases, run })
     }
 
     /// One optimizer step over `examples`, cut into micro-batches.
@@ -107,12 +109,11 @@ impl<'a> Session<'a> {
     /// The longest examples come first, so they are all in one micro-batch: each step begins with another
     /// one, for the first stands for all in the estimate of the gradient's noise.
     pub(super) fn micro_batches(&self, step: usize, examples: &[usize]) -> Vec<Batch> {
-        let micro = self.spec.hyperparams.batch.micro_batch_size.max(1);
         let batch = |indices: &[usize]| {
             let examples: Vec<&Example> = indices.iter().map(|index| &self.dataset.train[*index]).collect();
             collate(&examples)
         };
-        let mut batches: Vec<Batch> = examples.chunks(micro).map(batch).collect();
+        let mut batches: Vec<Batch> = examples.chunks(self.micro_batch_size).map(batch).collect();
         let first = step % batches.len().max(1);
         batches.rotate_left(first);
         batches

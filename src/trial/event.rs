@@ -28,6 +28,8 @@ pub enum Event {
     Step(StepEvent),
     /// One evaluation is done.
     Eval(EvalEvent),
+    /// A micro-batch size of a probe was timed.
+    Timed(SpeedPoint),
     /// The peak of one phase since the last such line.
     Memory {
         /// Which part of the work.
@@ -67,6 +69,17 @@ pub enum Event {
         /// The message a user sees.
         message: String,
     },
+}
+
+/// How fast optimizer steps of one micro-batch size were.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SpeedPoint {
+    /// Examples at once.
+    pub micro_batch_size: usize,
+    /// Tokens of the timed steps.
+    pub tokens: u64,
+    /// Wall-clock time of the timed steps.
+    pub seconds: f64,
 }
 
 /// One optimizer step.

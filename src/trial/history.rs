@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Measurement, Outcome};
-use crate::space::{Hyperparams, Precision};
+use crate::space::{HardwareSetting, Hyperparams};
+use crate::units::Bytes;
 
 /// Number of a trial within its study, from 0 in the order of suggestion.
 pub type TrialId = u32;
@@ -36,9 +37,14 @@ pub struct RungRecord {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProbeRecord {
     /// Setting that was probed.
-    pub precision: Precision,
-    /// Examples at once.
+    #[serde(flatten)]
+    pub setting: HardwareSetting,
+    /// Examples at once in training.
     pub micro_batch_size: usize,
+    /// Examples at once in the evaluation.
+    pub eval_micro_batch_size: usize,
+    /// Most bytes it was allowed to hold.
+    pub budget: Option<Bytes>,
     /// How it ended.
     pub outcome: Outcome,
     /// What it measured.

@@ -10,7 +10,7 @@ mod noise;
 mod outcome;
 mod spec;
 
-pub use event::{EvalEvent, Event, FailureClass, Phase, StepEvent};
+pub use event::{EvalEvent, Event, FailureClass, Phase, SpeedPoint, StepEvent};
 pub use history::{History, ProbeRecord, RungRecord, Trial, TrialId};
 pub use noise::NoiseSample;
 pub use outcome::{EvalPoint, Measurement, Outcome, PhasePeak, StepPoint};

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::noise::critical_batch_size;
-use super::{EvalEvent, Event, FailureClass, Phase, StepEvent};
+use super::{EvalEvent, Event, FailureClass, Phase, SpeedPoint, StepEvent};
 use crate::units::Bytes;
 
 /// The end of one child process.
@@ -109,6 +109,9 @@ pub struct Measurement {
     pub evals: Vec<EvalPoint>,
     /// One entry a phase that ran.
     pub peaks: Vec<PhasePeak>,
+    /// Speeds of other micro-batches, in a probe.
+    #[serde(default)]
+    pub timed: Vec<SpeedPoint>,
 }
 
 impl Measurement {
@@ -121,6 +124,7 @@ impl Measurement {
             }
             Event::Step(step) => self.steps.push(*step),
             Event::Eval(eval) => self.evals.push(*eval),
+            Event::Timed(speed) => self.timed.push(*speed),
             Event::Memory { phase, peak_bytes, .. } => self.raise_peak(*phase, *peak_bytes),
             _ => {}
         }
@@ -137,6 +141,13 @@ impl Measurement {
     #[must_use]
     pub fn peak_bytes(&self) -> Bytes {
         self.peaks.iter().map(|peak| peak.peak_bytes).max().unwrap_or_default()
+    }
+
+    /// The same without evaluations, whose size is another choice.
+    #[must_use]
+    pub fn training_peak_bytes(&self) -> Bytes {
+        let training = self.peaks.iter().filter(|peak| peak.phase != Phase::Evaluate);
+        training.map(|peak| peak.peak_bytes).max().unwrap_or_default()
     }
 
     /// Tokens trained per second of stepping; the first step (warm-up) is left out when there is another.

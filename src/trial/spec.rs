@@ -60,6 +60,12 @@ pub enum Task {
     Probe {
         /// Optimizer steps to run.
         steps: usize,
+        /// Longer examples are cut to so many tokens.
+        #[serde(default)]
+        max_length: Option<usize>,
+        /// Smaller micro-batches whose speed is measured at the end.
+        #[serde(default)]
+        timed: Vec<usize>,
         /// Folder for the checkpoint that is part of the measurement; removed at the end.
         scratch: PathBuf,
     },

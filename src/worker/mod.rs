@@ -13,7 +13,7 @@ use crate::device::{self, Device};
 use crate::model::{self, Decoder, ModelError};
 use crate::quantize::{self, GgufModel};
 use crate::space::Precision;
-use crate::train::{self, TrainError, TrainTask};
+use crate::train::{self, ProbeTask, TrainError, TrainTask};
 use crate::trial::{EvalEvent, Event, FailureClass, Task, TrialSpec};
 
 /// Exit code of a child whose driver is gone.
@@ -69,7 +69,10 @@ fn obey(input: impl Read, emit: &mut dyn FnMut(Event)) -> Event {
     };
     let done = match &spec.task {
         Task::Evaluate => evaluate(&spec, &*device, emit),
-        Task::Probe { steps, scratch } => train::probe(&spec, &*device, *steps, scratch, emit),
+        Task::Probe { steps, max_length, timed, scratch } => {
+            let task = ProbeTask { steps: *steps, max_length: *max_length, timed, scratch };
+            train::probe(&spec, &*device, task, emit)
+        }
         Task::Train { stop_at_step, evaluate_every, checkpoint, best } => {
             let task = TrainTask {
                 stop_at_step: *stop_at_step,

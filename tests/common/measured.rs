@@ -2,7 +2,9 @@
 //!
 //! Peaks belong to the whole process: whoever measures must be alone in it.
 
+use std::io::Write;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
 use candle_core::DType;
@@ -14,12 +16,16 @@ use diapason::model::{Decoder, processor, write_model};
 use diapason::space::{
     BatchPlan, BlockFormat, DeviceSpec, Hyperparams, LoraSettings, Optimizer, Precision, Schedule,
 };
-use diapason::train::probe;
-use diapason::trial::{Measurement, PhasePeak, Task, TrainSpec, TrialSpec};
+use diapason::train::{ProbeTask, probe};
+use diapason::trial::{Event, Measurement, Outcome, PhasePeak, Task, TrainSpec, TrialSpec};
+use diapason::units::Bytes;
 use tempfile::TempDir;
 
 /// Threads of every measured run: products pack a part of their input for each.
 pub(crate) const THREADS: usize = 2;
+
+/// What a run may take beyond its prediction: the program itself, its data set, and what small objects take.
+pub(crate) const MARGIN: Bytes = Bytes::mib(1);
 
 static POOL: LazyLock<rayon::ThreadPool> =
     LazyLock::new(|| rayon::ThreadPoolBuilder::new().num_threads(THREADS).build().unwrap());
@@ -130,11 +136,28 @@ impl Model {
         let mut measured = POOL.scope(|_| {
             let device = device::open(&spec.device).unwrap();
             let mut measured = Measurement::default();
-            probe(&spec, &*device, 2, &scratch, &mut |event| measured.fold(&event)).unwrap();
+            let task = ProbeTask { steps: 2, max_length: None, timed: &[], scratch: &scratch };
+            probe(&spec, &*device, task, &mut |event| measured.fold(&event)).unwrap();
             measured
         });
         measured.peaks.iter_mut().for_each(|peak| peak.peak_bytes.0 -= before);
         measured
+    }
+
+    /// How the same run ends in a child that may hold what was predicted and [`MARGIN`] more.
+    pub(crate) fn capped(&self, setting: &Setting) -> Option<Outcome> {
+        self.write_data(setting);
+        let mut spec = self.spec(setting);
+        let cap = Bytes(highest(&self.predicted(setting)) + MARGIN.0);
+        spec.device = DeviceSpec::Cpu { cap: Some(cap) };
+        spec.task = Task::Probe { steps: 2, max_length: None, timed: vec![], scratch: self.path("scratch") };
+        let mut command = Command::new(env!("CARGO_BIN_EXE_diapason"));
+        command.arg("worker").env("RAYON_NUM_THREADS", THREADS.to_string());
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(&serde_json::to_vec(&spec).unwrap()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let last = String::from_utf8(output.stdout).unwrap();
+        Outcome::from_last_word(&serde_json::from_str::<Event>(last.lines().last()?).unwrap())
     }
 
     pub(crate) fn predicted(&self, setting: &Setting) -> Vec<PhasePeak> {

@@ -2,8 +2,10 @@
 
 use candle_core::DType;
 use diapason::arch::ModelConfig;
-use diapason::space::LoraSettings;
+use diapason::space::{ALL_LINEAR, BlockFormat, LoraSettings, Optimizer, Precision};
 use serde_json::{Value, json};
+
+use crate::measured::{Setting, lora};
 
 /// Name, configuration, number format of the file.
 pub(crate) fn all() -> Vec<(&'static str, Value, DType)> {
@@ -43,8 +45,31 @@ pub(crate) fn all() -> Vec<(&'static str, Value, DType)> {
     ]
 }
 
+/// The ways to train that are compared on each model.
+pub(crate) fn settings(config: &ModelConfig) -> Vec<Setting> {
+    let mut all = Vec::new();
+    for (precision, micro_batch, length) in [
+        (Precision::F32, 2, 96),
+        (Precision::F32, 7, 160),
+        (Precision::Bf16, 4, 128),
+        (Precision::Bf16, 8, 200),
+        (Precision::F16, 3, 256),
+    ] {
+        let full = Setting::full(precision, micro_batch, length);
+        all.push(full.clone());
+        all.push(Setting { recompute: true, max_grad_norm: Some(1.0), ..full.clone() });
+        let adapters = lora(8, &[ALL_LINEAR], None);
+        all.push(Setting { lora: Some(adapters), ..full.clone() });
+        let mut few = lora(4, &["q_proj", "v_proj", "qkv_proj"], Some(BlockFormat::Q8_0));
+        fit_targets(&mut few, config);
+        all.push(Setting { lora: Some(few), recompute: true, ..full.clone() });
+        all.push(Setting { optimizer: Optimizer::AdamW8Bit, accumulation: 2, ..full });
+    }
+    all
+}
+
 /// Leaves only targets that the model has.
-pub(crate) fn fit_targets(lora: &mut LoraSettings, config: &ModelConfig) {
+fn fit_targets(lora: &mut LoraSettings, config: &ModelConfig) {
     let has = |target: &String| match target.as_str() {
         "qkv_proj" => config.traits.fused,
         "q_proj" | "v_proj" => !config.traits.fused,

@@ -7,7 +7,12 @@ use crate::refusal::refused;
 fn a_cap_nothing_fits_into_ends_with_its_own_code_and_the_way_out() {
     for cap in ["cpu:1MiB", "cpu:9MiB"] {
         let study = TinyStudy::new().set("study.device", cap);
-        refused(&study, &["run"], 3, &["nothing fits", "out of memory", "`study.device`"]);
+        refused(
+            &study,
+            &["run"],
+            3,
+            &["nothing fits", "out of memory", "more than it may", "`study.device`", "` saves "],
+        );
         let summary = study.run(&["status", "--json"]).json();
         assert!(summary["frontier"].as_array().unwrap().is_empty(), "{summary}");
     }

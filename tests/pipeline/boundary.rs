@@ -1,8 +1,8 @@
 //! The largest micro-batch is the largest: it runs, and a little more is out of memory.
 
 use diapason::arch::ModelConfig;
+use diapason::space::Margin;
 use diapason::space::{DeviceSpec, Precision};
-use diapason::study::PROBE_MARGIN;
 use diapason::trial::{Event, Measurement, Outcome, Task};
 use diapason::units::Bytes;
 
@@ -22,9 +22,9 @@ fn wide() -> ModelConfig {
 
 /// How a probe of `micro` examples ends under the cap of the study's probes.
 fn probe(study: &TinyStudy, precision: Precision, micro: usize) -> (Outcome, Bytes) {
-    let task = Task::Probe { steps: 2, scratch: study.path("scratch") };
+    let task = Task::Probe { steps: 2, max_length: None, timed: vec![], scratch: study.path("scratch") };
     let mut spec = spec(study, (micro, 1), task);
-    spec.device = DeviceSpec::Cpu { cap: Some(CAP.saturating_sub(PROBE_MARGIN)) };
+    spec.device = DeviceSpec::Cpu { cap: Some(CAP.saturating_sub(Margin::default().0)) };
     spec.hyperparams.precision = precision;
     let events = run(&spec);
     let mut measurement = Measurement::default();
@@ -38,7 +38,7 @@ fn probe(study: &TinyStudy, precision: Precision, micro: usize) -> (Outcome, Byt
 fn largest(fitted: &serde_json::Value, precision: &str) -> usize {
     let points = fitted["frontier"].as_array().unwrap();
     let point = points.iter().find(|point| point["precision"] == precision).unwrap();
-    assert!(point["peak_bytes"].as_u64().unwrap() <= CAP.saturating_sub(PROBE_MARGIN).0, "{point}");
+    assert!(point["peak_bytes"].as_u64().unwrap() <= CAP.saturating_sub(Margin::default().0).0, "{point}");
     usize::try_from(point["max_micro_batch"].as_u64().unwrap()).unwrap()
 }
 
@@ -53,12 +53,16 @@ fn the_largest_micro_batch_runs_and_one_more_is_over_the_cap() {
     let largest = largest(&fitted, "f32");
     assert!((10..LIMIT).contains(&largest), "{largest}");
     let (outcome, one_more) = probe(&study, Precision::F32, largest + 1);
-    let room = CAP.saturating_sub(PROBE_MARGIN).saturating_sub(one_more);
+    let room = CAP.saturating_sub(Margin::default().0).saturating_sub(one_more);
     assert!(outcome != Outcome::Finished || room < SCRATCH, "{} fits with {room} to spare", largest + 1);
     let (outcome, _) = probe(&study, Precision::F32, largest + 5);
     assert!(matches!(outcome, Outcome::OutOfMemory { requested: Some(_), .. }), "{outcome:?}");
     // A trial of the largest has the margin on top, whatever threads hold.
-    let mut spec = spec(&study, (largest, 1), Task::Probe { steps: 2, scratch: study.path("scratch") });
+    let mut spec = spec(
+        &study,
+        (largest, 1),
+        Task::Probe { steps: 2, max_length: None, timed: vec![], scratch: study.path("scratch") },
+    );
     spec.device = DeviceSpec::Cpu { cap: Some(CAP) };
     assert_eq!(run(&spec).last(), Some(&Event::Finished));
 }

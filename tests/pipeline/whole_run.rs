@@ -31,7 +31,7 @@ fn check_frontier(frontier: &Value) {
         assert!((1..=CAP).contains(&count(&point["peak_bytes"])), "{point}");
         assert_eq!(count(&point["max_micro_batch"]), 8, "the study's limit: {point}");
         assert!((1..=8).contains(&count(&point["knee_micro_batch"])), "{point}");
-        assert!(count(&point["probes"]) >= 3 && number(&point["tokens_per_second"]) > 0.0, "{point}");
+        assert!(count(&point["probes"]) >= 2 && number(&point["tokens_per_second"]) > 0.0, "{point}");
     }
 }
 

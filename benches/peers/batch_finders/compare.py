@@ -4,8 +4,8 @@ Each case is a memory curve of real training steps (`cargo bench --bench memory_
 random. A tool that tries a size gets what the curve says: it passes, or it is out of memory. Counted are tries,
 those that ran out of memory, the size returned over the true maximum, sizes returned that do not fit or were
 never tried, and seconds: for each try the time of the tool's steps at that size, measured with the curve. A try
-of ours is a process of its own that reads the model, takes two steps, evaluates and writes a checkpoint; a try
-of the others is one step (Lightning: three) in a process that goes on, and one step where it fails.
+of ours is a process of its own that reads the model, takes two steps, evaluates and writes a checkpoint
+(`fit` then times smaller sizes in it, which is left out: no other tool does); a try of the others is one step (Lightning: three) in a process that goes on, and one step where it fails.
 """
 
 from __future__ import annotations

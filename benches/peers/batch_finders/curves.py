@@ -14,7 +14,7 @@ class Curve:
 
     name: str
     peaks: list[int]
-    """Most bytes alive in any phase."""
+    """Most bytes alive in any phase of training; an evaluation's batch is a separate question."""
     step_seconds: list[float]
     probe_seconds: list[float]
     """A probe of ours: model and data read, two steps, an evaluation, a checkpoint."""
@@ -60,7 +60,7 @@ def read(path: Path) -> list[Curve]:
     return [
         Curve(
             name=curve["name"],
-            peaks=[max(at) for at in zip(*curve["measured"].values())],
+            peaks=[max(at) for at in zip(*(of for phase, of in curve["measured"].items() if phase != "evaluate"))],
             step_seconds=curve["step_seconds"],
             probe_seconds=curve["probe_seconds"],
         )

@@ -34,7 +34,7 @@ pub(super) struct Scores<'a> {
     ops: &'a CardOps,
     queries: usize,
     keys: usize,
-    scores: usize,
+    pairs: usize,
     mask: usize,
     is_capped: bool,
 }
@@ -46,7 +46,7 @@ impl<'a> Scores<'a> {
             ops,
             queries: n * heads.h * heads.k,
             keys: n * heads.g * heads.k,
-            scores: n * t * heads.h,
+            pairs: n * t * heads.h,
             mask: heads.members() * t * t,
             is_capped: heads.is_capped,
         }
@@ -56,11 +56,11 @@ impl<'a> Scores<'a> {
     fn made(&self) -> Held {
         let ops = self.ops;
         let _scaled = ops.tensor(self.queries);
-        let _product = ops.tensor(self.scores);
-        let _wide = ops.widened(self.scores);
-        let scores = ops.wide(self.scores);
+        let _product = ops.tensor(self.pairs);
+        let _wide = ops.widened(self.pairs);
+        let scores = ops.wide(self.pairs);
         if self.is_capped {
-            ops.touch_wide(2, self.scores);
+            ops.touch_wide(2, self.pairs);
         }
         scores
     }
@@ -69,10 +69,10 @@ impl<'a> Scores<'a> {
     fn probabilities(&self) -> Held {
         let ops = self.ops;
         let _mask = ops.wide(self.mask);
-        let _masked = ops.wide(self.scores);
-        ops.touch_wide(1, self.scores);
-        let _weights = ops.wide(self.scores);
-        ops.wide(self.scores)
+        let _masked = ops.wide(self.pairs);
+        ops.touch_wide(1, self.pairs);
+        let _weights = ops.wide(self.pairs);
+        ops.wide(self.pairs)
     }
 
     pub(super) fn forward(&self) -> Held {
@@ -81,7 +81,7 @@ impl<'a> Scores<'a> {
         let p = {
             let _scores = self.made();
             let p = self.probabilities();
-            if ops.element() == 4 { p } else { ops.tensor(self.scores) }
+            if ops.element() == 4 { p } else { ops.tensor(self.pairs) }
         };
         let _product = ops.tensor(self.queries);
         let out = ops.tensor(self.queries);
@@ -96,25 +96,25 @@ impl<'a> Scores<'a> {
         let _inputs = (ops.tensor(self.queries), ops.tensor(self.queries));
         let _keys = (ops.tensor(self.keys), ops.tensor(self.keys));
         let scores = self.made();
-        let _slopes = self.is_capped.then(|| ops.wide(self.scores));
+        let _slopes = self.is_capped.then(|| ops.wide(self.pairs));
         let p = self.probabilities();
         drop(scores);
-        let narrow = is_narrow.then(|| ops.tensor(self.scores));
+        let narrow = is_narrow.then(|| ops.tensor(self.pairs));
         let out = self.product(self.queries);
         let dvalues = self.transposed_product(self.keys);
         drop(narrow);
         let dp = {
-            let product = ops.tensor(self.scores);
-            if is_narrow { ops.wide(self.scores) } else { product }
+            let product = ops.tensor(self.pairs);
+            if is_narrow { ops.wide(self.pairs) } else { product }
         };
         // p∘dp; then dp less its mean, and its product with p.
-        ops.touch_wide(2, self.scores);
+        ops.touch_wide(2, self.pairs);
         drop(p);
         let ds = {
-            let _product = ops.wide(self.scores);
-            ops.wide(self.scores)
+            let _product = ops.wide(self.pairs);
+            ops.wide(self.pairs)
         };
-        let _narrow = is_narrow.then(|| ops.tensor(self.scores));
+        let _narrow = is_narrow.then(|| ops.tensor(self.pairs));
         let dq = self.product(self.queries);
         let dkeys = self.transposed_product(self.keys);
         drop((dp, ds));
@@ -128,7 +128,7 @@ impl<'a> Scores<'a> {
     }
 
     fn transposed_product(&self, elements: usize) -> Held {
-        let _transposed = self.ops.tensor(self.scores);
+        let _transposed = self.ops.tensor(self.pairs);
         self.product(elements)
     }
 }

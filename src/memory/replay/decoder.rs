@@ -2,7 +2,7 @@
 
 use super::layer::{Heads, Layer, Norm, Pass};
 use super::ops::{HeadGradients, Ops, WIDE};
-use super::projection::{Fan, Projection, SidePath};
+use super::projection::{Bias, Fan, Projection, SidePath};
 use super::sink::{Sink, Slot};
 use super::stored::Matrix;
 use super::{BatchShape, Machine, TrainingSetup};
@@ -66,7 +66,7 @@ impl Wiring<'_> {
         let is_frozen = self.setup.lora.is_some();
         let w = if is_frozen { Matrix::frozen_linear(o, i, self.setup) } else { Matrix::wide(o, i) };
         let slot = self.base_slot(o * i, true);
-        let bias = has_bias.then(|| self.base_slot(o, false));
+        let bias = has_bias.then(|| Bias { slot: self.base_slot(o, false) });
         Projection { w, slot, bias, side: self.side_path(part, o, i) }
     }
 
@@ -90,7 +90,7 @@ impl Wiring<'_> {
         let fused = has(Role::QueryKeyValue);
         let attention_norm = self.norm(d);
         let inputs = if fused {
-            Fan::Fused(linear(self, Role::QueryKeyValue)?, vec![q, kv, kv])
+            Fan::Fused(Box::new(linear(self, Role::QueryKeyValue)?), vec![q, kv, kv])
         } else {
             let roles = [Role::Query, Role::Key, Role::Value];
             Fan::Separate(roles.into_iter().map(|role| linear(self, role)).collect::<Option<_>>()?)
@@ -100,7 +100,7 @@ impl Wiring<'_> {
         let after_attention = has(Role::AfterAttentionNorm).then(|| self.norm(d));
         let mlp_norm = self.norm(d);
         let gates = if fused {
-            Fan::Fused(linear(self, Role::GateUp)?, vec![f, f])
+            Fan::Fused(Box::new(linear(self, Role::GateUp)?), vec![f, f])
         } else {
             let roles = [Role::Gate, Role::Up];
             Fan::Separate(roles.into_iter().map(|role| linear(self, role)).collect::<Option<_>>()?)
@@ -291,10 +291,9 @@ fn load_weights(setup: &TrainingSetup, machine: Machine, ledger: &Ledger) -> Vec
         let stored = values * setup.file_bytes;
         let linear = spec.is_matrix() && spec.name.contains(".layers.");
         let bytes = match (setup.lora, linear) {
-            (None, _) => WIDE * values,
             (Some(_), true) => Matrix::frozen_linear(spec.shape[0], spec.shape[1], setup).bytes(),
             (Some(_), false) if spec.is_matrix() => stored,
-            (Some(_), false) => WIDE * values,
+            _ => WIDE * values,
         };
         let is_read_here = machine != Machine::Card;
         if is_read_here {

@@ -15,13 +15,18 @@ pub(super) struct SidePath {
     pub(super) is_scaled: bool,
 }
 
+/// A bias, and its slot where it is trained.
+#[derive(Clone, Copy)]
+pub(super) struct Bias {
+    pub(super) slot: Option<Slot>,
+}
+
 /// y = x·Wᵀ + b, and the side path.
 #[derive(Clone, Copy)]
 pub(super) struct Projection {
     pub(super) w: Matrix,
     pub(super) slot: Option<Slot>,
-    /// A bias, and its slot where it is trained.
-    pub(super) bias: Option<Option<Slot>>,
+    pub(super) bias: Option<Bias>,
     pub(super) side: Option<SidePath>,
 }
 
@@ -106,9 +111,11 @@ impl Projection {
 
     fn parts_weights(&self, ops: &dyn Ops, n: usize, low: Option<&Held>, sink: &mut Sink, parts: &[usize]) {
         take_products(ops, n, self.slot, self.w, parts, false, sink);
-        if let Some(Some(slot)) = self.bias {
+        if let Some(slot) = self.bias.and_then(|bias| bias.slot) {
             sink.receive(slot);
-            parts.iter().for_each(|rows| ops.bias_backward(n, *rows));
+            for rows in parts {
+                ops.bias_backward(n, *rows);
+            }
             sink.complete(slot);
         }
         let (Some(side), Some(_)) = (self.side, low) else { return };
@@ -143,14 +150,16 @@ fn take_products(
 ) {
     let Some(slot) = slot else { return };
     let adds = sink.receive(slot);
-    parts.iter().for_each(|rows| ops.backward_weight(n, w.rows(*rows), is_scaled, adds));
+    for rows in parts {
+        ops.backward_weight(n, w.rows(*rows), is_scaled, adds);
+    }
     sink.complete(slot);
 }
 
 /// Several projections of one input: a matrix each, or one with the rows of all.
 pub(super) enum Fan {
     Separate(Vec<Projection>),
-    Fused(Projection, Vec<usize>),
+    Fused(Box<Projection>, Vec<usize>),
 }
 
 impl Fan {

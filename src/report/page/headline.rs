@@ -4,9 +4,12 @@ use maud::{Markup, html};
 
 use crate::report::numbers;
 use crate::report::summary::reached;
-use crate::report::{StudyReport, TunedModel};
+use crate::report::{FrontierRow, StudyReport, TunedModel};
 use crate::trial::Trial;
 use crate::units::Bytes;
+
+/// Rows of the frontier that a card has room for.
+const MOST_ROWS: usize = 3;
 
 /// Name of the study, and what it was about in one line.
 pub(super) fn header(report: &StudyReport) -> Markup {
@@ -104,17 +107,17 @@ fn origin(trial: &Trial) -> Markup {
 fn micro_batch(report: &StudyReport) -> Markup {
     let question = "Largest micro-batch that fits";
     let answer = html! {
-        @for (index, row) in report.frontier.iter().enumerate() {
+        @for (index, row) in shown(report).enumerate() {
             @if index > 0 { " · " }
             @if row.is_lower_bound { "≥ " }
-            strong { (numbers::count(row.max_micro_batch_size)) } " " small { (row.precision) }
+            strong { (numbers::count(row.max_micro_batch_size)) } " " small { (row.setting) }
         }
         @if report.frontier.is_empty() { "–" }
     };
     let knees = html! {
-        @for (index, row) in report.frontier.iter().enumerate() {
+        @for (index, row) in shown(report).enumerate() {
             @if index > 0 { " · " } @else { "saturates at " }
-            (numbers::count(row.knee_micro_batch_size)) " (" (row.precision) ", "
+            (numbers::count(row.knee_micro_batch_size)) " (" (row.setting) ", "
             (numbers::rate(row.tokens_per_second)) " tokens/s)"
         }
     };
@@ -125,6 +128,11 @@ fn micro_batch(report: &StudyReport) -> Markup {
         }
     };
     card(question, &answer, &[knees, cap])
+}
+
+/// The first rows are those of the trials.
+fn shown(report: &StudyReport) -> impl Iterator<Item = &FrontierRow> {
+    report.frontier.iter().take(MOST_ROWS)
 }
 
 fn effort(report: &StudyReport) -> Markup {

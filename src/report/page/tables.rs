@@ -1,10 +1,12 @@
 //! A table in its frame, and the feasibility frontier.
 
+use std::collections::HashSet;
+
 use maud::{Markup, html};
 
 use crate::report::numbers;
 use crate::report::{FrontierRow, StudyReport};
-use crate::space::Precision;
+use crate::space::HardwareSetting;
 use crate::trial::Outcome;
 
 /// A table that scrolls by itself where it is wider than the page. Numeric columns end in `#`.
@@ -28,19 +30,19 @@ pub(super) fn table(columns: &[&str], rows: &Markup) -> Markup {
     }
 }
 
-/// What fits, by precision.
+/// What fits, by setting.
 pub(super) fn frontier(report: &StudyReport) -> Markup {
     let columns = [
-        "precision",
+        "setting",
         "largest micro-batch#",
+        "in evaluation#",
         "saturates at#",
         "peak at the largest#",
         "of the cap#",
         "tokens/s where it saturates#",
         "probes#",
     ];
-    let nothing: Vec<Precision> =
-        Precision::ALL.into_iter().filter(|precision| fits_nothing(report, *precision)).collect();
+    let nothing = without_row(report);
     html! {
         section {
             h2 { "What fits" }
@@ -49,7 +51,7 @@ pub(super) fn frontier(report: &StudyReport) -> Markup {
             } @else {
                 (table(&columns, &html! {
                     @for row in &report.frontier { (frontier_row(report, row)) }
-                    @for precision in nothing { (nothing_row(report, precision)) }
+                    @for setting in nothing { (nothing_row(report, setting)) }
                 }))
                 p.note {
                     "Every size shown was run at the longest examples, with an optimizer step, an evaluation and a checkpoint."
@@ -65,11 +67,12 @@ pub(super) fn frontier(report: &StudyReport) -> Markup {
 fn frontier_row(report: &StudyReport, row: &FrontierRow) -> Markup {
     html! {
         tr {
-            th scope="row" { (row.precision) }
+            th scope="row" { (row.setting) }
             td.n {
                 @if row.is_lower_bound { "≥ " }
                 (numbers::count(row.max_micro_batch_size))
             }
+            td.n { (numbers::count(row.max_eval_micro_batch_size)) }
             td.n { (numbers::count(row.knee_micro_batch_size)) }
             td.n { (row.peak_bytes) }
             td.n { (share_of_cap(report, row)) }
@@ -79,12 +82,12 @@ fn frontier_row(report: &StudyReport, row: &FrontierRow) -> Markup {
     }
 }
 
-fn nothing_row(report: &StudyReport, precision: Precision) -> Markup {
-    let probes = report.probes.iter().filter(|probe| probe.precision == precision).count();
+fn nothing_row(report: &StudyReport, setting: HardwareSetting) -> Markup {
+    let probes = report.probes.iter().filter(|probe| probe.setting == setting).count();
     html! {
         tr {
-            th scope="row" { (precision) }
-            td colspan="5" { "no micro-batch fits" }
+            th scope="row" { (setting) }
+            td colspan="6" { "no micro-batch fits" }
             td.n { (numbers::count(probes)) }
         }
     }
@@ -100,11 +103,16 @@ fn share_of_cap(report: &StudyReport, row: &FrontierRow) -> String {
     }
 }
 
-/// Whether the precision was probed and each probe refused.
-fn fits_nothing(report: &StudyReport, precision: Precision) -> bool {
-    let has_row = report.frontier.iter().any(|row| row.precision == precision);
-    let mut probes = report.probes.iter().filter(|probe| probe.precision == precision).peekable();
-    !has_row
-        && probes.peek().is_some()
-        && probes.all(|probe| matches!(probe.outcome, Outcome::OutOfMemory { .. }))
+/// The settings that were probed and each probe refused.
+fn without_row(report: &StudyReport) -> Vec<HardwareSetting> {
+    let mut settings: Vec<HardwareSetting> = report.probes.iter().map(|probe| probe.setting).collect();
+    let mut seen = HashSet::new();
+    settings.retain(|setting| seen.insert(*setting));
+    let has_row = |setting| report.frontier.iter().any(|row| row.setting == setting);
+    let refused = |setting| {
+        let mut own = report.probes.iter().filter(|probe| probe.setting == setting);
+        own.all(|probe| matches!(probe.outcome, Outcome::OutOfMemory { .. }))
+    };
+    settings.retain(|setting| !has_row(*setting) && refused(*setting));
+    settings
 }

@@ -14,15 +14,17 @@ pub(super) const TITLE: &str = "Memory against micro-batch";
 
 /// The SVG; `None` where no probe tells anything about memory.
 pub(super) fn draw(report: &StudyReport) -> Drawn<Option<String>> {
-    let peaks: Vec<f64> = report.probes.iter().filter_map(peak).collect();
-    let refused: Vec<(&ProbeRecord, f64)> = report
-        .probes
-        .iter()
-        .filter_map(|probe| Some((probe, wanted(probe, report.provenance.cap)?)))
-        .collect();
+    let drawn = probes::settings(report);
+    let own = || report.probes.iter().filter(|probe| drawn.contains(&probe.setting));
+    let peaks: Vec<f64> = own().filter_map(peak).collect();
+    let refused: Vec<(&ProbeRecord, f64)> =
+        own().filter_map(|probe| Some((probe, wanted(probe, report.provenance.cap)?))).collect();
     let cap = report.provenance.cap.map(float);
     let values: Vec<f64> = ceiling(&peaks, &refused, cap).into_iter().chain(peaks.iter().copied()).collect();
-    let shown: Vec<&ProbeRecord> = report.probes.iter().filter(|probe| peak(probe).is_some()).collect();
+    let shown: Vec<&ProbeRecord> = own().filter(|probe| peak(probe).is_some()).collect();
+    let curves = probes::curves(report, |probe| {
+        peak(probe).map(|peak| (probe.micro_batch_size, peak)).into_iter().collect()
+    });
     let sizes = shown.iter().copied().chain(refused.iter().map(|(probe, _)| *probe)).map(probes::size);
     let (Some(x), Some(y)) = (
         Axis::doublings(probes::MICRO_BATCH, &sizes.collect::<Vec<_>>()),
@@ -30,18 +32,18 @@ pub(super) fn draw(report: &StudyReport) -> Drawn<Option<String>> {
     ) else {
         return Ok(None);
     };
-    let legend = legend(report, &shown, &refused);
+    let legend = legend(report, &curves, &refused);
     let chart = Chart { title: TITLE, x, y, legend, has_strip: false };
     let svg = chart.draw(|canvas| {
         cap.map_or(Ok(()), |cap| canvas.dashed_across(cap, INK))?;
-        for curve in probes::curves(&report.probes, peak) {
-            canvas.line(&curve.points, theme::stroke(curve.color(), 5))?;
+        for curve in &curves {
+            canvas.line(&curve.points, theme::stroke(curve.mark.color, 5))?;
             for (size, bytes) in &curve.points {
-                canvas.mark(*size, *bytes, curve.mark())?;
+                canvas.mark(*size, *bytes, curve.mark)?;
             }
         }
         for (probe, bytes) in &refused {
-            let mark = Mark { shape: Shape::Cross, color: probes::color(probe.precision), size: 13 };
+            let mark = Mark { shape: Shape::Cross, color: probes::color(report, probe.setting), size: 13 };
             let height = bytes.min(canvas.y.high() * 0.98);
             canvas.mark(probes::size(probe), height, mark)?;
         }
@@ -56,7 +58,7 @@ const fn float(bytes: Bytes) -> f64 {
 }
 
 fn peak(probe: &ProbeRecord) -> Option<f64> {
-    let peak = probe.measurement.peak_bytes();
+    let peak = probe.measurement.training_peak_bytes();
     (probe.outcome == Outcome::Finished && peak.0 > 0).then(|| float(peak))
 }
 
@@ -80,14 +82,14 @@ fn ceiling(peaks: &[f64], refused: &[(&ProbeRecord, f64)], cap: Option<f64>) -> 
 
 fn legend(
     report: &StudyReport,
-    shown: &[&ProbeRecord],
+    curves: &[probes::Curve],
     refused: &[(&ProbeRecord, f64)],
 ) -> Vec<(Mark, String)> {
-    let mut legend = probes::legend(shown);
-    for precision in crate::space::Precision::ALL {
-        if refused.iter().any(|(probe, _)| probe.precision == precision) {
-            let mark = Mark { shape: Shape::Cross, color: probes::color(precision), size: 13 };
-            legend.push((mark, format!("{precision} out of memory")));
+    let mut legend = probes::legend(curves);
+    for setting in probes::settings(report) {
+        if refused.iter().any(|(probe, _)| probe.setting == setting) {
+            let mark = Mark { shape: Shape::Cross, color: probes::color(report, setting), size: 13 };
+            legend.push((mark, format!("{setting} out of memory")));
         }
     }
     if let Some(cap) = report.provenance.cap {

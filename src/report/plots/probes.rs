@@ -1,57 +1,59 @@
-//! Probes as curves: one a precision, over the micro-batch.
+//! Probes as curves: one a setting, over the micro-batch.
 
 use plotters::style::RGBColor;
 
 use super::axis::is_drawable;
 use super::canvas::{Mark, Shape};
 use super::marks;
-use super::theme::{BLUE, GREEN, VERMILLION};
+use super::theme::{BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION};
+use crate::report::StudyReport;
 use crate::report::numbers;
-use crate::space::Precision;
+use crate::space::{HardwareSetting, Precision};
 use crate::trial::ProbeRecord;
 
 /// Title of the axis.
 pub(super) const MICRO_BATCH: &str = "micro-batch, examples";
 
-/// What one precision measured, by rising micro-batch.
+/// More curves than colours could not be told apart; the table beside the plot has all.
+const MOST: usize = 6;
+
+/// What one setting measured, by rising micro-batch.
 pub(super) struct Curve {
-    precision: Precision,
+    pub(super) setting: HardwareSetting,
+    /// How it is drawn.
+    pub(super) mark: Mark,
     /// Micro-batch and value.
     pub(super) points: Vec<(f64, f64)>,
 }
 
-impl Curve {
-    /// Its colour.
-    pub(super) const fn color(&self) -> RGBColor {
-        color(self.precision)
+/// The settings that are drawn, in the order they were probed: first those of the trials.
+pub(super) fn settings(report: &StudyReport) -> Vec<HardwareSetting> {
+    let mut settings: Vec<HardwareSetting> = Vec::new();
+    for probe in &report.probes {
+        if !settings.contains(&probe.setting) {
+            settings.push(probe.setting);
+        }
     }
-
-    /// Its points' mark.
-    pub(super) const fn mark(&self) -> Mark {
-        mark(self.precision)
-    }
+    settings.truncate(MOST);
+    settings
 }
 
-/// The curves of those precisions for which `value` knows something.
-pub(super) fn curves(probes: &[ProbeRecord], value: impl Fn(&ProbeRecord) -> Option<f64>) -> Vec<Curve> {
-    let curve = |precision| {
-        let of_precision = probes.iter().filter(|probe| probe.precision == precision);
-        let mut points: Vec<(f64, f64)> = of_precision
-            .filter_map(|probe| Some((size(probe), value(probe).filter(|value| is_drawable(*value))?)))
-            .collect();
+/// The curves of those settings for which `values` knows something of some probe.
+pub(super) fn curves(report: &StudyReport, values: impl Fn(&ProbeRecord) -> Vec<(usize, f64)>) -> Vec<Curve> {
+    let curve = |setting| {
+        let own = report.probes.iter().filter(|probe| probe.setting == setting);
+        let place = |(size, value)| (numbers::float(size), value);
+        let mut points: Vec<(f64, f64)> =
+            own.flat_map(&values).map(place).filter(|(_, value)| is_drawable(*value)).collect();
         points.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
-        Curve { precision, points }
+        Curve { setting, mark: mark(report, setting), points }
     };
-    Precision::ALL.into_iter().map(curve).filter(|curve| !curve.points.is_empty()).collect()
+    settings(report).into_iter().map(curve).filter(|curve| !curve.points.is_empty()).collect()
 }
 
-/// One entry for each precision that occurs.
-pub(super) fn legend(probes: &[&ProbeRecord]) -> Vec<(Mark, String)> {
-    Precision::ALL
-        .into_iter()
-        .filter(|precision| probes.iter().any(|probe| probe.precision == *precision))
-        .map(|precision| (mark(precision), precision.to_string()))
-        .collect()
+/// One entry for each curve.
+pub(super) fn legend(curves: &[Curve]) -> Vec<(Mark, String)> {
+    curves.iter().map(|curve| (curve.mark, curve.setting.to_string())).collect()
 }
 
 /// The micro-batch as a place.
@@ -59,16 +61,23 @@ pub(super) const fn size(probe: &ProbeRecord) -> f64 {
     numbers::float(probe.micro_batch_size)
 }
 
-/// The colour of a precision.
-pub(super) const fn color(precision: Precision) -> RGBColor {
-    match precision {
-        Precision::F32 => BLUE,
-        Precision::Bf16 => VERMILLION,
-        Precision::F16 => GREEN,
+/// A setting's colour: that of its precision where each has one setting, else one of its own.
+pub(super) fn color(report: &StudyReport, setting: HardwareSetting) -> RGBColor {
+    let all = settings(report);
+    let is_alone =
+        |one: &HardwareSetting| all.iter().filter(|other| other.precision == one.precision).count() == 1;
+    if all.iter().all(is_alone) {
+        return match setting.precision {
+            Precision::F32 => BLUE,
+            Precision::Bf16 => VERMILLION,
+            Precision::F16 => GREEN,
+        };
     }
+    let place = all.iter().position(|other| *other == setting).unwrap_or(0);
+    [BLUE, VERMILLION, GREEN, ORANGE, SKY, PURPLE][place]
 }
 
-const fn mark(precision: Precision) -> Mark {
-    let shape: Shape = marks::precision_shape(precision);
-    Mark { shape, color: color(precision), size: 10 }
+fn mark(report: &StudyReport, setting: HardwareSetting) -> Mark {
+    let shape: Shape = marks::precision_shape(setting.precision);
+    Mark { shape, color: color(report, setting), size: 10 }
 }

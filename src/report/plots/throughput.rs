@@ -1,13 +1,12 @@
 //! Tokens per second against micro-batch, with the knee.
 
-use super::axis::{Axis, is_drawable};
+use super::axis::Axis;
 use super::canvas::{Drawn, Mark, Shape};
 use super::chart::Chart;
-use super::probes;
+use super::probes::{self, Curve};
 use super::theme;
 use crate::report::StudyReport;
 use crate::report::numbers;
-use crate::space::Precision;
 use crate::trial::{Outcome, ProbeRecord};
 
 /// What it shows.
@@ -15,7 +14,7 @@ pub(super) const TITLE: &str = "Throughput against micro-batch";
 
 /// The SVG; `None` where no probe was timed.
 pub(super) fn draw(report: &StudyReport) -> Drawn<Option<String>> {
-    let curves = probes::curves(&report.probes, speed);
+    let curves = probes::curves(report, speeds);
     let points = curves.iter().flat_map(|curve| &curve.points);
     let (sizes, speeds): (Vec<f64>, Vec<f64>) = points.copied().unzip();
     let (Some(x), Some(y)) =
@@ -23,47 +22,48 @@ pub(super) fn draw(report: &StudyReport) -> Drawn<Option<String>> {
     else {
         return Ok(None);
     };
-    let timed: Vec<&ProbeRecord> = report.probes.iter().filter(|probe| speed(probe).is_some()).collect();
-    let mut legend = probes::legend(&timed);
-    let knees = knees(report);
-    for (precision, size, _) in &knees {
-        let mark = Mark { shape: Shape::Halo, color: probes::color(*precision), size: 20 };
-        legend.push((mark, format!("{precision} saturates at {size}")));
+    let knees: Vec<(Mark, usize, f64)> = curves.iter().filter_map(|curve| knee(report, curve)).collect();
+    let mut legend = probes::legend(&curves);
+    for (curve, (mark, size, _)) in curves.iter().filter_map(|curve| Some((curve, knee(report, curve)?))) {
+        legend.push((mark, format!("{} saturates at {size}", curve.setting)));
     }
     let chart = Chart { title: TITLE, x, y, legend, has_strip: false };
     let svg = chart.draw(|canvas| {
         for curve in &curves {
-            canvas.line(&curve.points, theme::stroke(curve.color(), 5))?;
+            canvas.line(&curve.points, theme::stroke(curve.mark.color, 5))?;
             for (size, speed) in &curve.points {
-                canvas.mark(*size, *speed, curve.mark())?;
+                canvas.mark(*size, *speed, curve.mark)?;
             }
         }
-        for (precision, size, speed) in &knees {
-            let mark = Mark { shape: Shape::Halo, color: probes::color(*precision), size: 20 };
-            canvas.mark(numbers::float(*size), *speed, mark)?;
+        for (mark, size, speed) in &knees {
+            canvas.mark(numbers::float(*size), *speed, *mark)?;
         }
         Ok(())
     })?;
     Ok(Some(svg))
 }
 
-fn speed(probe: &ProbeRecord) -> Option<f64> {
+/// Its own speed, and those of the smaller sizes it timed.
+#[expect(clippy::cast_precision_loss, reason = "token counts stay below 2^53")]
+fn speeds(probe: &ProbeRecord) -> Vec<(usize, f64)> {
     if probe.outcome != Outcome::Finished {
-        return None;
+        return vec![];
     }
-    probe.measurement.tokens_per_second().filter(|speed| is_drawable(*speed))
+    let own = probe.measurement.tokens_per_second().map(|speed| (probe.micro_batch_size, speed));
+    let timed = probe.measurement.timed.iter();
+    own.into_iter()
+        .chain(timed.map(|point| (point.micro_batch_size, point.tokens as f64 / point.seconds)))
+        .collect()
 }
 
-/// The knee of each row of the frontier that was probed.
-fn knees(report: &StudyReport) -> Vec<(Precision, usize, f64)> {
-    let rows = report.frontier.iter();
-    rows.filter_map(|row| {
-        let size = row.knee_micro_batch_size;
-        let at_knee = report
-            .probes
-            .iter()
-            .filter(|probe| probe.precision == row.precision && probe.micro_batch_size == size);
-        Some((row.precision, size, at_knee.filter_map(speed).reduce(f64::max)?))
-    })
-    .collect()
+/// The knee of a curve, if its row of the frontier has one, on the line between what was timed.
+fn knee(report: &StudyReport, curve: &Curve) -> Option<(Mark, usize, f64)> {
+    let row = report.frontier.iter().find(|row| row.setting == curve.setting)?;
+    let size = row.knee_micro_batch_size;
+    let place = numbers::float(size);
+    let above = curve.points.iter().find(|(x, _)| *x >= place)?;
+    let below = curve.points.iter().rev().find(|(x, _)| *x <= place)?;
+    let share = if above.0 > below.0 { (place - below.0) / (above.0 - below.0) } else { 0.0 };
+    let mark = Mark { shape: Shape::Halo, color: curve.mark.color, size: 20 };
+    Some((mark, size, below.1 + share * (above.1 - below.1)))
 }

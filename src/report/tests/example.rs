@@ -3,7 +3,7 @@
 use crate::report::{
     DataSummary, FrontierRow, ModelSummary, Provenance, QuantizedRow, Setting, StudyReport, TunedModel,
 };
-use crate::space::{BatchPlan, Hyperparams, Precision};
+use crate::space::{BatchPlan, HardwareSetting, Hyperparams, Precision};
 use crate::trial::{
     EvalPoint, History, Measurement, Outcome, Phase, PhasePeak, ProbeRecord, RungRecord, StepPoint, Trial,
     TrialId,
@@ -140,8 +140,9 @@ fn settings() -> Vec<Setting> {
 
 fn frontier() -> Vec<FrontierRow> {
     let row = |precision, max, knee, mib, tokens_per_second, probes| FrontierRow {
-        precision,
+        setting: HardwareSetting::plain(precision),
         max_micro_batch_size: max,
+        max_eval_micro_batch_size: 64,
         is_lower_bound: false,
         knee_micro_batch_size: knee,
         peak_bytes: Bytes::mib(mib),
@@ -178,8 +179,10 @@ pub(super) fn probe(precision: Precision, micro_batch_size: usize) -> ProbeRecor
     let tokens_per_second = speed * saturation / (saturation + 1.5);
     let peak_bytes = Bytes::mib(150 + per_example * micro_batch_size as u64);
     ProbeRecord {
-        precision,
+        setting: HardwareSetting::plain(precision),
         micro_batch_size,
+        eval_micro_batch_size: micro_batch_size,
+        budget: Some(CAP),
         outcome: Outcome::Finished,
         measurement: Measurement {
             steps: vec![step(1, 9.0, 1e-5, 1000.0 / tokens_per_second); 3],
@@ -196,7 +199,14 @@ pub(super) fn refused_probe(precision: Precision, micro_batch_size: usize) -> Pr
         live: Bytes::mib(980),
         cap: Some(CAP),
     };
-    ProbeRecord { precision, micro_batch_size, outcome, measurement: measurement() }
+    ProbeRecord {
+        setting: HardwareSetting::plain(precision),
+        micro_batch_size,
+        eval_micro_batch_size: micro_batch_size,
+        budget: Some(CAP),
+        outcome,
+        measurement: measurement(),
+    }
 }
 
 fn measurement() -> Measurement {

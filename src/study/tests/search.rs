@@ -10,13 +10,14 @@ fn the_frontier_is_that_of_the_formula() {
     let (folder, mut device) = (Folder::new(), device());
     let study = folder.study(|study| study.space.precision = Precision::ALL.to_vec());
     let told = drive(&study, &mut device).unwrap();
-    let found: Vec<_> = told.summary.frontier.iter().map(|p| (p.precision, p.max_micro_batch)).collect();
+    let found: Vec<_> =
+        told.summary.frontier.iter().map(|p| (p.setting.precision, p.max_micro_batch)).collect();
     assert_eq!(
         found,
         [(Precision::F32, LARGEST), (Precision::Bf16, 2 * LARGEST), (Precision::F16, 2 * LARGEST)]
     );
     for point in &told.summary.frontier {
-        assert_eq!(point.peak_bytes, device.peak(point.precision, point.max_micro_batch));
+        assert_eq!(point.peak_bytes, device.peak(point.setting.precision, point.max_micro_batch));
         assert!(point.knee_micro_batch <= LARGEST, "throughput saturates at eight: {point:?}");
     }
 }
@@ -135,7 +136,7 @@ fn events_come_in_the_order_of_the_stages() {
     assert_eq!(told.stages, stages);
     let log: Vec<&str> = told.log.iter().map(String::as_str).filter(|name| *name != "child").collect();
     let expected = "Prepare ModelReady DataReady
-        Fit probe 1 probed 1 probe 4 probed 4 probe 16 probed 16 Frontier
+        Fit probe 6 probed 6 probe 24 probed 24 probe 15 probed 15 probe 16 probed 16 Frontier
         Tune start 0.0 end 0.0 start 0.1 end 0.1
         Train start 0.2 end 0.2
         Quantize evaluated base evaluated tuned Quantized evaluated f32

@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Tensor};
 use super::super::checkpoint::Progress;
 use super::super::loss_scale::LossScale;
 use super::super::optimizer::{AdamW, Moments};
-use super::super::{Engine, StepSettings, TrainError};
+use super::super::{Engine, ProbeTask, StepSettings, TrainError};
 use super::engine::{Kind, cut, model_in, values};
 use super::{Folder, losses};
 use crate::device;
@@ -213,7 +213,9 @@ fn a_probe_makes_as_many_updates_as_it_was_asked_for() {
             norms.push(step.grad_norm);
         }
     };
-    super::super::probe(&spec, &*device, 3, &folder.path("scratch"), &mut hear).unwrap();
+    let scratch = folder.path("scratch");
+    let task = ProbeTask { steps: 3, max_length: None, timed: &[], scratch: &scratch };
+    super::super::probe(&spec, &*device, task, &mut hear).unwrap();
     assert_eq!(norms.iter().flatten().count(), 3);
     assert!(norms.len() > 3, "steps were skipped: {norms:?}");
 }
