@@ -124,20 +124,24 @@ impl Model {
 
     /// Peak of each phase beyond what the process held before.
     pub(crate) fn measured(&self, setting: &Setting) -> Vec<PhasePeak> {
+        self.measurement(setting).peaks
+    }
+
+    /// All that a probe says; peaks are beyond what the process held before.
+    pub(crate) fn measurement(&self, setting: &Setting) -> Measurement {
         self.write_data(setting);
         let spec = self.spec(setting);
         let scratch = self.path("scratch");
         let before = allocator::live().0;
-        let measured = POOL.scope(|_| {
+        let mut measured = POOL.scope(|_| {
             let device = device::open(&spec.device).unwrap();
             let mut measured = Measurement::default();
             let task = ProbeTask { steps: 2, max_length: None, timed: &[], scratch: &scratch };
             probe(&spec, &*device, task, &mut |event| measured.fold(&event)).unwrap();
             measured
         });
-        let mut peaks = measured.peaks;
-        peaks.iter_mut().for_each(|peak| peak.peak_bytes.0 -= before);
-        peaks
+        measured.peaks.iter_mut().for_each(|peak| peak.peak_bytes.0 -= before);
+        measured
     }
 
     /// How the same run ends in a child that may hold what was predicted and [`MARGIN`] more.
