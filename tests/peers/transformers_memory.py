@@ -26,6 +26,7 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 os.environ.setdefault("USE_TF", "0")
 
 import torch
+import torch.nn.attention
 from torch.profiler import ProfilerActivity, profile, record_function
 
 FIXTURE = pathlib.Path(__file__).resolve().parent.parent / "fixtures" / "transformers_memory.json"
@@ -82,6 +83,8 @@ def setups():
     add("llama-f32-fused-tiny-batch", LLAMA, micro_batch_size=1, sequence_length=64)
     add("llama-f32-batch-8", LLAMA, micro_batch_size=8)
     add("llama-f32-large-vocabulary", {**LLAMA, "vocab_size": 49152, "tie_word_embeddings": True})
+    add("llama-f32-math", LLAMA, attention="sdpa-math")
+    add("llama-bf16-math-checkpointed", LLAMA, weights="bf16", attention="sdpa-math", gradient_checkpointing=True)
     add("llama-f32-long-eager", LLAMA, attention="eager", micro_batch_size=1, sequence_length=1024)
     add("llama-f32-long-sdpa-checkpointed", LLAMA, micro_batch_size=1, sequence_length=2048,
         gradient_checkpointing=True)
@@ -153,7 +156,7 @@ def build(config, setup):
     settings.use_cache = False
     nf4 = setup["weights"].startswith("nf4")
     dtype = DTYPES[setup["compute"] if nf4 else setup["weights"]]
-    model = AutoModelForCausalLM.from_config(settings, dtype=dtype, attn_implementation=setup["attention"])
+    model = AutoModelForCausalLM.from_config(settings, dtype=dtype, attn_implementation=setup["attention"].removesuffix("-math"))
     if nf4:
         from peft import prepare_model_for_kbit_training
 
@@ -202,9 +205,10 @@ class Step:
         self.marks = record_function("phase:forward" if self.model.training else "phase:evaluate")
         self.marks.__enter__()
         setup = self.setup
+        kernels = torch.nn.attention.sdpa_kernel([torch.nn.attention.SDPBackend.MATH])
         mixed = setup["autocast"] and setup["loop"] == "script"
         autocast = torch.autocast("cpu", dtype=DTYPES[setup["autocast"]]) if mixed else contextlib.nullcontext()
-        with autocast:
+        with autocast, kernels if setup["attention"] == "sdpa-math" else contextlib.nullcontext():
             out = self.model(input_ids=self.batch, labels=self.batch)
         self.marks.__exit__(None, None, None)
         return out
@@ -220,7 +224,8 @@ class Step:
         # A script holds the outputs, with the logits, until the step ends; the Trainer only the loss.
         out = self.forward() if self.setup["loop"] == "script" else None
         loss = out.loss if out is not None else self.loss()
-        with record_function("phase:backward"):
+        kernels = torch.nn.attention.sdpa_kernel([torch.nn.attention.SDPBackend.MATH])
+        with record_function("phase:backward"), kernels if self.setup["attention"] == "sdpa-math" else contextlib.nullcontext():
             loss.backward()
         if out is None:
             # `training_step` returns `loss.detach()`.

@@ -69,15 +69,16 @@ impl Tape {
         }
         // Under autocast all three are 16 bits wide.
         let narrow = |x: &Tensor| run.autocast.map_or_else(|| x.clone(), |half| self.cast(x, half));
+        if shape.kernel == Kernel::Math {
+            let [query, key, value] = [heads.query, heads.key, heads.value].map(narrow);
+            let output = self.composed(shape, &Heads { query: &query, key: &key, value: &value }, mask);
+            return (self.merge_heads(&output), None);
+        }
         let takes_groups = matches!(shape.kernel, Kernel::CpuFlash | Kernel::Flash) && mask.is_none();
         let times = if takes_groups { 1 } else { shape.groups };
-        let key = self.repeat_heads(heads.key, times);
-        let value = self.repeat_heads(heads.value, times);
+        let (key, value) = (self.repeat_heads(heads.key, times), self.repeat_heads(heads.value, times));
         let [query, key, value] = [heads.query, &key, &value].map(narrow);
-        let output = match shape.kernel {
-            Kernel::Math => self.composed(shape, &query, &key, &value, mask),
-            _ => self.fused(shape, &[&query, &key, &value], mask),
-        };
+        let output = self.fused(shape, &[&query, &key, &value], mask);
         (self.merge_heads(&output), None)
     }
 
@@ -151,25 +152,28 @@ impl Tape {
     }
 
     /// PyTorch's `_scaled_dot_product_attention_math`.
-    fn composed(
-        &self,
-        shape: Shape,
-        query: &Tensor,
-        key: &Tensor,
-        value: &Tensor,
-        mask: Option<&Tensor>,
-    ) -> Tensor {
-        let dtype = query.dtype;
-        let [query, key, value] = [query, key, value].map(|x| self.cast(x, Dtype::F32));
-        let (query, key) = (self.scaled(&query), self.scaled(&key));
+    fn composed(&self, shape: Shape, heads: &Heads, mask: Option<&Tensor>) -> Tensor {
+        let dtype = heads.query.dtype;
+        let [query, key, value] = [heads.query, heads.key, heads.value].map(|x| self.cast(x, Dtype::F32));
+        let query = self.scaled(&query);
         let positions = (shape.sequence_length as u64).pow(2);
-        let mask = mask.map_or_else(|| self.make(positions, Dtype::F32), |_| self.mask_of(shape, Dtype::F32));
-        let scores = self.head_product(&query, &key, shape.scores(), shape.micro_batch_size);
-        drop(mask);
-        let weights = self.softmax(&scores, Dtype::F32);
-        drop(scores);
+        let _mask = match mask {
+            Some(_) => self.mask_of(shape, Dtype::F32),
+            None => {
+                let _flags = self.make(positions, Dtype::Byte);
+                self.make(positions, Dtype::F32)
+            }
+        };
+        let (key, value) = (self.repeat_heads(&key, shape.groups), self.repeat_heads(&value, shape.groups));
+        let weights = {
+            let key = self.scaled(&key);
+            let scores = self.head_product(&query, &key, shape.scores(), shape.micro_batch_size);
+            let weights = self.softmax(&scores, Dtype::F32);
+            // Which scores are −∞: rows of nothing else are set to 0.
+            let _masked = self.make(scores.n, Dtype::Byte);
+            weights
+        };
         let output = self.head_product(&weights, &value, shape.rows() * shape.width, shape.micro_batch_size);
-        drop(weights);
         self.cast(&output, dtype)
     }
 }
