@@ -1,7 +1,7 @@
 //! A training step of our own core, replayed by shapes alone: every allocation, and none of the work.
 //!
 //! The files stand for those of `model` and `train` and follow them line by line: what is made there is held
-//! here, what is dropped there is dropped here. `tests/memory_replay.rs` holds the replay against what the
+//! here, what is dropped there is dropped here. `tests/replay.rs` holds the replay against what the
 //! core allocates.
 
 mod attention;
