@@ -51,7 +51,7 @@ impl Progress {
                 self.line(&format!("  {free} of the cap's {cap} are free: the next probe may hold no more"));
             }
             StudyEvent::ProbeStarted { setting, micro_batch_size } => {
-                self.spin(&format!("{setting:<5} micro-batch {micro_batch_size:>4}"));
+                self.spin(&format!("{setting:<5}  micro-batch {micro_batch_size:>4}"));
             }
             StudyEvent::ProbeEnded(probe) => self.probe_ended(probe),
             StudyEvent::Frontier(frontier) => self.line(&tables::frontier(frontier)),
@@ -158,7 +158,7 @@ impl Progress {
             }
             outcome => outcome.name().replace('_', " "),
         };
-        self.line(&format!("  {:<5} micro-batch {:>4}  {result}", probe.setting, probe.micro_batch_size));
+        self.line(&format!("  {:<5}  micro-batch {:>4}  {result}", probe.setting, probe.micro_batch_size));
     }
 
     fn rung_ended(&mut self, name: &str, outcome: &Outcome, measurement: &Measurement) {
