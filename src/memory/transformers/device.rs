@@ -39,7 +39,8 @@ impl CardModel {
     /// `parseChosenWorkspaceSize`: 8320 KiB, and 32 MiB from compute capability 9.0 on.
     #[must_use]
     pub const fn of(capability: (u32, u32)) -> Self {
-        let context = if capability.0 == 7 && capability.1 == 5 { Bytes(147_718_144) } else { Bytes::mib(500) };
+        let context =
+            if capability.0 == 7 && capability.1 == 5 { Bytes(147_718_144) } else { Bytes::mib(500) };
         let product_workspace = if capability.0 >= 9 { Bytes::mib(32) } else { Bytes(8320 << 10) };
         Self { context, product_workspace }
     }
@@ -67,7 +68,9 @@ impl DevicePeak {
 #[must_use]
 pub fn device_peak(config: &ModelConfig, setup: &TransformersSetup, card: CardModel) -> DevicePeak {
     let mut on_card = OnCard::new(card);
-    trace(config, setup).into_iter().for_each(|event| on_card.take(event));
+    for event in trace(config, setup) {
+        on_card.take(event);
+    }
     on_card.finish(card.context)
 }
 
