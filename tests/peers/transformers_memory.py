@@ -63,7 +63,7 @@ ATTENTION = ALL[:4]
 BASE = dict(
     weights="f32", compute="f32", autocast=None, method="full", rank=0, targets=[], dropout=0.0,
     gradient_checkpointing=False, attention="sdpa", optimizer="adamw-fused", loop="script",
-    micro_batch_size=2, sequence_length=256,
+    accumulates_gradients=False, micro_batch_size=2, sequence_length=256,
 )
 
 
@@ -83,6 +83,8 @@ def setups():
     add("llama-f32-fused-tiny-batch", LLAMA, micro_batch_size=1, sequence_length=64)
     add("llama-f32-batch-8", LLAMA, micro_batch_size=8)
     add("llama-f32-large-vocabulary", {**LLAMA, "vocab_size": 49152, "tie_word_embeddings": True})
+    add("llama-f32-accumulation", LLAMA, accumulates_gradients=True)
+    add("llama-f16-eager-lora", LLAMA, weights="f16", attention="eager", **lora)
     add("llama-f32-math", LLAMA, attention="sdpa-math")
     add("llama-bf16-math-checkpointed", LLAMA, weights="bf16", attention="sdpa-math", gradient_checkpointing=True)
     add("llama-f32-long-eager", LLAMA, attention="eager", micro_batch_size=1, sequence_length=1024)
@@ -205,13 +207,18 @@ class Step:
         self.marks = record_function("phase:forward" if self.model.training else "phase:evaluate")
         self.marks.__enter__()
         setup = self.setup
-        kernels = torch.nn.attention.sdpa_kernel([torch.nn.attention.SDPBackend.MATH])
         mixed = setup["autocast"] and setup["loop"] == "script"
         autocast = torch.autocast("cpu", dtype=DTYPES[setup["autocast"]]) if mixed else contextlib.nullcontext()
-        with autocast, kernels if setup["attention"] == "sdpa-math" else contextlib.nullcontext():
+        with autocast, self.kernels():
             out = self.model(input_ids=self.batch, labels=self.batch)
         self.marks.__exit__(None, None, None)
         return out
+
+    def kernels(self):
+        """Forces PyTorch's composed attention where a setup asks for it."""
+        if self.setup["attention"] != "sdpa-math":
+            return contextlib.nullcontext()
+        return torch.nn.attention.sdpa_kernel([torch.nn.attention.SDPBackend.MATH])
 
     def loss(self):
         return self.forward().loss
@@ -219,19 +226,22 @@ class Step:
     def train(self):
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        with record_function("phase:forward"):
-            pass
+        out = loss = None
+        for _ in range(2 if self.setup["accumulates_gradients"] else 1):
+            out, loss = self.micro_step()
+        with record_function("phase:optimizer"):
+            self.optimizer.step()
+
+    def micro_step(self):
         # A script holds the outputs, with the logits, until the step ends; the Trainer only the loss.
         out = self.forward() if self.setup["loop"] == "script" else None
         loss = out.loss if out is not None else self.loss()
-        kernels = torch.nn.attention.sdpa_kernel([torch.nn.attention.SDPBackend.MATH])
-        with record_function("phase:backward"), kernels if self.setup["attention"] == "sdpa-math" else contextlib.nullcontext():
+        with record_function("phase:backward"), self.kernels():
             loss.backward()
         if out is None:
             # `training_step` returns `loss.detach()`.
             loss = loss.detach()
-        with record_function("phase:optimizer"):
-            self.optimizer.step()
+        return out, loss
 
     def evaluate(self):
         self.model.eval()

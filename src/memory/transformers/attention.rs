@@ -157,12 +157,11 @@ impl Tape {
         let [query, key, value] = [heads.query, heads.key, heads.value].map(|x| self.cast(x, Dtype::F32));
         let query = self.scaled(&query);
         let positions = (shape.sequence_length as u64).pow(2);
-        let _mask = match mask {
-            Some(_) => self.mask_of(shape, Dtype::F32),
-            None => {
-                let _flags = self.make(positions, Dtype::Byte);
-                self.make(positions, Dtype::F32)
-            }
+        let _mask = if mask.is_some() {
+            self.mask_of(shape, Dtype::F32)
+        } else {
+            let _flags = self.make(positions, Dtype::Byte);
+            self.make(positions, Dtype::F32)
         };
         let (key, value) = (self.repeat_heads(&key, shape.groups), self.repeat_heads(&value, shape.groups));
         let weights = {

@@ -68,7 +68,9 @@ impl DevicePeak {
 #[must_use]
 pub fn device_peak(config: &ModelConfig, setup: &TransformersSetup, card: CardModel) -> DevicePeak {
     let mut on_card = OnCard::new(card);
-    trace(config, setup).into_iter().for_each(|event| on_card.take(event));
+    for event in trace(config, setup) {
+        on_card.take(event);
+    }
     on_card.finish(card.context)
 }
 

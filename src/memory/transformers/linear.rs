@@ -123,13 +123,15 @@ impl Linear {
                 tape.cast(&sum, dtype)
             }
             (Some(lora), Base::Nf4(_)) => {
-                // PEFT's layer for 4 bits copies the result first, and leaves types to autocast.
+                // PEFT's layer for 4 bits copies the result first. Types it leaves to autocast, for
+                // which it asks a card only (`torch.is_autocast_enabled()`).
                 let dtype = base.dtype;
                 let mut result = tape.shifted(&base);
                 drop(base);
-                let x = if run.autocast.is_some() { x.clone() } else { tape.cast(x, Dtype::F32) };
+                let is_left = run.autocast.is_some() && tape.on_card;
+                let x = if is_left { x.clone() } else { tape.cast(x, Dtype::F32) };
                 let mut share = self.thin_product(tape, run, lora, &x);
-                if run.autocast.is_none() {
+                if !is_left {
                     share = tape.cast(&share, dtype);
                 }
                 result = tape.add(&result, &share);

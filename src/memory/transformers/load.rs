@@ -36,7 +36,9 @@ pub(super) fn load(tape: &Tape, config: &ModelConfig, setup: &TransformersSetup)
     let mut layers: Vec<_> = (0..config.num_hidden_layers).map(|_| loader.layer(&parts)).collect();
     let norm = loader.weight(d);
     let head = (!config.tie_word_embeddings).then(|| loader.weight(v * d));
-    layers.iter_mut().for_each(|layer| loader.adapt(layer));
+    for layer in &mut layers {
+        loader.adapt(layer);
+    }
     let layers =
         layers.into_iter().enumerate().map(|(i, layer)| (Rc::new(layer), config.is_local(i))).collect();
     let (norm_kind, sizes) = (norm_kind(config), sizes(config, setup));
@@ -227,13 +229,14 @@ fn shape(config: &ModelConfig, setup: &TransformersSetup) -> Shape {
 }
 
 fn kernel(config: &ModelConfig, setup: &TransformersSetup) -> Kernel {
-    let half = setup.autocast.is_some() || matches!(setup.weights, Weights::Half(_));
     match (setup.attention, setup.kernels) {
         (Attention::Eager, _) => Kernel::Eager,
         (Attention::SdpaMath, _) => Kernel::Math,
         (Attention::Sdpa, Kernels::Cpu) => Kernel::CpuFlash,
         // FlashAttention takes 16 bits, heads up to 256 wide, and no mask.
-        (Attention::Sdpa, kernels) if kernels.have_flash() && half && config.head_dim <= 256 => Kernel::Flash,
+        (Attention::Sdpa, kernels) if kernels.have_flash() && setup.is_half() && config.head_dim <= 256 => {
+            Kernel::Flash
+        }
         (Attention::Sdpa, Kernels::Cuda(..)) => Kernel::Efficient,
     }
 }

@@ -1,5 +1,7 @@
 //! What a person chose: how weights are stored, what is trained, and how a step is run.
 
+use crate::arch::ModelConfig;
+
 /// How one trains with Transformers, PEFT and PyTorch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TransformersSetup {
@@ -80,10 +82,8 @@ pub enum Attention {
     /// from compute capability 8.0 on `FlashAttention`, below it the memory-efficient kernel with
     /// keys and values repeated for every query head.
     Sdpa,
-    /// `sdpa` where no kernel takes the inputs: PyTorch's composition of products and softmax.
-    ///
-    /// Transformers asks for it, without a word, below compute capability 8.0 if queries have more
-    /// heads than keys and no padding is masked (huggingface/transformers#48633).
+    /// `sdpa` where no kernel takes the inputs: PyTorch's composition of products and softmax; see
+    /// [`TransformersSetup::falls_back_to_math`].
     SdpaMath,
 }
 
@@ -150,6 +150,25 @@ impl TransformersSetup {
             micro_batch_size,
             sequence_length,
         }
+    }
+
+    /// Whether Transformers as it comes runs [`Attention::Sdpa`] as [`Attention::SdpaMath`], without
+    /// a word, on batches without padding.
+    ///
+    /// If queries have more heads than keys and no padding is masked, it leaves the repeating of
+    /// heads to the kernel, and on a card only `FlashAttention` does that: not below compute
+    /// capability 8.0, and not for 32-bit inputs such as those of a 4-bit model without autocast
+    /// (huggingface/transformers#48633). Memory then grows with the square of the sequence.
+    #[must_use]
+    pub fn falls_back_to_math(&self, config: &ModelConfig) -> bool {
+        let is_grouped = config.num_key_value_heads < config.num_attention_heads && config.head_dim <= 256;
+        let is_flash = self.kernels.have_flash() && self.is_half();
+        self.attention == Attention::Sdpa && self.kernels.on_card() && is_grouped && !is_flash
+    }
+
+    /// Whether attention's inputs are 16 bits wide.
+    pub(super) const fn is_half(&self) -> bool {
+        self.autocast.is_some() || matches!(self.weights, Weights::Half(_))
     }
 
     /// `b·s`
