@@ -5,6 +5,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
+    clippy::print_stderr,
     reason = "a program that measures, not a part of the product"
 )]
 #![expect(clippy::cast_precision_loss, reason = "counts of settings")]

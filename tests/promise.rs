@@ -15,7 +15,7 @@ fn what_is_returned_was_run_one_more_is_over_and_a_full_fine_tune_never_runs_out
     let (mut probes, mut refusals, settings) = (0, 0, 6);
     for seed in 1000..1000 + settings {
         let kept = promise::kept(seed, true);
-        let point = kept.point.as_ref().unwrap_or_else(|| panic!("nothing fits: {kept:?}"));
+        let point = kept.point.as_ref().unwrap_or_else(|| panic!("{}: nothing fits", kept.setting));
         let is_over = kept.one_more.as_ref().is_some_and(|outcome| *outcome != Outcome::Finished)
             || kept.room.is_some_and(|room| room.0 < SCRATCH);
         assert!(is_over || point.boundary == Boundary::Limit, "{kept:?}");

@@ -13,8 +13,8 @@ use diapason::executor::Local;
 use diapason::memory::{BatchShape, Machine, Processor, TrainingSetup, highest, replay};
 use diapason::model::processor;
 use diapason::search::{Boundary, FrontierPoint};
-use diapason::space::{BatchPlan, DeviceSpec, Hyperparams, Study};
-use diapason::study::{Driver, Layout};
+use diapason::space::{BatchPlan, DeviceSpec, Hyperparams, ModelSettings, Study};
+use diapason::study::{Driver, Layout, StudyEvent};
 use diapason::trial::{Event, Measurement, Outcome, Task, TrainSpec, TrialSpec};
 use diapason::units::Bytes;
 use tempfile::TempDir;
@@ -107,8 +107,11 @@ fn table(random: &mut Random, max_length: usize) -> String {
 
 /// Bytes that a micro-batch of a random size takes, and some more.
 fn cap(random: &mut Random, study: &Study) -> Bytes {
-    let diapason::space::ModelSettings::New(new) = &study.model else { panic!("a new model") };
-    let config = ModelConfig::new(new, 4 * study.data.max_length, 0).unwrap();
+    let new = match &study.model {
+        ModelSettings::New(new) => Some(new),
+        ModelSettings::Source(_) => None,
+    };
+    let config = ModelConfig::new(new.unwrap(), 4 * study.data.max_length, 0).unwrap();
     let own = study.trained_as(study.space.precision[0]);
     let lora = study.lora_of(own);
     let setup = TrainingSetup {
@@ -144,8 +147,8 @@ pub(crate) fn kept(seed: u64, trains: bool) -> Kept {
         let stop = Arc::new(AtomicBool::new(false));
         let mut executor = Local::new(program, vec!["worker".to_owned()], Duration::from_mins(5), stop)
             .with_threads(Some(THREADS));
-        let mut listener = |event: diapason::study::StudyEvent<'_>| {
-            if let diapason::study::StudyEvent::ProbeEnded(probe) = event {
+        let mut listener = |event: StudyEvent<'_>| {
+            if let StudyEvent::ProbeEnded(probe) = event {
                 probes += 1;
                 refusals += usize::from(probe.outcome != Outcome::Finished);
             }
@@ -227,7 +230,9 @@ fn run(spec: &TrialSpec) -> (Outcome, Bytes) {
     let lines = String::from_utf8(output.stdout).unwrap();
     let events: Vec<Event> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let mut measurement = Measurement::default();
-    events.iter().for_each(|event| measurement.fold(event));
+    for event in &events {
+        measurement.fold(event);
+    }
     let crashed =
         Outcome::Crashed { signal: None, exit_code: output.status.code(), stderr_tail: String::new() };
     (events.last().and_then(Outcome::from_last_word).unwrap_or(crashed), measurement.training_peak_bytes())
