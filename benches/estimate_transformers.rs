@@ -7,6 +7,7 @@
 
 use diapason::memory::transformers::{CardModel, Kernels, device_peak, replay};
 use diapason::trial::Phase;
+use diapason::units::Bytes;
 
 #[path = "../tests/common/transformers.rs"]
 mod rows;
@@ -42,7 +43,7 @@ fn on_cpu() {
     );
     println!("|---|---|---|---|---|---|---|---|---|");
     let mut errors = Vec::new();
-    for row in rows(text, Kernels::Cpu) {
+    for row in rows(text, "rows", Kernels::Cpu) {
         let peaks = replay(&row.config, &row.setup);
         let measured = |name: &str| row.figures["peak_bytes"][name].as_f64().unwrap();
         let of = |(name, phase): (&str, Phase)| error(peak(&peaks, &[phase]), measured(name));
@@ -68,7 +69,7 @@ fn on_a_t4() {
     println!("| run | allocated MiB | predicted | error | process MiB | predicted | error |");
     println!("|---|---|---|---|---|---|---|");
     let (mut allocated, mut process) = (Vec::new(), Vec::new());
-    for row in rows(text, Kernels::Cuda(7, 5)) {
+    for row in rows(text, "rows", Kernels::Cuda(7, 5)) {
         let device = device_peak(&row.config, &row.setup, CardModel::of((7, 5)));
         let cells = [cell(&row, "allocated", device.live().0), cell(&row, "process", device.total().0)];
         println!("| {} | {} | {} |", row.name, cells[0].0, cells[1].0);
@@ -77,6 +78,30 @@ fn on_a_t4() {
     }
     summary("allocated", &allocated);
     summary("process", &process);
+    verdicts(text);
+}
+
+fn verdicts(text: &str) {
+    println!("### Does it fit a T4?\n\n| run | outcome | process MiB | predicted to fit | predicted MiB |");
+    println!("|---|---|---|---|---|");
+    let card = CardModel::of((7, 5)).with_visible(Bytes::mib(14_912));
+    for row in rows(text, "verdicts", Kernels::Cuda(7, 5)) {
+        let device = device_peak(&row.config, &row.setup, card);
+        let outcome = row.figures["outcome"].as_str().unwrap();
+        let measured =
+            row.figures["process_mib"].as_f64().map_or("–".to_owned(), |mib| format!("{mib:.0}"));
+        let predicted = device.total().as_mib();
+        println!("| {} | {outcome} | {measured} | {} | {predicted:.0} |", row.name, device.fits);
+    }
+    println!(
+        "\nOf the one that is wrong, Qwen2.5-7B with a batch of 2, 39 MiB are left by the prediction. The same"
+    );
+    println!(
+        "model with a batch of 1 was seen to take 11,887, 12,021 and 13,413 MiB in three runs: with the"
+    );
+    println!(
+        "Transformers of these rows 4-bit weights arrived by several threads, in another order each time."
+    );
 }
 
 fn cell(row: &Row, figure: &str, predicted: u64) -> (String, f64) {

@@ -9,6 +9,7 @@ use diapason::memory::transformers::{
     Weights, device_peak, replay,
 };
 use diapason::trial::Phase;
+use diapason::units::Bytes;
 
 #[path = "common/transformers.rs"]
 mod rows;
@@ -18,11 +19,11 @@ use rows::{Row, error, median_and_worst, peak, rows};
 const T4: Kernels = Kernels::Cuda(7, 5);
 
 fn on_cpu() -> Vec<Row> {
-    rows(include_str!("fixtures/transformers_memory.json"), Kernels::Cpu)
+    rows(include_str!("fixtures/transformers_memory.json"), "rows", Kernels::Cpu)
 }
 
 fn published() -> Vec<Row> {
-    rows(include_str!("fixtures/published_memory.json"), T4)
+    rows(include_str!("fixtures/published_memory.json"), "rows", T4)
 }
 
 fn row(name: &str) -> Row {
@@ -83,6 +84,20 @@ fn what_a_t4_shows_is_predicted_exactly_where_loading_has_an_order_and_nearly_el
     let (dense, quantized) = (median_and_worst(&dense), median_and_worst(&quantized));
     assert!(dense.0 <= 0.01 && dense.1 <= 0.3, "{dense:?}");
     assert!(quantized.0 <= 3.0 && quantized.1 <= 16.0, "{quantized:?}");
+}
+
+#[test]
+fn what_ran_on_a_t4_is_predicted_to_fit_and_what_ran_out_is_not_by_more_than_two_per_cent() {
+    let text = include_str!("fixtures/published_memory.json");
+    let card = CardModel::of((7, 5));
+    for row in rows(text, "verdicts", T4) {
+        let within = |mib| device_peak(&row.config, &row.setup, card.with_visible(Bytes::mib(mib))).fits;
+        if row.figures["outcome"] == "completed" {
+            assert!(within(14_912), "{}", row.name);
+        } else {
+            assert!(!within(14_912 * 98 / 100), "{}", row.name);
+        }
+    }
 }
 
 #[test]

@@ -19,10 +19,10 @@ pub(crate) struct Row {
     pub(crate) figures: Value,
 }
 
-/// The rows of a file, for the kernels they were measured with.
-pub(crate) fn rows(text: &str, kernels: Kernels) -> Vec<Row> {
+/// The rows of a file's list, for the kernels they were measured with.
+pub(crate) fn rows(text: &str, list: &str, kernels: Kernels) -> Vec<Row> {
     let document: Value = serde_json::from_str(text).unwrap();
-    let rows = document["rows"].as_array().unwrap();
+    let rows = document[list].as_array().unwrap();
     rows.iter().map(|row| read(row, kernels)).collect()
 }
 

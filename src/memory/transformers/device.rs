@@ -15,6 +15,8 @@ pub struct CardModel {
     pub context: Bytes,
     /// Workspace of one cuBLAS handle. The forward and the backward thread have a handle each.
     pub product_workspace: Bytes,
+    /// Memory that a process sees; none: without end.
+    pub visible: Option<Bytes>,
 }
 
 /// What a training process takes on a card.
@@ -28,6 +30,9 @@ pub struct DevicePeak {
     pub reserved_with_evaluation: Bytes,
     /// CUDA's context.
     pub context: Bytes,
+    /// Whether the card's visible memory was enough, for training and for the evaluation. Near the
+    /// edge the allocator gives back what it has cached, so less than it would like is enough.
+    pub fits: bool,
 }
 
 impl CardModel {
@@ -42,7 +47,13 @@ impl CardModel {
         let context =
             if capability.0 == 7 && capability.1 == 5 { Bytes(147_718_144) } else { Bytes::mib(500) };
         let product_workspace = if capability.0 >= 9 { Bytes::mib(32) } else { Bytes(8320 << 10) };
-        Self { context, product_workspace }
+        Self { context, product_workspace, visible: None }
+    }
+
+    /// The same with so much memory to be seen, such as 14,912 MiB of a T4.
+    #[must_use]
+    pub const fn with_visible(self, visible: Bytes) -> Self {
+        Self { visible: Some(visible), ..self }
     }
 }
 
@@ -88,7 +99,7 @@ struct OnCard {
 impl OnCard {
     fn new(card: CardModel) -> Self {
         Self {
-            pool: Pool::default(),
+            pool: Pool::within(card.visible.map(|visible| visible.saturating_sub(card.context))),
             blocks: Vec::new(),
             allocated: Vec::new(),
             phase: Phase::Load,
@@ -147,6 +158,7 @@ impl OnCard {
             allocated: self.allocated,
             reserved: self.reserved_in_training,
             reserved_with_evaluation: self.pool.peak_reserved(),
+            fits: self.pool.was_enough(),
             context,
         }
     }

@@ -8,6 +8,7 @@
 //! What was read for it: torch 2.15, transformers 5.23, peft 0.21, bitsandbytes 0.50.
 //! `tests/peers/transformers_memory.py` measures the same on PyTorch's CPU allocator.
 
+mod arrival;
 mod attention;
 mod checkpoint;
 mod device;

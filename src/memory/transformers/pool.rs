@@ -29,6 +29,10 @@ pub(super) struct Pool {
     /// Free blocks for small and for large sizes: by size, then by address.
     free: [BTreeSet<(u64, u64, usize)>; 2],
     next_address: u64,
+    /// What the driver has to give; none: without end.
+    limit: Option<u64>,
+    /// Whether it was asked for more than that, with nothing cached left to give back.
+    is_exceeded: bool,
     allocated: u64,
     reserved: u64,
     peak_allocated: u64,
@@ -48,6 +52,16 @@ struct Block {
 }
 
 impl Pool {
+    /// An allocator that is given so many bytes at most.
+    pub(super) fn within(limit: Option<Bytes>) -> Self {
+        Self { limit: limit.map(|limit| limit.0), ..Self::default() }
+    }
+
+    /// Whether it never had to be given more than its limit: PyTorch would not have run out.
+    pub(super) const fn was_enough(&self) -> bool {
+        !self.is_exceeded
+    }
+
     /// Takes a block for so many bytes; its number gives it back.
     pub(super) fn allocate(&mut self, bytes: u64) -> usize {
         let size = bytes.max(1).next_multiple_of(GRAIN);
@@ -120,11 +134,20 @@ impl Pool {
             _ if size < LARGE => MEDIUM_SEGMENT,
             _ => size.next_multiple_of(LARGE_GRAIN),
         };
+        if self.is_beyond(segment) {
+            // As PyTorch does before it gives up.
+            self.empty_cache();
+            self.is_exceeded |= self.is_beyond(segment);
+        }
         self.reserved += segment;
         self.peak_reserved = self.peak_reserved.max(self.reserved);
         self.next_address += segment;
         let address = (1 << 50) - self.next_address;
         self.push(Block { size: segment, address, kind, is_free: true, before: None, after: None })
+    }
+
+    fn is_beyond(&self, segment: u64) -> bool {
+        self.limit.is_some_and(|limit| self.reserved + segment > limit)
     }
 
     fn push(&mut self, block: Block) -> usize {
@@ -199,6 +222,17 @@ mod tests {
         pool.release(block);
         pool.empty_cache();
         assert_eq!((pool.allocated, pool.reserved), (0, 0));
+    }
+
+    #[test]
+    fn what_is_cached_is_given_back_before_memory_runs_out() {
+        let mut pool = Pool::within(Some(Bytes::mib(40)));
+        let first = pool.allocate(30 << 20);
+        pool.release(first);
+        let _second = pool.allocate(32 << 20);
+        assert!(pool.was_enough() && pool.reserved == 32 << 20);
+        let _third = pool.allocate(10 << 20);
+        assert!(!pool.was_enough());
     }
 
     #[test]

@@ -15,11 +15,11 @@ use crate::trial::{Phase, PhasePeak};
 
 /// Most bytes of live tensors in each phase of a run.
 ///
-/// Phases: `load` is what lies on the device before the first step; `forward` the embedding and the
-/// layers; `loss` the head and the cross-entropy; `backward`; `optimizer` the update; `evaluate` a
-/// forward pass without gradients on a batch of the same size. Bytes are those of the storages
-/// PyTorch asks its allocator for, unrounded; what the allocator and the driver add is
-/// [`super::device_peak`]'s.
+/// Phases: `load` is what lies on the device before the first step, on a card with 4-bit weights
+/// also what came before they were quantized; `forward` the embedding and the layers; `loss` the
+/// head and the cross-entropy; `backward`; `optimizer` the update; `evaluate` a forward pass without
+/// gradients on a batch of the same size. Bytes are those of the storages PyTorch asks its allocator
+/// for, unrounded; what the allocator and the driver add is [`super::device_peak`]'s.
 #[must_use]
 pub fn replay(config: &ModelConfig, setup: &TransformersSetup) -> Vec<PhasePeak> {
     peaks(&trace(config, setup))
