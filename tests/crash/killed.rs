@@ -12,7 +12,7 @@ fn a_driver_killed_in_any_stage_leaves_no_child_and_loses_nothing() {
     let mut cut = 0;
     for (stage, words) in [
         ("prepare:", "prepare:"),
-        ("fit:", "bf16  micro-batch    1"),
+        ("fit:", "bf16   micro-batch    1"),
         ("tune:", "trial  1 rung 0"),
         ("tune:", "rung 1  bf16"),
         ("tune:", "eval loss"),

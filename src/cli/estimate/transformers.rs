@@ -6,12 +6,12 @@ use super::asked::{Asked, Point};
 use crate::arch::ModelConfig;
 use crate::cli::args::{AttentionName, EstimateOptions, LoopName};
 use crate::cli::usage::UsageError;
+use crate::memory::Stack;
 use crate::memory::gpu::{DevicePeak, Gpu};
 use crate::memory::transformers::{
-    Attention, CardModel, HalfPrecision, Kernels, Method, Optimizer, TrainingLoop, TransformersSetup,
-    Weights, device_peak, replay,
+    self, Attention, CardModel, HalfPrecision, Kernels, Method, Optimizer, TrainingLoop, TransformersSetup,
+    Weights,
 };
-use crate::memory::{Stack, highest};
 use crate::space::{ALL_LINEAR, BlockFormat, LoraSettings, Precision};
 use crate::trial::PhasePeak;
 use crate::units::Bytes;
@@ -26,27 +26,26 @@ pub(super) struct PyTorch<'a> {
 }
 
 impl PyTorch<'_> {
-    fn on(&self, micro_batch_size: usize, gpu: &Gpu) -> (TransformersSetup, (u32, u32)) {
+    fn on_card(&self, micro_batch_size: usize, gpu: &Gpu) -> transformers::DevicePeak {
         let (major, minor) = gpu.compute_capability.unwrap_or(RECENT);
         let capability = (major.into(), minor.into());
         let kernels = Kernels::Cuda(capability.0, capability.1);
-        (TransformersSetup { kernels, micro_batch_size, ..self.setup.clone() }, capability)
+        let setup = TransformersSetup { kernels, micro_batch_size, ..self.setup.clone() };
+        transformers::device_peak(self.config, &setup, CardModel::of(capability))
     }
 }
 
 impl Stack for PyTorch<'_> {
+    /// As `torch.cuda.max_memory_allocated` counts them: tensors in blocks of 512 bytes, and workspaces.
     fn live_peaks(&self, micro_batch_size: usize, gpu: &Gpu) -> Vec<PhasePeak> {
-        replay(self.config, &self.on(micro_batch_size, gpu).0)
+        self.on_card(micro_batch_size, gpu).allocated
     }
 
     fn device_peak(&self, micro_batch_size: usize, gpu: &Gpu) -> DevicePeak {
-        let (setup, capability) = self.on(micro_batch_size, gpu);
-        let card = CardModel::of(capability);
-        let peak = device_peak(self.config, &setup, card);
-        let live = highest(&replay(self.config, &setup)).peak_bytes;
-        let workspaces = Bytes(2 * card.product_workspace.0);
-        let rounding = peak.reserved.saturating_sub(Bytes(live.0 + workspaces.0));
-        DevicePeak { live, context: peak.context, workspaces, rounding }
+        let peak = self.on_card(micro_batch_size, gpu);
+        let live = peak.live();
+        let rounding = peak.reserved.saturating_sub(live);
+        DevicePeak { live, context: peak.context, workspaces: Bytes(0), rounding }
     }
 }
 
