@@ -79,7 +79,8 @@ pub(super) struct StudyOptions {
 pub(super) struct FitOptions {
     #[command(flatten)]
     pub(super) study: StudyOptions,
-    /// Bytes that stay free below the cap, such as `64MiB`, in place of `fit.margin` [default: 8MiB]
+    /// Bytes that stay free below the cap, such as `64MiB`, in place of `fit.margin` [default: 8MiB]; the study file
+    /// is the place for one that later commands are to keep
     #[arg(long, value_name = "BYTES")]
     pub(super) margin: Option<Bytes>,
 }
