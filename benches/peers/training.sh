@@ -1,69 +1,10 @@
 #!/bin/sh
 # Training with diapason against PyTorch, side by side; `training.sh --help` says what it measures.
-#
-# PyTorch goes into a virtual environment of its own, below ${DIAPASON_PEERS:-the user's cache
-# folder}, at the versions of training/requirements.txt (about 6 GB from the default index; pip's
-# own variables such as PIP_INDEX_URL apply). It is made once.
 set -eu
 
-here=$(cd "$(dirname "$0")" && pwd)
-peers=${DIAPASON_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/diapason/peers}
-venv=$peers/training
-driver=$here/training/compare.py
+name=training what=PyTorch
+. "$(dirname "$0")/common.sh"
 
-die() {
-    echo "training.sh: $1" >&2
-    echo "  hint: $2" >&2
-    exit 1
-}
-
-# Whether the environment holds exactly the pinned versions; a local suffix (+cpu) is no difference.
-pinned_versions_are_there() {
-    [ -x "$venv/bin/python" ] && "$venv/bin/python" - "$here/training/requirements.txt" <<'PYTHON'
-import sys
-from importlib import metadata
-
-for line in open(sys.argv[1]):
-    name, _, wanted = line.strip().partition("==")
-    try:
-        if metadata.version(name).split("+")[0] != wanted:
-            sys.exit(1)
-    except metadata.PackageNotFoundError:
-        sys.exit(1)
-PYTHON
-}
-
-make_environment() {
-    echo "training.sh: installing PyTorch into $venv" >&2
-    mkdir -p "$peers" || die "cannot make $peers" "set DIAPASON_PEERS to a folder you can write to"
-    python3 -m venv "$venv" >&2 || die "python3 could not make a virtual environment in $venv" \
-        "its venv and pip modules are needed (Debian: apt-get install python3-venv)"
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-        -r "$here/training/requirements.txt" >&2 || die "pip could not install the pinned versions" \
-        "it needs a network and 6 GB; then start this again, it goes on from there"
-    pinned_versions_are_there || die "$venv does not hold the pinned versions after installing" \
-        "remove the folder and start this again"
-}
-
-# Builds the benchmark and prints the path of its executable.
-our_executable() {
-    (cd "$here/../.." && cargo bench --bench training_step --no-run \
-        --message-format=json-render-diagnostics) | python3 -c '
-import json, sys
-
-found = [m.get("executable") for m in map(json.loads, filter(str.strip, sys.stdin))
-         if m.get("reason") == "compiler-artifact" and m["target"]["name"] == "training_step"]
-print(next((path for path in reversed(found) if path), ""))'
-}
-
-command -v python3 >/dev/null || die "there is no python3" "install Python 3.10 or newer"
-for argument in "$@"; do
-    case $argument in -h | --help) exec python3 "$driver" --help ;; esac
-done
-python3 "$driver" --check "$@"
-command -v cargo >/dev/null || die "there is no cargo" "install Rust: https://rustup.rs"
-
-pinned_versions_are_there || make_environment
-ours=$(our_executable)
-[ -n "$ours" ] || die "cargo built no executable named training_step" "see cargo's messages above"
+prepare "$@"
+ours=$(executable training_step bench --bench training_step --no-run)
 exec "$venv/bin/python" "$driver" --ours "$ours" "$@"
