@@ -39,6 +39,8 @@ fn one_point_is_answered_for_each_card_in_both_stacks_from_the_configuration_alo
             assert_eq!((&answer["stack"], number(answer, "micro_batch_size")), (&Value::from(stack), 3));
             assert!(answer["fits"] == true && number(answer, "max_micro_batch") >= 3, "{answer}");
             assert_eq!(number(answer, "margin_bytes"), 256 << 20);
+            let warned = answer["warnings"].to_string().contains("shared key heads");
+            assert_eq!(warned, stack == "transformers", "a 4-bit base has 32-bit queries: {answer}");
             let live = number(answer, "live_peak_bytes");
             assert!(live < number(answer, "device_peak_bytes"), "{answer}");
             let phases = answer["by_phase"].as_object().unwrap();

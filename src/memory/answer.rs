@@ -16,6 +16,11 @@ pub trait Stack {
 
     /// What the card's own tools would show.
     fn device_peak(&self, micro_batch_size: usize, gpu: &Gpu) -> DevicePeak;
+
+    /// What a user should know about this way on that card.
+    fn warnings(&self, _: &Gpu) -> Vec<String> {
+        vec![]
+    }
 }
 
 /// This program's own core on a card.

@@ -79,7 +79,7 @@ fn row(options: &EstimateOptions, asked: &Asked, point: &Point, card: &Gpu) -> R
         tokens_per_second: estimate.tokens_per_second,
         hours: tokens.map(|tokens| estimate.hours(tokens)),
         tokens,
-        warnings: estimate.warnings.iter().map(ToString::to_string).collect(),
+        warnings: estimate.warnings.iter().map(ToString::to_string).chain(stack.warnings(card)).collect(),
         answer,
         card: card.clone(),
     })

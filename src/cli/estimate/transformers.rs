@@ -19,6 +19,10 @@ use crate::units::Bytes;
 /// Compute capability of a card that has none: kernels of a recent one.
 const RECENT: (u8, u8) = (8, 0);
 
+const FALLS_BACK: &str = "without padding, Transformers leaves shared key heads to a kernel that this card or \
+    precision has not, and PyTorch then holds all scores: more memory than told here \
+    (huggingface/transformers#48633)";
+
 /// Memory of PyTorch.
 pub(super) struct PyTorch<'a> {
     config: &'a ModelConfig,
@@ -26,12 +30,14 @@ pub(super) struct PyTorch<'a> {
 }
 
 impl PyTorch<'_> {
+    fn setup(&self, micro_batch_size: usize, gpu: &Gpu) -> TransformersSetup {
+        let (major, minor) = capability(gpu);
+        TransformersSetup { kernels: Kernels::Cuda(major, minor), micro_batch_size, ..self.setup.clone() }
+    }
+
     fn on_card(&self, micro_batch_size: usize, gpu: &Gpu) -> transformers::DevicePeak {
-        let (major, minor) = gpu.compute_capability.unwrap_or(RECENT);
-        let capability = (major.into(), minor.into());
-        let kernels = Kernels::Cuda(capability.0, capability.1);
-        let setup = TransformersSetup { kernels, micro_batch_size, ..self.setup.clone() };
-        transformers::device_peak(self.config, &setup, CardModel::of(capability))
+        let setup = self.setup(micro_batch_size, gpu);
+        transformers::device_peak(self.config, &setup, CardModel::of(capability(gpu)))
     }
 }
 
@@ -47,6 +53,16 @@ impl Stack for PyTorch<'_> {
         let rounding = peak.reserved.saturating_sub(live);
         DevicePeak { live, context: peak.context, workspaces: Bytes(0), rounding }
     }
+
+    fn warnings(&self, gpu: &Gpu) -> Vec<String> {
+        let falls_back = self.setup(1, gpu).falls_back_to_math(self.config);
+        falls_back.then(|| FALLS_BACK.to_owned()).into_iter().collect()
+    }
+}
+
+fn capability(gpu: &Gpu) -> (u32, u32) {
+    let (major, minor) = gpu.compute_capability.unwrap_or(RECENT);
+    (major.into(), minor.into())
 }
 
 /// The setup of a point.
