@@ -43,7 +43,8 @@ pub fn next_probe(
     let calibrated = Calibrated::new(predict, probes);
     let edge = budget.filter(|_| calibrated.is_sound()).and_then(|budget| calibrated.edge(budget, limit));
     match edge {
-        Some(edge) if known.largest_passed > 0 && edge <= known.largest_passed => {
+        // One probe alone can't tell how fast memory grows: then one more is run, whatever is predicted of it.
+        Some(edge) if calibrated.has_lines() && edge <= known.largest_passed => {
             NextProbe::Done(Some(known.largest_passed))
         }
         Some(edge) if probes.is_empty() => NextProbe::Probe((edge / CALIBRATION).clamp(1, limit)),
@@ -105,6 +106,14 @@ mod tests {
         let memory = Memory { flat: 300, fixed: 180, slope: 27, bend: None };
         let predicted = Memory { fixed: 100, ..memory };
         assert_eq!(search(&memory, Some(1100), 1000, Some(&predicted)), (Some(34), vec![4, 34]));
+    }
+
+    #[test]
+    fn a_single_probe_that_passed_is_no_proof_that_the_next_size_does_not() {
+        let memory = Memory { flat: 0, fixed: 4199, slope: 265, bend: None };
+        let predicted = Memory { slope: 411, ..memory };
+        assert_eq!(search(&memory, Some(4729), 2, Some(&predicted)), (Some(2), vec![1, 2]));
+        assert_eq!(search(&memory, Some(4700), 9, Some(&predicted)), (Some(1), vec![1, 2]));
     }
 
     proptest! {

@@ -46,6 +46,12 @@ impl<'a> Calibrated<'a> {
         Self { predict, passed }
     }
 
+    /// Whether lines go through two sizes that were run.
+    #[must_use]
+    pub fn has_lines(&self) -> bool {
+        self.passed.len() >= 2
+    }
+
     /// Whether the lines may be extended to sizes far from those that were run: they go through two of them,
     /// or the one that was run is nearly as predicted.
     #[must_use]
