@@ -35,7 +35,7 @@ const IMPORTS: &Table = &[
     ("search", "units space trial"),
     ("arch", "space"),
     ("memory", "units spelling space trial arch"),
-    ("device", "units space"),
+    ("device", "units space memory"),
     ("data", "files fingerprint spelling space arch"),
     ("model", "files space trial arch memory data"),
     ("hub", "units fingerprint data model"),

@@ -21,6 +21,7 @@ pub use error::DeviceError;
 pub use facts::{CpuFacts, Facts};
 pub use out_of_memory::is_out_of_memory;
 
+use crate::memory::gpu::UNKNOWN_CONTEXT;
 use crate::space::DeviceSpec;
 use crate::units::Bytes;
 
@@ -102,15 +103,12 @@ pub const fn check_built(spec: &DeviceSpec) -> Result<(), DeviceError> {
     }
 }
 
-/// What a CUDA context takes before the first tensor: 141 MiB on a T4 to 1.3 GB on a V100 have been measured.
-const CONTEXT: Bytes = Bytes::mib(600);
-
 /// The memory that a child process could use on a device now, without opening it; `None` where nobody tells.
 #[must_use]
 pub fn free_for_a_child(spec: &DeviceSpec) -> Option<Bytes> {
     match *spec {
         DeviceSpec::Cpu { .. } => cpu::free(),
-        DeviceSpec::Cuda { index, .. } => Some(nvml::free(index)?.saturating_sub(CONTEXT)),
+        DeviceSpec::Cuda { index, .. } => Some(nvml::free(index)?.saturating_sub(UNKNOWN_CONTEXT)),
     }
 }
 

@@ -17,6 +17,11 @@ pub trait Stack {
     /// What the card's own tools would show.
     fn device_peak(&self, micro_batch_size: usize, gpu: &Gpu) -> DevicePeak;
 
+    /// Whether it runs where `margin` is to stay free.
+    fn fits(&self, micro_batch_size: usize, gpu: &Gpu, margin: Bytes) -> bool {
+        self.device_peak(micro_batch_size, gpu).total().0 + margin.0 <= gpu.visible.0
+    }
+
     /// What a user should know about this way on that card.
     fn warnings(&self, _: &Gpu) -> Vec<String> {
         vec![]
@@ -88,8 +93,7 @@ pub fn answer(
     margin: Bytes,
     limit: usize,
 ) -> Answer {
-    let fits = |size| stack.device_peak(size, gpu).total().0 + margin.0 <= gpu.visible.0;
-    let max_micro_batch = largest(limit, fits);
+    let max_micro_batch = largest(limit, |size| stack.fits(size, gpu, margin));
     let size = micro_batch_size.unwrap_or_else(|| max_micro_batch.max(1));
     let device = stack.device_peak(size, gpu);
     let by_phase = stack.live_peaks(size, gpu);

@@ -36,8 +36,11 @@ impl PyTorch<'_> {
     }
 
     fn on_card(&self, micro_batch_size: usize, gpu: &Gpu) -> transformers::DevicePeak {
-        let setup = self.setup(micro_batch_size, gpu);
-        transformers::device_peak(self.config, &setup, CardModel::of(capability(gpu)))
+        self.on(micro_batch_size, gpu, CardModel::of(capability(gpu)))
+    }
+
+    fn on(&self, micro_batch_size: usize, gpu: &Gpu, card: CardModel) -> transformers::DevicePeak {
+        transformers::device_peak(self.config, &self.setup(micro_batch_size, gpu), card)
     }
 }
 
@@ -52,6 +55,12 @@ impl Stack for PyTorch<'_> {
         let live = peak.live();
         let rounding = peak.reserved.saturating_sub(live);
         DevicePeak { live, context: peak.context, workspaces: Bytes(0), rounding }
+    }
+
+    /// By the allocator, which gives back what it has cached before it gives up; the evaluation counts too.
+    fn fits(&self, micro_batch_size: usize, gpu: &Gpu, margin: Bytes) -> bool {
+        let card = CardModel::of(capability(gpu)).with_visible(gpu.visible.saturating_sub(margin));
+        self.on(micro_batch_size, gpu, card).fits
     }
 
     fn warnings(&self, gpu: &Gpu) -> Vec<String> {

@@ -36,21 +36,8 @@ pub fn device_peak(gpu: &Gpu, live: Bytes) -> DevicePeak {
     DevicePeak { live, context, workspaces, rounding: rounding(live) }
 }
 
-/// Most bytes of tensors that leave `margin` free on `gpu`.
-#[must_use]
-pub fn budget(gpu: &Gpu, margin: Bytes) -> Bytes {
-    let fixed = Bytes(context(gpu).0 + workspaces(gpu).0 + margin.0);
-    let room = gpu.visible.saturating_sub(fixed).0;
-    // What is rounded up by a share and to whole chunks, taken back; the last step takes no more than two.
-    let mut live = room / CHUNK * CHUNK / (SLACK + 1) * SLACK;
-    while live > 0 && live + rounding(Bytes(live)).0 > room {
-        live = live.saturating_sub(CHUNK);
-    }
-    Bytes(live)
-}
-
 /// Bytes of a context where neither card nor architecture is known: within what was seen, 141 to 1,343 MiB.
-const UNKNOWN_CONTEXT: Bytes = Bytes::mib(600);
+pub const UNKNOWN_CONTEXT: Bytes = Bytes::mib(600);
 
 /// Bytes of a process that has opened the card and done little else.
 ///

@@ -17,7 +17,7 @@ mod workstation;
 
 use serde::Serialize;
 
-pub use device_model::{DevicePeak, budget, device_peak};
+pub use device_model::{DevicePeak, UNKNOWN_CONTEXT, device_peak};
 pub use error::GpuError;
 pub use lookup::{all, find, find_with, select};
 pub use measured::measured_tflops;

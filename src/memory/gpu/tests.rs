@@ -161,22 +161,6 @@ fn what_is_not_known_of_bf16_is_computed_in_f32() {
 }
 
 #[test]
-fn a_budget_is_used_up_to_less_than_two_chunks_and_never_passed() {
-    for card in all() {
-        for margin in [Bytes(0), Bytes::mib(500), Bytes::gib(1000)] {
-            let live = budget(&card, margin);
-            let used = device_peak(&card, live).total().0 + margin.0;
-            if live.0 > 0 {
-                assert!(used <= card.visible.0, "{}", card.name);
-                assert!(card.visible.0 - used <= 80 << 20, "{}: {}", card.name, card.visible.0 - used);
-            } else {
-                assert_eq!(margin, Bytes::gib(1000));
-            }
-        }
-    }
-}
-
-#[test]
 fn the_terms_add_up_and_a_context_of_the_users_own_goes_first() {
     let peak = device_peak(&find("t4").unwrap(), Bytes::gib(9));
     assert_eq!((peak.context, peak.workspaces), (Bytes::mib(141), Bytes::mib(4)));

@@ -26,8 +26,6 @@ pub struct DevicePeak {
     pub allocated: Vec<PhasePeak>,
     /// `torch.cuda.max_memory_reserved()` after two steps: what the allocator took from the driver.
     pub reserved: Bytes,
-    /// The same after an evaluation of as large a batch.
-    pub reserved_with_evaluation: Bytes,
     /// CUDA's context.
     pub context: Bytes,
     /// Whether the card's visible memory was enough, for training and for the evaluation. Near the
@@ -157,7 +155,6 @@ impl OnCard {
         DevicePeak {
             allocated: self.allocated,
             reserved: self.reserved_in_training,
-            reserved_with_evaluation: self.pool.peak_reserved(),
             fits: self.pool.was_enough(),
             context,
         }

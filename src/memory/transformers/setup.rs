@@ -133,25 +133,6 @@ impl Kernels {
 }
 
 impl TransformersSetup {
-    /// LoRA of rank 16 on attention in 16 bits with checkpointing and sdpa, on a card.
-    #[must_use]
-    pub fn lora_on_a_card(capability: (u32, u32), micro_batch_size: usize, sequence_length: usize) -> Self {
-        let targets = ["q_proj", "k_proj", "v_proj", "o_proj"].map(str::to_owned).to_vec();
-        Self {
-            weights: Weights::Half(HalfPrecision::F16),
-            autocast: None,
-            method: Method::Lora { rank: 16, targets, dropout: false },
-            gradient_checkpointing: true,
-            attention: Attention::Sdpa,
-            optimizer: Optimizer::AdamW,
-            training_loop: TrainingLoop::Script,
-            accumulates_gradients: false,
-            kernels: Kernels::Cuda(capability.0, capability.1),
-            micro_batch_size,
-            sequence_length,
-        }
-    }
-
     /// Whether Transformers as it comes runs [`Attention::Sdpa`] as [`Attention::SdpaMath`], without
     /// a word, on batches without padding.
     ///
