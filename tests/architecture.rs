@@ -73,7 +73,7 @@ const DOORS: &Table = &[
     ("nvml_wrapper", "device"),
     ("plotters", "report"),
     ("rand", "model"),
-    ("rand_chacha", "data model"),
+    ("rand_chacha", "data model search"),
     ("rayon", "data model train quantize"),
     ("rusqlite", "store"),
     ("rustix", "device worker executor"),

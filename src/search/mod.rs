@@ -3,18 +3,20 @@
 //! Nothing here touches a clock, a file, a device or a global random generator; so a study that
 //! was killed goes on with the suggestion it would have made.
 
-mod batch_size;
-mod calibrated;
-mod frontier;
+mod batch;
 mod halving;
-mod plan;
+mod observed;
+mod problem;
+pub mod pruner;
+mod random;
+pub mod sampler;
 mod sobol;
-#[cfg(test)]
-mod testing;
 
-pub use batch_size::{NextProbe, next_probe};
-pub use calibrated::{Calibrated, Predict};
-pub use frontier::{Boundary, CurvePoint, FrontierPoint, Provenance, frontier_point};
+pub use batch::{
+    Boundary, Calibrated, CurvePoint, FrontierPoint, NextProbe, Predict, Provenance, fastest_plan,
+    feasible_plan, frontier_point, next_probe,
+};
 pub use halving::{Action, next_action, rung_steps};
-pub use plan::{fastest_plan, feasible_plan};
+pub use observed::{Failure, Observations, Observed, State};
+pub use problem::{Fidelity, Problem};
 pub use sobol::{Suggestion, suggest};

@@ -6,6 +6,7 @@
 mod block_format;
 mod check;
 mod device_spec;
+mod dimension;
 mod domain;
 mod fit;
 mod gpu;
@@ -14,12 +15,14 @@ mod hyperparams;
 mod lora;
 mod optimizer;
 mod precision;
+mod search_space;
 mod study;
 mod study_file;
 
 pub use block_format::BlockFormat;
 pub use check::GGUF_TYPES;
 pub use device_spec::{DeviceSpec, ParseDeviceError};
+pub use dimension::{Condition, Dimension, Domain, INACTIVE};
 pub use domain::FloatDomain;
 pub use fit::{FitSettings, Margin, Trained};
 pub use gpu::GpuSection;
@@ -28,6 +31,7 @@ pub use hyperparams::{BatchPlan, Hyperparams};
 pub use lora::{ALL_LINEAR, LoraSettings};
 pub use optimizer::Optimizer;
 pub use precision::Precision;
+pub use search_space::{PointError, ProductConstraint, SearchSpace, UnitPoint};
 pub use study::{
     BatchDomain, ColumnMapping, DataFormat, DataSettings, ModelSettings, ModelSource, NewModel,
     QuantizeSettings, Schedule, SearchSettings, Space, Study, TrainSettings,

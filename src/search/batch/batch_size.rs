@@ -90,7 +90,7 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
-    use crate::search::testing::{Memory, search};
+    use crate::search::batch::testing::{Memory, search};
     use proptest::prelude::*;
 
     #[test]
@@ -136,7 +136,7 @@ mod tests {
             truth in 0usize..300, limit in 1usize..300,
         ) {
             let memory = Memory { flat: 0, fixed: 0, slope: 1, bend: None };
-            let (max, sizes) = crate::search::testing::search_on(&memory, truth as u64, None, limit, None);
+            let (max, sizes) = crate::search::batch::testing::search_on(&memory, truth as u64, None, limit, None);
             let expected = truth.min(limit);
             prop_assert_eq!(max, (expected > 0).then_some(expected));
             prop_assert!(sizes.len() <= 16, "{sizes:?}");

@@ -190,7 +190,7 @@ fn curve(
 mod tests {
     use super::Provenance::{Interpolated, Measured, Predicted};
     use super::*;
-    use crate::search::testing::Memory;
+    use crate::search::batch::testing::Memory;
     use crate::space::Precision;
     use crate::trial::SpeedPoint;
 

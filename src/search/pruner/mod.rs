@@ -1,0 +1,19 @@
+//! Which trial goes on, and how far does a new one run first? One file a pruner.
+
+use super::{Observations, Problem};
+use crate::trial::TrialId;
+
+/// What is done next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A paused trial goes on to this level.
+    Continue(TrialId, usize),
+    /// A new trial starts, to this level.
+    Start(usize),
+}
+
+/// Decides between the trials there are and a new one. It sees, answers, and writes nothing.
+pub trait Pruner: Send {
+    /// What is done next; a function of its arguments.
+    fn next(&self, problem: &Problem, seen: &Observations) -> Step;
+}
