@@ -32,7 +32,7 @@ const IMPORTS: &Table = &[
     ("spelling", ""),
     ("space", "units spelling"),
     ("trial", "units space"),
-    ("search", "units space trial"),
+    ("search", "units spelling space trial"),
     ("arch", "space"),
     ("memory", "units spelling space trial arch"),
     ("device", "units space memory"),

@@ -5,12 +5,15 @@
 
 mod batch;
 mod halving;
+mod normal;
 mod observed;
 mod problem;
 pub mod pruner;
 mod random;
 pub mod sampler;
 mod sobol;
+#[cfg(test)]
+mod testing;
 
 pub use batch::{
     Boundary, Calibrated, CurvePoint, FrontierPoint, NextProbe, Predict, Provenance, fastest_plan,

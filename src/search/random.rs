@@ -22,6 +22,11 @@ impl Stream {
         bits / (1u64 << 53) as f64
     }
 
+    /// Any 64 bits.
+    pub(super) fn word(&mut self) -> u64 {
+        self.0.next_u64()
+    }
+
     /// Uniform in `0..count`.
     pub(super) fn below(&mut self, count: usize) -> usize {
         #[expect(

@@ -91,7 +91,7 @@ impl Domain {
     #[must_use]
     pub fn snapped(&self, unit: f64) -> f64 {
         match self {
-            Self::Float { .. } => unit.clamp(0.0, 1.0),
+            Self::Float { low, high, .. } if low < high => unit.clamp(0.0, 1.0),
             _ => self.unit(&self.at(unit)).unwrap_or(INACTIVE),
         }
     }

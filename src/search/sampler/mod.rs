@@ -1,5 +1,22 @@
 //! Where is the next trial? One file a sampler; all are functions of (problem, what was seen).
 
+mod fresh;
+mod grid;
+mod kind;
+mod lattice;
+mod order;
+mod random;
+mod sobol;
+#[cfg(test)]
+mod tests;
+mod tpe;
+
+pub use grid::Grid;
+pub use kind::{SamplerKind, UnknownSampler};
+pub use random::Random;
+pub use sobol::Sobol;
+pub use tpe::Tpe;
+
 use super::{Observations, Problem};
 use crate::space::UnitPoint;
 
@@ -12,4 +29,12 @@ use crate::space::UnitPoint;
 pub trait Sampler: Send {
     /// The next point.
     fn suggest(&mut self, problem: &Problem, seen: &Observations) -> Option<UnitPoint>;
+}
+
+/// Which streams of random numbers belong to whom: the lower half is the number of the trial.
+mod streams {
+    pub(super) const RANDOM: u64 = 1 << 32;
+    pub(super) const SOBOL: u64 = 2 << 32;
+    pub(super) const GRID: u64 = 3 << 32;
+    pub(super) const TPE: u64 = 4 << 32;
 }
