@@ -1,5 +1,22 @@
 //! Which trial goes on, and how far does a new one run first? One file a pruner.
 
+mod asha;
+mod halving;
+mod hyperband;
+mod kind;
+mod median;
+mod none;
+mod rungs;
+#[cfg(test)]
+mod tests;
+
+pub use asha::Asha;
+pub use halving::Halving;
+pub use hyperband::Hyperband;
+pub use kind::{PrunerKind, UnknownPruner};
+pub use median::Median;
+pub use none::Unpruned;
+
 use super::{Observations, Problem};
 use crate::trial::TrialId;
 

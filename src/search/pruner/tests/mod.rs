@@ -1,0 +1,20 @@
+//! What every pruner promises, and worked examples of each; a new one is a line of the table.
+
+mod conformance;
+mod examples;
+
+use super::{Asha, Halving, Hyperband, Median, Pruner, Unpruned};
+
+/// A pruner by name.
+struct Entry {
+    name: &'static str,
+    build: fn() -> Box<dyn Pruner>,
+}
+
+const PRUNERS: &[Entry] = &[
+    Entry { name: "none", build: || Box::new(Unpruned) },
+    Entry { name: "halving", build: || Box::new(Halving::default()) },
+    Entry { name: "asha", build: || Box::new(Asha::default()) },
+    Entry { name: "hyperband", build: || Box::new(Hyperband) },
+    Entry { name: "median", build: || Box::new(Median::default()) },
+];
