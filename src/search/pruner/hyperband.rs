@@ -83,8 +83,8 @@ mod tests {
         brackets(&fidelity).iter().map(|bracket| bracket.trials).collect()
     }
 
-    /// Li et al. 2018, Algorithm 1, line 3: n = ⌈B / R · η^s / (s + 1)⌉ with B = (s_max + 1) R, for R = 81 and η = 3.
-    /// Line 6: n_i = ⌊n η^-i⌋.
+    /// Li et al. 2018, Algorithm 1, line 3: n = ⌈B / R · η^s / (s + 1)⌉ with B = (`s_max` + 1) R, for R = 81
+    /// and η = 3. Line 6: `n_i` = ⌊n η^-i⌋.
     #[test]
     fn brackets_are_those_of_the_paper() {
         let levels = [1.0, 3.0, 9.0, 27.0, 81.0];
