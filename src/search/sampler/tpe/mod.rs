@@ -4,7 +4,7 @@
 //! 2023 ("Tree-Structured Parzen Estimator: Understanding Its Algorithm Components …").
 //!
 //! 1. The first [`Tpe::startup`] trials that came to something are quasi-random (see [`super::Sobol`]).
-//! 2. Trials are ranked, and the best ⌈n / 10⌉ of them, at most 25, are good, all others bad ([`split`]). Trials of
+//! 2. Trials are ranked, and the best 15 % of them, at most 25, are good, all others bad ([`split`]). Trials of
 //!    several lengths are compared at the greatest level that enough of them have reached. Those that run without a
 //!    value yet are bad, so that nobody crowds around them (constant liar); those that failed are bad, too.
 //! 3. Each of the two sets becomes a density: the mean of one product of kernels a trial, and of one uniform
