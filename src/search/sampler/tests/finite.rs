@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::super::super::testing::{fidelity, finite_domain, space};
 use super::super::super::{Failure, Observations, Problem, State};
-use super::SAMPLERS;
+use super::{Random, SAMPLERS, Sampler};
 use crate::space::{Domain, SearchSpace, UnitPoint};
 
 /// All allowed points of a finite space, written down value by value.
@@ -55,13 +55,16 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
     fn a_finite_space_is_tried_to_its_end_and_nothing_twice(
-        space in space(finite_domain(), 3), fidelity in fidelity(), seed: u64
+        space in space(finite_domain(), 3), fidelity in fidelity(), seed: u64, others in 0u32..8
     ) {
         let wanted = all_points(&space);
         let problem = Problem { space, fidelity, seed, first: vec![] };
         for sampler in SAMPLERS {
             let (mut build, mut seen, mut found) = ((sampler.build)(), Observations::default(), BTreeSet::new());
-            while let Some(point) = build.suggest(&problem, &seen) {
+            // The first trials are somebody else's.
+            while let Some(point) =
+                if seen.next_id() < others { Random.suggest(&problem, &seen) } else { build.suggest(&problem, &seen) }
+            {
                 prop_assert!(found.insert(bits(&point)), "{}: {:?} twice", sampler.name, point);
                 let id = seen.start(point, 0);
                 end(&mut seen, id, &problem);

@@ -17,6 +17,8 @@ pub(super) enum Kernel {
         choices: usize,
         /// The chance of another value than the trial's.
         elsewhere: f64,
+        /// The logarithm of the chance of the trial's value, and that of each other one.
+        logs: (f64, f64),
     },
 }
 
@@ -33,7 +35,8 @@ impl Kernel {
     #[expect(clippy::cast_precision_loss, reason = "choices and trials are few")]
     fn categorical(choices: usize, trials: usize) -> Self {
         let elsewhere = choices.saturating_sub(1) as f64 / (trials + choices) as f64;
-        Self::Categorical { choices, elsewhere }
+        let logs = ((1.0 - elsewhere).ln(), (elsewhere / others(choices)).ln());
+        Self::Categorical { choices, elsewhere, logs }
     }
 
     /// What the logarithm at `center` needs and does not depend on the coordinate.
@@ -51,10 +54,8 @@ impl Kernel {
     pub(super) fn log_shape(self, center: f64, unit: f64) -> f64 {
         match self {
             Self::Normal { width } => -0.5 * ((unit - center) / width).powi(2),
-            Self::Categorical { elsewhere, .. } if unit.to_bits() == center.to_bits() => {
-                (1.0 - elsewhere).ln()
-            }
-            Self::Categorical { choices, elsewhere } => (elsewhere / others(choices)).ln(),
+            Self::Categorical { logs, .. } if unit.to_bits() == center.to_bits() => logs.0,
+            Self::Categorical { logs, .. } => logs.1,
         }
     }
 
