@@ -101,7 +101,8 @@ mod tests {
         let problem = Problem { space: SearchSpace::default(), fidelity, seed: 0, first: vec![] };
         let (mut seen, brackets) = (Observations::default(), brackets(&problem.fidelity));
         let round: usize = brackets.iter().map(|bracket| bracket.trials).sum();
-        loop {
+        // Far more steps than a round has.
+        for _ in 0..1000 {
             let (id, level) = match Hyperband.next(&problem, &seen) {
                 Step::Start(_) if seen.trials().len() == round => break,
                 Step::Start(level) => (seen.start(vec![], level), level),

@@ -85,6 +85,9 @@ fn halving_waits_for_its_bracket_and_then_promotes_the_best_third() {
     let halving = Halving { bracket: Some(6), ..Halving::default() };
     let five: &[&[f64]] = &[&[4.0], &[2.0], &[3.0], &[1.0], &[5.0]];
     check(&halving, &resting(five), Step::Start(0));
+    let mut running = resting(&[five, &[&[]]].concat());
+    running.trial_mut(5).unwrap().state = State::Running(0);
+    check(&halving, &running, Step::Start(0));
     let six = [five, &[&[6.0]]].concat();
     check(&halving, &resting(&six), Step::Continue(3, 1));
     let second: &[&[f64]] = &[&[4.0], &[2.0], &[3.0], &[1.0, 0.9], &[5.0], &[6.0]];

@@ -65,6 +65,7 @@ proptest! {
             while let Some(point) =
                 if seen.next_id() < others { Random.suggest(&problem, &seen) } else { build.suggest(&problem, &seen) }
             {
+                prop_assert!(wanted.contains(&bits(&point)), "{}: {:?}", sampler.name, point);
                 prop_assert!(found.insert(bits(&point)), "{}: {:?} twice", sampler.name, point);
                 let id = seen.start(point, 0);
                 end(&mut seen, id, &problem);
