@@ -60,6 +60,7 @@ const IMPORTS: &Table = &[
 /// Each outside crate with the modules that use it, in the order of `Cargo.toml`.
 const DOORS: &Table = &[
     ("anyhow", "cli"),
+    ("argmin", "search"),
     ("candle_core", "device model train quantize"),
     ("clap", "cli"),
     ("clap_complete", "cli"),
@@ -68,8 +69,10 @@ const DOORS: &Table = &[
     ("half", "model"),
     ("hf_hub", "hub"),
     ("indicatif", "cli"),
+    ("libm", "search"),
     ("maud", "report"),
     ("multiversion", "model train"),
+    ("nalgebra", "search"),
     ("nvml_wrapper", "device"),
     ("plotters", "report"),
     ("rand", "model"),
@@ -89,7 +92,7 @@ const DOORS: &Table = &[
 ];
 
 /// Crates that come with a feature that is not there yet.
-const RESERVED: &Table = &[("argmin", "search")];
+const RESERVED: &Table = &[];
 
 /// Crates that are a way to write any module, not a part of the world.
 const ANYWHERE: [&str; 3] = ["serde", "serde_json", "thiserror"];

@@ -41,6 +41,17 @@ pub(super) enum Command {
     Estimate(Box<EstimateOptions>),
     /// Search precision, effective batch and learning rate by short trials
     Tune(StudyOptions),
+    /// Serve the sampler to any program: one JSON object a line in, one out
+    ///
+    /// {"op":"init","space":{"learning_rate":{"type":"float","low":1e-6,"high":1e-3,"log":true}},
+    ///  "fidelity":{"levels":[100,300,900],"resume":true},"seed":1}
+    /// {"op":"ask"}
+    /// {"op":"tell","id":0,"points":[[100,2.31]],"outcome":"completed"}
+    ///
+    /// The answer to an `ask` has an id, the hyperparameters, and how far to run; an id that was seen before means
+    /// that this trial goes on. What is wrong is answered by an object with the key `error`. The README has all keys.
+    #[command(verbatim_doc_comment)]
+    Suggest,
     /// Fine-tune with the study's best configuration, or the only one its space has
     Train(StudyOptions),
     /// Loss of a model folder, GGUF file or hub model on a data file, in nats per token

@@ -12,6 +12,7 @@ mod fetching;
 mod progress;
 mod quantize;
 mod study;
+mod suggest;
 mod tables;
 mod usage;
 
@@ -46,6 +47,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Train(options) => study::run(&options, study::Until::Train),
         Command::Report(options) => study::report(&options),
         Command::Status(options) => study::status(&options),
+        Command::Suggest => suggest::run(),
         Command::Eval(options) => evaluate::run(&options),
         Command::Quantize(options) => quantize::run(&options),
         Command::Doctor(options) => doctor::run(&options),

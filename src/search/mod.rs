@@ -5,21 +5,28 @@
 
 mod batch;
 mod halving;
+mod knowledge;
 mod normal;
 mod observed;
 mod problem;
 pub mod pruner;
 mod random;
 pub mod sampler;
+mod service;
 mod sobol;
+pub mod surrogate;
 #[cfg(test)]
 mod testing;
+mod tuner;
 
 pub use batch::{
     Boundary, Calibrated, CurvePoint, FrontierPoint, NextProbe, Predict, Provenance, fastest_plan,
     feasible_plan, frontier_point, next_probe,
 };
 pub use halving::{Action, next_action, rung_steps};
+pub use knowledge::{Facts, Method, expected};
 pub use observed::{Failure, Observations, Observed, State};
 pub use problem::{Fidelity, Problem};
+pub use service::Service;
 pub use sobol::{Suggestion, suggest};
+pub use tuner::{Answer, Outcome as Told, Tuner, TunerSettings};

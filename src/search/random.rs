@@ -19,7 +19,7 @@ impl Stream {
         // The 53 bits of a float's mantissa.
         #[expect(clippy::cast_precision_loss, reason = "53 bits are exact")]
         let bits = (self.0.next_u64() >> 11) as f64;
-        bits / (1u64 << 53) as f64
+        bits * (f64::EPSILON / 2.0)
     }
 
     /// Any 64 bits.

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::{Asha, Halving, Hyperband, Median, Pruner, Unpruned};
+use super::{Asha, Forecast, Halving, Hyperband, Median, Pruner, Unpruned};
 use crate::spelling;
 
 /// Which pruner a search uses.
@@ -18,6 +18,8 @@ pub enum PrunerKind {
     Hyperband,
     /// The median stopping rule.
     Median,
+    /// The surrogate's forecast; the default.
+    Forecast,
 }
 
 /// A name that no pruner has.
@@ -31,7 +33,8 @@ pub struct UnknownPruner {
 
 impl PrunerKind {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::None, Self::Halving, Self::Asha, Self::Hyperband, Self::Median];
+    pub const ALL: [Self; 6] =
+        [Self::None, Self::Halving, Self::Asha, Self::Hyperband, Self::Median, Self::Forecast];
 
     /// Its name.
     #[must_use]
@@ -42,6 +45,7 @@ impl PrunerKind {
             Self::Asha => "asha",
             Self::Hyperband => "hyperband",
             Self::Median => "median",
+            Self::Forecast => "auto",
         }
     }
 
@@ -54,6 +58,7 @@ impl PrunerKind {
             Self::Asha => Box::new(Asha::default()),
             Self::Hyperband => Box::new(Hyperband),
             Self::Median => Box::new(Median::default()),
+            Self::Forecast => Box::new(Forecast),
         }
     }
 }

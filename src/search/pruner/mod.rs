@@ -1,6 +1,7 @@
 //! Which trial goes on, and how far does a new one run first? One file a pruner.
 
 mod asha;
+pub(super) mod forecast;
 mod halving;
 mod hyperband;
 mod kind;
@@ -11,6 +12,7 @@ mod rungs;
 mod tests;
 
 pub use asha::Asha;
+pub use forecast::Forecast;
 pub use halving::Halving;
 pub use hyperband::Hyperband;
 pub use kind::{PrunerKind, UnknownPruner};

@@ -2,7 +2,8 @@
 
 use std::str::FromStr;
 
-use super::{Grid, Random, Sampler, Sobol, Tpe};
+use super::super::surrogate::SurrogateSettings;
+use super::{GaussianProcess, Grid, Random, Sampler, Sobol, Tpe};
 use crate::spelling;
 
 /// Which sampler a search uses.
@@ -16,6 +17,8 @@ pub enum SamplerKind {
     Grid,
     /// Densities of good and bad trials.
     Tpe,
+    /// Where a Gaussian process expects the largest improvement; the default.
+    Gp,
 }
 
 /// A name that no sampler has.
@@ -29,7 +32,7 @@ pub struct UnknownSampler {
 
 impl SamplerKind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Random, Self::Sobol, Self::Grid, Self::Tpe];
+    pub const ALL: [Self; 5] = [Self::Random, Self::Sobol, Self::Grid, Self::Tpe, Self::Gp];
 
     /// Its name.
     #[must_use]
@@ -39,6 +42,7 @@ impl SamplerKind {
             Self::Sobol => "sobol",
             Self::Grid => "grid",
             Self::Tpe => "tpe",
+            Self::Gp => "gp",
         }
     }
 
@@ -50,6 +54,7 @@ impl SamplerKind {
             Self::Sobol => Box::new(Sobol),
             Self::Grid => Box::new(Grid::default()),
             Self::Tpe => Box::new(Tpe::default()),
+            Self::Gp => Box::new(GaussianProcess::new(SurrogateSettings::default(), true)),
         }
     }
 }
@@ -81,7 +86,10 @@ mod tests {
     #[test]
     fn a_slip_is_told_with_the_name_that_was_meant() {
         let told = |name: &str| name.parse::<SamplerKind>().unwrap_err().to_string();
-        assert_eq!(told("sobl"), "`sobl` is no sampler, maybe `sobol`; there are random, sobol, grid, tpe");
-        assert_eq!(told("annealing"), "`annealing` is no sampler; there are random, sobol, grid, tpe");
+        assert_eq!(
+            told("sobl"),
+            "`sobl` is no sampler, maybe `sobol`; there are random, sobol, grid, tpe, gp"
+        );
+        assert_eq!(told("annealing"), "`annealing` is no sampler; there are random, sobol, grid, tpe, gp");
     }
 }

@@ -1,6 +1,7 @@
 //! Where is the next trial? One file a sampler; all are functions of (problem, what was seen).
 
 mod fresh;
+pub(super) mod gp;
 mod grid;
 mod kind;
 mod lattice;
@@ -11,6 +12,7 @@ mod sobol;
 mod tests;
 mod tpe;
 
+pub use gp::GaussianProcess;
 pub use grid::Grid;
 pub use kind::{SamplerKind, UnknownSampler};
 pub use random::Random;
@@ -37,4 +39,5 @@ mod streams {
     pub(super) const SOBOL: u64 = 2 << 32;
     pub(super) const GRID: u64 = 3 << 32;
     pub(super) const TPE: u64 = 4 << 32;
+    pub(super) const GP: u64 = 5 << 32;
 }

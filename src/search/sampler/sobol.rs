@@ -39,7 +39,7 @@ impl Sampler for Sobol {
 }
 
 /// Point `index` of scrambling `round`.
-fn sobol_point(seed: u64, index: usize, round: usize, dimensions: usize) -> UnitPoint {
+pub(super) fn sobol_point(seed: u64, index: usize, round: usize, dimensions: usize) -> UnitPoint {
     (0..dimensions).map(|dimension| coordinate(seed, index, round, dimension)).collect()
 }
 

@@ -1,0 +1,215 @@
+//! What is published of the best hyperparameters, and which of a space's are meant.
+//!
+//! Fine-tuning of all weights: 2e-5 at 7·10⁹ parameters (Taori et al. 2023, Alpaca; Hugging Face's recipes), higher for
+//! smaller models (5e-5 is Hugging Face's default from the time of 10⁸). Adapters: 2e-4 (Dettmers et al. 2023, table
+//! 9; Biderman et al. 2024: ten times the rate of all weights). Effective batch 16 in all of them, more where there are
+//! more tokens. The best rate rises with the batch (exponent 0.21–0.39 at fixed tokens; 0.3 here). Training from
+//! nothing: Li et al. 2025 (Step Law).
+
+use serde_json::{Map, Value};
+
+use super::surrogate::{PriorMean, Term, Tilt};
+use crate::space::SearchSpace;
+
+/// Names of the peak learning rate.
+const LEARNING_RATE: [&str; 9] = [
+    "learning_rate",
+    "lr",
+    "peak_learning_rate",
+    "peak_lr",
+    "max_lr",
+    "max_learning_rate",
+    "init_lr",
+    "base_lr",
+    "learning_rate_init",
+];
+/// Names of the examples an optimizer step sees, the surest first.
+const BATCH: [&str; 9] = [
+    "effective_batch_size",
+    "global_batch_size",
+    "total_batch_size",
+    "train_batch_size",
+    "batch_size",
+    "batch",
+    "bs",
+    "per_device_train_batch_size",
+    "micro_batch_size",
+];
+/// Names of what says that adapters are trained.
+const METHOD: [&str; 6] = ["method", "finetuning_type", "adapter", "peft", "lora", "use_lora"];
+const PARAMETERS: [&str; 7] =
+    ["model_parameters", "parameters", "n_parameters", "num_parameters", "params", "n_params", "model_size"];
+const TOKENS: [&str; 5] = ["tokens", "train_tokens", "training_tokens", "dataset_tokens", "n_tokens"];
+const SEQUENCE: [&str; 4] = ["sequence_length", "max_length", "max_seq_length", "seq_len"];
+const RANK: [&str; 4] = ["lora_rank", "rank", "r", "lora_r"];
+
+/// A wrong rate by so many decades below or above costs as much as a median run.
+const BELOW: f64 = 0.9;
+const ABOVE: f64 = 0.7;
+/// The same of the batch.
+const BATCH_WIDTH: f64 = 1.2;
+/// How the best rate rises with the batch.
+const RATE_BY_BATCH: f64 = 0.3;
+/// How the best batch falls with the length of a run: short runs rank large batches too low.
+const BATCH_BY_LENGTH: f64 = 0.5;
+/// A space's bounds are an opinion too: the best is expected so far inside them.
+const INSIDE: f64 = 0.15;
+
+/// How a model is trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// All weights of a pretrained model.
+    Full,
+    /// Adapters.
+    Lora,
+    /// All weights, from random ones.
+    Pretraining,
+}
+
+/// What a user tells of a task.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Facts {
+    /// How it is trained.
+    pub method: Option<Method>,
+    /// Parameters of the model.
+    pub parameters: Option<f64>,
+    /// Tokens of the full run.
+    pub tokens: Option<f64>,
+    /// Tokens of an example.
+    pub sequence_length: Option<f64>,
+}
+
+impl Facts {
+    /// From names and values, with the names that told nothing: a context may hold a person's notes too.
+    #[must_use]
+    pub fn of(context: &Map<String, Value>) -> (Self, Vec<String>) {
+        let mut facts = Self::default();
+        let told = |facts: &mut Self, name: &str, value: &Value| {
+            let number = number_of(value).filter(|number| *number > 0.0);
+            match name.to_lowercase().as_str() {
+                name if METHOD.contains(&name) => set(&mut facts.method, method_of(value)),
+                name if PARAMETERS.contains(&name) => set(&mut facts.parameters, number),
+                name if TOKENS.contains(&name) => set(&mut facts.tokens, number),
+                name if SEQUENCE.contains(&name) => set(&mut facts.sequence_length, number),
+                name if RANK.contains(&name) => set(&mut facts.method, number.map(|_| Method::Lora)),
+                _ => false,
+            }
+        };
+        let unknown = context.iter().filter(|(name, value)| !told(&mut facts, name, value));
+        let unknown = unknown.map(|(name, _)| name.clone()).collect();
+        (facts, unknown)
+    }
+}
+
+/// Takes what was told, and says whether something was.
+fn set<T>(fact: &mut Option<T>, told: Option<T>) -> bool {
+    let is_told = told.is_some();
+    *fact = told.or(fact.take());
+    is_told
+}
+
+/// A number, or text such as "350M".
+fn number_of(value: &Value) -> Option<f64> {
+    let Some(text) = value.as_str() else { return value.as_f64() };
+    let text = text.trim().to_uppercase();
+    let units = [("K", 1e3), ("M", 1e6), ("B", 1e9), ("T", 1e12)];
+    let unit = units.into_iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, factor)));
+    let (digits, factor) = unit.unwrap_or((&text, 1.0));
+    digits.trim().parse::<f64>().ok().map(|number| number * factor)
+}
+
+fn method_of(value: &Value) -> Option<Method> {
+    let text = value.as_str().unwrap_or_default().to_lowercase();
+    match (value, text.as_str()) {
+        (Value::Bool(true), _) | (_, "lora" | "qlora" | "dora" | "rslora" | "adapter" | "peft") => {
+            Some(Method::Lora)
+        }
+        (Value::Bool(false), _) | (_, "full" | "none" | "sft" | "finetune" | "finetuning") => {
+            Some(Method::Full)
+        }
+        (_, "pretrain" | "pretraining" | "scratch") => Some(Method::Pretraining),
+        _ => None,
+    }
+}
+
+/// What is expected of full runs in this space; none where nothing is told of the task.
+#[must_use]
+pub fn expected(space: &SearchSpace, facts: &Facts) -> Option<PriorMean> {
+    let has_rank = space.position(&RANK).is_some();
+    if *facts == Facts::default() && !has_rank {
+        return None;
+    }
+    let method = facts.method.unwrap_or(if has_rank { Method::Lora } else { Method::Full });
+    let batch = named(space, &BATCH);
+    let rate = named(space, &LEARNING_RATE);
+    let typical_batch = best_batch(method, facts).log10();
+    let rate = rate.map(|dimension| Term {
+        dimension,
+        best: inside(space, dimension, best_rate(method, facts).log10()),
+        below: BELOW,
+        above: ABOVE,
+        drift: 0.0,
+        tilt: batch.map(|dimension| Tilt {
+            dimension,
+            exponent: RATE_BY_BATCH,
+            from: inside(space, dimension, typical_batch),
+        }),
+    });
+    let batch = batch.map(|dimension| Term {
+        dimension,
+        best: inside(space, dimension, typical_batch),
+        below: BATCH_WIDTH,
+        above: BATCH_WIDTH,
+        drift: BATCH_BY_LENGTH,
+        tilt: None,
+    });
+    let terms: Vec<Term> = rate.into_iter().chain(batch).collect();
+    (!terms.is_empty()).then_some(PriorMean { terms })
+}
+
+/// The published rate for a model of this size.
+fn best_rate(method: Method, facts: &Facts) -> f64 {
+    let size = facts.parameters.unwrap_or(7e9) / 7e9;
+    match method {
+        Method::Full => 2e-5 * size.powf(-0.25),
+        Method::Lora => 2e-4 * size.powf(-0.15),
+        Method::Pretraining => {
+            let parameters = facts.parameters.unwrap_or(1e9);
+            1.79 * parameters.powf(-0.713) * facts.tokens.unwrap_or(20.0 * parameters).powf(0.307)
+        }
+    }
+}
+
+/// The published effective batch, in examples.
+fn best_batch(method: Method, facts: &Facts) -> f64 {
+    match (method, facts.tokens) {
+        (Method::Pretraining, Some(tokens)) => {
+            0.58 * tokens.powf(0.571) / facts.sequence_length.unwrap_or(2048.0)
+        }
+        _ => 16.0,
+    }
+}
+
+/// The first of these names that is a hyperparameter.
+fn named(space: &SearchSpace, names: &[&str]) -> Option<usize> {
+    let is = |name: &str| {
+        space
+            .dimensions
+            .iter()
+            .position(|one| one.name.to_lowercase() == name && one.domain.number(0.5).is_some())
+    };
+    names.iter().find_map(|name| is(name))
+}
+
+/// The nearest value well inside the bounds, as decimal logarithms.
+fn inside(space: &SearchSpace, dimension: usize, best: f64) -> f64 {
+    let domain = &space.dimensions[dimension].domain;
+    let edge = |unit| domain.number(unit).filter(|number| *number > 0.0).map(f64::log10);
+    match (edge(0.0), edge(1.0)) {
+        (Some(low), Some(high)) if low < high => {
+            let width = INSIDE * (high - low);
+            best.clamp(low + width, high - width)
+        }
+        _ => best,
+    }
+}

@@ -1,0 +1,98 @@
+//! The default: whatever is expected to improve the best most for its cost goes next.
+//!
+//! 1. The first trial of a search runs in full: then there is something to improve.
+//! 2. A trial that is to tell of the space starts when it is proposed.
+//! 3. Of each paused trial and of the next suggestion, the surrogate forecasts the full run's value.
+//! 4. Its gain is EI, the expected improvement on the best. Its cost is the way to its next level, and the rest
+//!    of the way with the probability that it is still promising then.
+//! 5. The highest gain for its cost runs, to its next level; then all is weighed again.
+//!
+//! Source: Swersky et al. 2014 (freeze-thaw) for the idea of weighing old trials against new ones.
+
+use super::{Pruner, Step};
+use crate::search::sampler::gp;
+use crate::search::surrogate::{
+    Belief, Beliefs, Surrogate, SurrogateSettings, log_improvement, probability_below,
+};
+use crate::search::{Observations, Observed, Problem, State};
+use crate::space::UnitPoint;
+
+/// So many paused trials are weighed, those that stand best.
+const MOST_WEIGHED: usize = 64;
+/// A new trial's first stop is the lowest level of at least this share of a full run.
+const FIRST_SHARE: f64 = 0.1;
+
+/// The forecast of a surrogate of its own, with the default sampler's proposal.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Forecast;
+
+impl Pruner for Forecast {
+    fn next(&self, problem: &Problem, seen: &Observations) -> Step {
+        let beliefs = Surrogate::new(SurrogateSettings::default()).beliefs(problem, seen);
+        let proposal = gp::suggest(problem, seen, &beliefs, true);
+        let step = next_step(problem, seen, &beliefs, proposal.as_ref(), false, true);
+        step.map_or(Step::Start(problem.fidelity.top()), |forecasted| forecasted.step)
+    }
+}
+
+/// A step, and what is expected of it.
+pub(crate) struct Forecasted {
+    pub step: Step,
+    /// Expected improvement on the best, in units of the objective, where it was weighed.
+    pub gain: Option<f64>,
+}
+
+/// What is done next, if `proposal` is the best new point; none if there is neither.
+pub(crate) fn next_step(
+    problem: &Problem,
+    seen: &Observations,
+    beliefs: &Beliefs,
+    proposal: Option<&UnitPoint>,
+    is_initial: bool,
+    weighs_cost: bool,
+) -> Option<Forecasted> {
+    let top = problem.fidelity.top();
+    let first = (0..top).find(|level| problem.fidelity.share(*level) >= FIRST_SHARE).unwrap_or(top);
+    if proposal.is_some() && seen.trials().is_empty() {
+        return Some(Forecasted { step: Step::Start(top), gain: None });
+    }
+    if proposal.is_some() && is_initial {
+        return Some(Forecasted { step: Step::Start(first), gain: None });
+    }
+    let paused = paused(problem, seen);
+    let points: Vec<&[f64]> =
+        paused.iter().map(|trial| trial.point.as_slice()).chain(proposal.map(Vec::as_slice)).collect();
+    let steps = paused.iter().map(|trial| {
+        let from = trial.level(problem);
+        (from, Step::Continue(trial.id, from.map_or(first, |from| from + 1)))
+    });
+    let steps = steps.chain(proposal.map(|_| (None, Step::Start(first))));
+    let weighed = steps.zip(beliefs.gains(problem, &points)).map(|((from, step), belief)| {
+        let (Step::Continue(_, level) | Step::Start(level)) = step;
+        let cost = if weighs_cost { cost(problem, from, level, belief) } else { 1.0 };
+        let gain = log_improvement(belief, 0.0);
+        (Forecasted { step, gain: beliefs.in_units(gain.exp()) }, gain - cost.ln())
+    });
+    weighed.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(forecasted, _)| forecasted)
+}
+
+fn cost(problem: &Problem, from: Option<usize>, level: usize, belief: Belief) -> f64 {
+    let rest = problem.fidelity.cost(Some(level), problem.fidelity.top());
+    problem.fidelity.cost(from, level) + probability_below(belief, 0.0) * rest
+}
+
+/// Those that may go on, by their last values.
+fn paused<'a>(problem: &Problem, seen: &'a Observations) -> Vec<&'a Observed> {
+    let mut paused: Vec<&Observed> = seen
+        .trials()
+        .iter()
+        .filter(|trial| trial.state == State::Paused && trial.level(problem) < Some(problem.fidelity.top()))
+        .collect();
+    paused.sort_by(|a, b| last_value(a).total_cmp(&last_value(b)));
+    paused.truncate(MOST_WEIGHED);
+    paused
+}
+
+fn last_value(trial: &Observed) -> f64 {
+    trial.curve.last().map_or(f64::INFINITY, |point| point.1)
+}

@@ -1,0 +1,174 @@
+//! A search as a service: one JSON object a line in, one out, for programs in any language.
+//!
+//! `init` starts a search, `ask` gives a trial to run and how far, `tell` says what it measured. An error is an answer
+//! of its own and changes nothing.
+
+mod describe;
+mod request;
+mod space;
+
+use serde_json::{Value, json};
+
+use super::knowledge::{Facts, expected};
+use super::pruner::PrunerKind;
+use super::sampler::SamplerKind;
+use super::surrogate::PriorMean;
+use super::tuner::{Answer, Outcome, Tuner, TunerSettings};
+use super::{Failure, Fidelity, Problem};
+use crate::trial::TrialId;
+use request::{Ablation, Direction, Init, Request, Tell, ToldOutcome};
+
+/// The service between two lines.
+#[derive(Default)]
+pub struct Service {
+    search: Option<Running>,
+}
+
+/// A search that was started.
+struct Running {
+    tuner: Tuner,
+    /// 1 where small values are good, −1 where large ones are.
+    sign: f64,
+}
+
+/// What is wrong with a line, in a user's words.
+type Complaint = String;
+
+impl Service {
+    /// A service that no search was started in.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The answer to one line, without its line end.
+    pub fn answer(&mut self, line: &str) -> String {
+        let answer = self.answered(line).unwrap_or_else(|complaint| json!({ "error": complaint }));
+        answer.to_string()
+    }
+
+    fn answered(&mut self, line: &str) -> Result<Value, Complaint> {
+        match request::parse(line)? {
+            Request::Init(init) => self.init(&init),
+            Request::Ask => Ok(self.running()?.ask()),
+            Request::Tell(tell) => self.running()?.tell(&tell),
+            Request::Best => Ok(self.running()?.best()),
+        }
+    }
+
+    fn running(&mut self) -> Result<&mut Running, Complaint> {
+        self.search.as_mut().ok_or_else(|| "no search was started; `init` comes first".to_owned())
+    }
+
+    fn init(&mut self, init: &Init) -> Result<Value, Complaint> {
+        let space = space::checked(&init.space, &init.constraints)?;
+        let (facts, ignored) = Facts::of(&init.context);
+        let settings = settings(init, expected(&space, &facts))?;
+        let answer = json!({
+            "ignored": ignored,
+            "ok": true,
+            "sampler": settings.sampler.name(),
+            "pruner": settings.pruner.name(),
+            "prior": settings.surrogate.prior.as_ref().map(|prior| describe::prior(&space, prior)),
+        });
+        let fidelity = fidelity(init)?;
+        let first: Result<_, _> = init.suggest_first.iter().map(|values| space.point(values)).collect();
+        let first: Vec<_> = first.map_err(|error| format!("in `suggest_first`: {error}"))?;
+        let first = first.iter().map(|point| space.snapped(point)).collect();
+        let problem = Problem { space, fidelity, seed: init.seed, first };
+        let sign = if init.direction == Direction::Maximize { -1.0 } else { 1.0 };
+        self.search = Some(Running { tuner: Tuner::new(problem, settings), sign });
+        Ok(answer)
+    }
+}
+
+fn settings(init: &Init, prior: Option<PriorMean>) -> Result<TunerSettings, Complaint> {
+    let mut settings = TunerSettings::default();
+    if let Some(name) = &init.sampler {
+        settings.sampler = name.parse::<SamplerKind>().map_err(|error| error.to_string())?;
+    }
+    if let Some(name) = &init.pruner {
+        settings.pruner = name.parse::<PrunerKind>().map_err(|error| error.to_string())?;
+    }
+    settings.surrogate.prior = prior;
+    for ablation in &init.ablate {
+        match ablation {
+            Ablation::Prior => settings.surrogate.prior = None,
+            Ablation::Cost => settings.weighs_cost = false,
+            Ablation::Interleave => settings.interleaves = false,
+            Ablation::Forecast => settings.surrogate.ignores_fidelity = true,
+        }
+    }
+    Ok(settings)
+}
+
+fn fidelity(init: &Init) -> Result<Fidelity, Complaint> {
+    let Some(asked) = &init.fidelity else { return Ok(Fidelity::full_only()) };
+    let mut levels = asked.levels.clone();
+    levels.sort_by(f64::total_cmp);
+    levels.dedup();
+    if levels.first().is_none_or(|lowest| !(lowest.is_finite() && *lowest > 0.0)) {
+        return Err(format!(
+            "`fidelity.levels` is {:?}; give rising lengths above 0, such as [1, 3, 9]",
+            asked.levels
+        ));
+    }
+    Ok(Fidelity { levels, resume: asked.resume })
+}
+
+impl Running {
+    fn ask(&mut self) -> Value {
+        match self.tuner.ask() {
+            Answer::Run { id, level } => {
+                let problem = self.tuner.problem();
+                let values = problem.space.values(&self.tuner.seen().trials()[id as usize].point);
+                json!({ "id": id, "hyperparameters": values, "until_fidelity": problem.fidelity.levels[level] })
+            }
+            Answer::Exhausted => json!({ "finished": true, "reason": "every point of the space was tried" }),
+        }
+    }
+
+    fn tell(&mut self, tell: &Tell) -> Result<Value, Complaint> {
+        let id = TrialId::try_from(tell.id).ok().filter(|id| *id < self.tuner.seen().next_id());
+        let id = id.ok_or_else(|| format!("there is no trial {}; `id` is one that `ask` gave", tell.id))?;
+        if !self.tuner.seen().trials()[id as usize].is_running() {
+            return Err(format!("trial {id} is not running; `ask` gives it again if it is to go on"));
+        }
+        let points = tell
+            .points
+            .iter()
+            .map(|(length, value)| Some((*length, value.filter(|v| v.is_finite())? * self.sign)));
+        let points: Option<Vec<(f64, f64)>> = points.collect();
+        let outcome = match (tell.outcome, &points) {
+            // A loss that is no number is what divergence means.
+            (_, None) | (ToldOutcome::Diverged, _) => Outcome::Failed(Failure::Diverged),
+            (ToldOutcome::Running, _) => Outcome::Running,
+            (ToldOutcome::Completed, _) => Outcome::Completed,
+            (ToldOutcome::OutOfMemory, _) => Outcome::Failed(Failure::OutOfMemory),
+            (ToldOutcome::Failed, _) => Outcome::Failed(Failure::Failed),
+        };
+        let points = points.unwrap_or_default();
+        if let Some((length, _)) = points.iter().find(|(length, _)| !(length.is_finite() && *length > 0.0)) {
+            return Err(format!("a point's fidelity is {length}; it must be a number above 0"));
+        }
+        if outcome == Outcome::Completed && points.is_empty() {
+            return Err(
+                "a completed run has no `points`; give at least its last [fidelity, value]".to_owned()
+            );
+        }
+        self.tuner.tell(id, &points, outcome, tell.seconds);
+        Ok(json!({ "ok": true }))
+    }
+
+    fn best(&self) -> Value {
+        let problem = self.tuner.problem();
+        self.tuner.seen().incumbent(problem).map_or(json!({ "id": null }), |(trial, level, value)| {
+            json!({
+                "id": trial.id,
+                "hyperparameters": problem.space.values(&trial.point),
+                "fidelity": problem.fidelity.levels[level],
+                "value": value * self.sign,
+            })
+        })
+    }
+}

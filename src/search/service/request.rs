@@ -1,0 +1,129 @@
+//! The lines a program may send.
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::spelling::nearest;
+
+/// One line.
+pub(super) enum Request {
+    /// Start a search.
+    Init(Box<Init>),
+    /// What is to be run next?
+    Ask,
+    /// A run measured something.
+    Tell(Tell),
+    /// What is the best so far?
+    Best,
+}
+
+const OPERATIONS: [&str; 4] = ["init", "ask", "tell", "best"];
+
+/// The start of a search.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Init {
+    #[expect(dead_code, reason = "it told that this is an init")]
+    op: String,
+    pub space: Map<String, Value>,
+    #[serde(default)]
+    pub constraints: Vec<ProductRequest>,
+    #[serde(default)]
+    pub direction: Direction,
+    pub fidelity: Option<FidelityRequest>,
+    #[serde(default)]
+    pub seed: u64,
+    pub sampler: Option<String>,
+    pub pruner: Option<String>,
+    #[serde(default)]
+    pub context: Map<String, Value>,
+    #[serde(default)]
+    pub suggest_first: Vec<Map<String, Value>>,
+    #[serde(default)]
+    pub ablate: Vec<Ablation>,
+}
+
+/// Which way is better.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Direction {
+    #[default]
+    Minimize,
+    Maximize,
+}
+
+/// Levels of fidelity.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FidelityRequest {
+    pub levels: Vec<f64>,
+    #[serde(default = "yes")]
+    pub resume: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// The product of hyperparameters is bounded.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ProductRequest {
+    pub product: Vec<String>,
+    pub equals: Option<f64>,
+    pub low: Option<f64>,
+    pub high: Option<f64>,
+}
+
+/// A part that is left out, to see what it is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Ablation {
+    Prior,
+    Cost,
+    Interleave,
+    Forecast,
+}
+
+/// What a run measured.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tell {
+    #[expect(dead_code, reason = "it told that this is a tell")]
+    op: String,
+    pub id: u64,
+    #[serde(default)]
+    pub points: Vec<(f64, Option<f64>)>,
+    pub outcome: ToldOutcome,
+    pub seconds: Option<f64>,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ToldOutcome {
+    Completed,
+    Running,
+    OutOfMemory,
+    Diverged,
+    Failed,
+}
+
+/// Reads a line.
+pub(super) fn parse(line: &str) -> Result<Request, String> {
+    let value: Value =
+        serde_json::from_str(line).map_err(|error| format!("this is no JSON object: {error}"))?;
+    let known = || format!("`op` is one of `{}`", OPERATIONS.join("`, `"));
+    let operation = value.get("op").and_then(Value::as_str).ok_or_else(known)?.to_owned();
+    let told = |error: serde_json::Error| format!("in `{operation}`: {error}");
+    match operation.as_str() {
+        "init" => serde_json::from_value(value).map(|init| Request::Init(Box::new(init))).map_err(told),
+        "ask" => Ok(Request::Ask),
+        "tell" => serde_json::from_value(value).map(Request::Tell).map_err(told),
+        "best" => Ok(Request::Best),
+        other => Err(nearest(other, OPERATIONS).map_or_else(
+            || format!("`op` is `{other}`; {}", known()),
+            |near| format!("`op` is `{other}`; did you mean `{near}`?"),
+        )),
+    }
+}

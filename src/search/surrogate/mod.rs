@@ -1,0 +1,172 @@
+//! What is believed of trials that have not run, or not to the end.
+//!
+//! Values are warped to a robust scale, a Gaussian process with a prior mean is conditioned on them, and the answer is
+//! a mean and a deviation of a full run's value at any point.
+
+mod feasibility;
+mod improvement;
+mod kernel;
+mod map;
+mod prior;
+mod process;
+mod samples;
+mod warp;
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+
+pub(super) use improvement::{log_improvement, probability_below};
+pub use prior::{PriorMean, Term, Tilt};
+pub(super) use process::Belief;
+
+use super::{Observations, Problem};
+use kernel::Distances;
+use map::{fitted_scales, usual_scales};
+use process::{Process, Sample, Scales, Shape};
+use samples::Selection;
+use warp::Warp;
+
+/// What the surrogate is told beforehand.
+#[derive(Clone, Debug, Default)]
+pub struct SurrogateSettings {
+    /// What is expected of full runs, if anything.
+    pub prior: Option<PriorMean>,
+    /// Whether short runs are taken as full ones (for comparison).
+    pub ignores_fidelity: bool,
+}
+
+/// A surrogate and the scales it fitted last.
+#[derive(Clone, Debug)]
+pub struct Surrogate {
+    settings: SurrogateSettings,
+    fitted: Option<(u64, Scales)>,
+}
+
+/// What is believed after everything that was seen.
+pub(super) struct Beliefs {
+    shape: Shape,
+    prior: Option<PriorMean>,
+    scales: Scales,
+    samples: Vec<Sample>,
+    warp: Option<Warp>,
+}
+
+impl Surrogate {
+    /// With nothing seen yet.
+    #[must_use]
+    pub fn new(settings: SurrogateSettings) -> Self {
+        Self { settings, fitted: None }
+    }
+
+    /// What is believed now. Trials that are running count as if they had met the expectation.
+    pub(super) fn beliefs(&mut self, problem: &Problem, seen: &Observations) -> Beliefs {
+        let Self { settings, fitted } = self;
+        let prior_weight = if settings.prior.is_some() { prior::WEIGHT_DEVIATION } else { 0.0 };
+        let shape = Shape { distances: Distances::of(&problem.space), prior_weight };
+        let selection = Selection { problem, trials: seen.trials(), settings };
+        let scales = scales(fitted, &shape, &selection.fitting(), problem.space.len());
+        let warp = Warp::of(problem, seen.trials());
+        let (samples, running) = (selection.all(warp.as_ref()), selection.running());
+        let mut beliefs = Beliefs { shape, prior: settings.prior.clone(), scales, samples, warp };
+        let expected: Vec<Belief> = beliefs.at(problem, &running);
+        for (point, belief) in running.into_iter().zip(expected) {
+            let prior = beliefs.prior_at(problem, &point);
+            beliefs.samples.push(Sample {
+                point,
+                short: 0.0,
+                prior,
+                value: belief.mean,
+                is_full: false,
+                has_failed: false,
+            });
+        }
+        beliefs
+    }
+}
+
+/// Fitted to `samples`, unless they are those of the last fit.
+fn scales(
+    fitted: &mut Option<(u64, Scales)>,
+    shape: &Shape,
+    samples: &[Sample],
+    dimensions: usize,
+) -> Scales {
+    if samples.len() < samples::FEWEST_TO_FIT {
+        return usual_scales(dimensions);
+    }
+    let key = digest(samples);
+    match fitted {
+        Some((known, scales)) if *known == key => scales.clone(),
+        _ => {
+            let scales = fitted_scales(shape, samples, dimensions);
+            *fitted = Some((key, scales.clone()));
+            scales
+        }
+    }
+}
+
+fn digest(samples: &[Sample]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for sample in samples {
+        let numbers = sample.point.iter().chain([&sample.short, &sample.prior, &sample.value]);
+        for number in numbers {
+            number.to_bits().hash(&mut hasher);
+        }
+    }
+    hasher.finish()
+}
+
+impl Beliefs {
+    /// Full runs at these points.
+    pub(super) fn at<P: AsRef<[f64]>>(&self, problem: &Problem, points: &[P]) -> Vec<Belief> {
+        let with_prior: Vec<(&[f64], f64)> =
+            points.iter().map(|point| (point.as_ref(), self.prior_at(problem, point.as_ref()))).collect();
+        let process = Process::new(&self.shape, &self.scales, &self.samples);
+        let flat = |(_, prior): &(&[f64], f64)| Belief { mean: *prior, deviation: 1.0 };
+        process.map_or_else(|| with_prior.iter().map(flat).collect(), |process| process.beliefs(&with_prior))
+    }
+
+    /// How much better than the incumbent full runs may be at these points: a difference, to be minimised below 0.
+    pub(super) fn gains<P: AsRef<[f64]>>(&self, problem: &Problem, points: &[P]) -> Vec<Belief> {
+        let with_prior: Vec<(&[f64], f64)> =
+            points.iter().map(|point| (point.as_ref(), self.prior_at(problem, point.as_ref()))).collect();
+        let process = Process::new(&self.shape, &self.scales, &self.samples);
+        let Some(process) = process else {
+            return with_prior.iter().map(|(_, prior)| Belief { mean: *prior, deviation: 1.0 }).collect();
+        };
+        let full = self.samples.iter().filter(|sample| sample.is_full && !sample.has_failed);
+        let full: Vec<(&[f64], f64)> = full.map(|sample| (sample.point.as_slice(), sample.prior)).collect();
+        let means = process.beliefs(&full);
+        let best = full.iter().zip(means).min_by(|a, b| a.1.mean.total_cmp(&b.1.mean));
+        match best {
+            Some((reference, _)) => process.differences(&with_prior, *reference),
+            None => process.beliefs(&with_prior),
+        }
+    }
+
+    fn prior_at(&self, problem: &Problem, point: &[f64]) -> f64 {
+        self.prior.as_ref().map_or(0.0, |prior| prior.at(&problem.space, point, 1.0))
+    }
+
+    /// Whether something is expected beforehand.
+    pub(super) fn expects(&self) -> bool {
+        self.prior.is_some()
+    }
+
+    /// The points of the samples, the best first.
+    pub(super) fn best_points(&self, most: usize) -> Vec<&[f64]> {
+        let mut order: Vec<&Sample> = self.samples.iter().collect();
+        order.sort_by(|a, b| a.value.total_cmp(&b.value));
+        order.into_iter().take(most).map(|sample| sample.point.as_slice()).collect()
+    }
+
+    /// ln P(no failure) at these points.
+    pub(super) fn log_soundness(&self, seen: &Observations, points: &[&[f64]]) -> Vec<f64> {
+        feasibility::log_soundness(&self.shape.distances, seen, points)
+    }
+
+    /// A warped difference in the units of the objective.
+    pub(super) fn in_units(&self, difference: f64) -> Option<f64> {
+        self.warp.as_ref().map(|warp| warp.unwarped_difference(difference))
+    }
+}

@@ -1,0 +1,174 @@
+//! The exact Gaussian process: what is believed of values that were not measured.
+//!
+//! A value of a trial at point x whose run is g short of the full one is
+//! z(x, g) = c + (1 + w)·m(x) + f(x) + g·b(x) + noise. The constant c, the weight w of the prior mean, the surface f of
+//! full runs and the bias b of short ones are independent Gaussians, so their sum is one Gaussian process:
+//! k = σc² + σw²·m·m′ + (σf² + σb²·g·g′)·M(x, x′). A prior mean that the data contradict loses its weight by
+//! conditioning alone.
+//!
+//! Source: Rasmussen and Williams 2006, chapter 2 (algorithm 2.1) and section 2.7 for the weights of explicit
+//! functions.
+
+use nalgebra::{Cholesky, DMatrix, DVector, Dyn};
+
+use super::kernel::{Distances, matern};
+
+/// Standard deviation of the constant: values are scaled to about one.
+const CONSTANT: f64 = 1.0;
+/// Rounding may leave less.
+const LEAST_VARIANCE: f64 = 1e-12;
+
+/// One measured value.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Sample {
+    /// Where.
+    pub point: Vec<f64>,
+    /// How short of the full run: 0 for a full run, 1 for the shortest.
+    pub short: f64,
+    /// Prior mean there.
+    pub prior: f64,
+    /// The value, warped.
+    pub value: f64,
+    /// Whether it is of a full run.
+    pub is_full: bool,
+    /// Whether the value stands for a run that diverged.
+    pub has_failed: bool,
+}
+
+/// Hyperparameters of the process, as natural logarithms.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Scales {
+    /// Length scale of each dimension.
+    pub lengths: Vec<f64>,
+    /// Standard deviation of f.
+    pub surface: f64,
+    /// Standard deviation of b.
+    pub bias: f64,
+    /// Standard deviation of the noise.
+    pub noise: f64,
+}
+
+/// What is known of every process of a search.
+#[derive(Clone, Debug)]
+pub(crate) struct Shape {
+    pub distances: Distances,
+    /// Standard deviation of the prior mean's weight.
+    pub prior_weight: f64,
+}
+
+/// A process conditioned on samples.
+pub(crate) struct Process<'a> {
+    shape: &'a Shape,
+    samples: &'a [Sample],
+    inverse_squares: Vec<f64>,
+    surface: f64,
+    factor: Cholesky<f64, Dyn>,
+    /// K⁻¹·(z − m).
+    weights: DVector<f64>,
+}
+
+/// Mean and standard deviation of full runs without noise.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Belief {
+    pub mean: f64,
+    pub deviation: f64,
+}
+
+impl Shape {
+    /// What the covariance of two samples has beside the two surfaces.
+    pub(crate) fn explicit(&self, a: &Sample, b: &Sample) -> f64 {
+        self.explicit_of(a.prior, b.prior)
+    }
+
+    fn explicit_of(&self, a: f64, b: f64) -> f64 {
+        CONSTANT * CONSTANT + self.prior_weight * self.prior_weight * a * b
+    }
+}
+
+impl Scales {
+    /// 1/ℓₖ².
+    pub(crate) fn inverse_squares(&self) -> Vec<f64> {
+        self.lengths.iter().map(|length| (-2.0 * length).exp()).collect()
+    }
+}
+
+impl<'a> Process<'a> {
+    /// Conditions on `samples`; none if the covariance is not positive definite.
+    pub(crate) fn new(shape: &'a Shape, scales: &Scales, samples: &'a [Sample]) -> Option<Self> {
+        let inverse_squares = scales.inverse_squares();
+        let (surface, bias) = ((2.0 * scales.surface).exp(), (2.0 * scales.bias).exp());
+        let noise = (2.0 * scales.noise).exp();
+        let covariance = DMatrix::from_fn(samples.len(), samples.len(), |i, j| {
+            if i < j {
+                return 0.0;
+            }
+            let (a, b) = (&samples[i], &samples[j]);
+            let alike = matern(shape.distances.scaled(&a.point, &b.point, &inverse_squares));
+            let own = if i == j { noise } else { 0.0 };
+            shape.explicit(a, b) + (surface + bias * a.short * b.short) * alike + own
+        });
+        let factor = Cholesky::new(covariance)?;
+        let residual = DVector::from_iterator(samples.len(), samples.iter().map(|one| one.value - one.prior));
+        let weights = factor.solve(&residual);
+        Some(Self { shape, samples, inverse_squares, surface, factor, weights })
+    }
+
+    /// What is believed of full runs at these points, each with its prior mean.
+    pub(crate) fn beliefs(&self, points: &[(&[f64], f64)]) -> Vec<Belief> {
+        let (means, solved) = self.means_and_solved(points);
+        let explained = solved.column_iter().map(|column| column.norm_squared());
+        let each = points.iter().zip(means).zip(explained);
+        each.map(|(((_, prior), mean), explained)| {
+            let variance = self.shape.explicit_of(*prior, *prior) + self.surface - explained;
+            Belief { mean, deviation: variance.max(LEAST_VARIANCE).sqrt() }
+        })
+        .collect()
+    }
+
+    /// The means at `points`, and L⁻¹·k for each.
+    fn means_and_solved(&self, points: &[(&[f64], f64)]) -> (Vec<f64>, DMatrix<f64>) {
+        let mut cross = DMatrix::from_fn(self.samples.len(), points.len(), |i, j| {
+            let (sample, (point, prior)) = (&self.samples[i], points[j]);
+            let alike = matern(self.shape.distances.scaled(&sample.point, point, &self.inverse_squares));
+            self.shape.explicit_of(sample.prior, prior) + self.surface * alike
+        });
+        let means = cross.tr_mul(&self.weights);
+        self.factor.l_dirty().solve_lower_triangular_mut(&mut cross);
+        (points.iter().zip(means.iter()).map(|((_, prior), mean)| prior + mean).collect(), cross)
+    }
+
+    /// How much better or worse than at `reference` full runs are believed to be at these points.
+    ///
+    /// What both have in common, such as the noise of the run at the reference, is no uncertainty of the difference:
+    /// a point beside the reference promises nothing.
+    pub(crate) fn differences(&self, points: &[(&[f64], f64)], reference: (&[f64], f64)) -> Vec<Belief> {
+        let all: Vec<(&[f64], f64)> = points.iter().copied().chain([reference]).collect();
+        let (means, solved) = self.means_and_solved(&all);
+        let last = points.len();
+        let own = self.shape.explicit_of(reference.1, reference.1) + self.surface
+            - solved.column(last).norm_squared();
+        let each = points.iter().enumerate().map(|(index, (point, prior))| {
+            let alike = matern(self.shape.distances.scaled(point, reference.0, &self.inverse_squares));
+            let shared = self.shape.explicit_of(*prior, reference.1) + self.surface * alike
+                - solved.column(index).dot(&solved.column(last));
+            let variance =
+                self.shape.explicit_of(*prior, *prior) + self.surface - solved.column(index).norm_squared();
+            let difference = (variance + own - 2.0 * shared).max(LEAST_VARIANCE);
+            Belief { mean: means[index] - means[last], deviation: difference.sqrt() }
+        });
+        each.collect()
+    }
+
+    /// −ln p(z) without its constant.
+    pub(crate) fn surprise(&self) -> f64 {
+        let residual = self.samples.iter().map(|one| one.value - one.prior);
+        let misfit: f64 = residual.zip(self.weights.iter()).map(|(residual, weight)| residual * weight).sum();
+        let diagonal = self.factor.l_dirty().diagonal();
+        misfit / 2.0 + diagonal.iter().map(|entry| entry.ln()).sum::<f64>()
+    }
+
+    /// What the gradient of the surprise needs: K⁻¹ − α·αᵀ.
+    pub(crate) fn sensitivity(&self) -> DMatrix<f64> {
+        self.factor.inverse() - &self.weights * self.weights.transpose()
+    }
+}
