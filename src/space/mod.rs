@@ -29,7 +29,7 @@ pub use lora::{ALL_LINEAR, LoraSettings};
 pub use optimizer::Optimizer;
 pub use precision::Precision;
 pub use study::{
-    BatchDomain, ColumnMapping, DataFormat, DataSettings, ModelSettings, ModelSource, NewModel,
-    QuantizeSettings, Schedule, SearchSettings, Space, Study, TrainSettings,
+    BatchDomain, ColumnMapping, ConfirmSettings, DataFormat, DataSettings, ModelSettings, ModelSource,
+    NewModel, QuantizeSettings, Schedule, SearchSettings, Space, Study, TrainSettings,
 };
 pub use study_file::{StudyFile, StudyFileError};

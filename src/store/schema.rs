@@ -7,8 +7,12 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 use super::error::{Fault, StoreError};
 
 /// Migration `i` turns version `i` into version `i + 1`; version 0 is an empty file.
-pub(super) const MIGRATIONS: &[&str] =
-    &[include_str!("schema.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("schema.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+    include_str!("schema_4.sql"),
+];
 
 /// "diap" in ASCII: marks the file as ours, for `file(1)` and against mistaking another's.
 const APPLICATION_ID: i64 = 0x6469_6170;
@@ -115,10 +119,10 @@ mod tests {
         let probe = &store.probes().unwrap()[0];
         let setting = HardwareSetting::plain(Precision::Bf16);
         assert_eq!((probe.setting, probe.micro_batch_size, probe.budget), (setting, 7, None));
-        let old = store.partial(0, 0).unwrap().steps[0];
+        let old = store.partial((0, 0)).unwrap().steps[0];
         assert_eq!((old.loss_nats, old.grad_norm, old.update_ratio, old.noise), (4.0, Some(0.5), None, None));
-        store.append(0, 0, &[Event::Step(step(2, 3.0))]).unwrap();
-        assert_eq!(store.partial(0, 0).unwrap().steps, [old, step(2, 3.0)]);
+        store.append((0, 0), &[Event::Step(step(2, 3.0))]).unwrap();
+        assert_eq!(store.partial((0, 0)).unwrap().steps, [old, step(2, 3.0)]);
         assert!(step(2, 3.0).noise.is_some() && step(2, 3.0).update_ratio.is_some());
     }
 

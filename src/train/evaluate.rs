@@ -2,8 +2,9 @@
 
 use candle_core::Result;
 
-use crate::data::{Example, collate};
+use crate::data::{Example, IGNORED, collate, longest_first};
 use crate::model::Decoder;
+use crate::trial::ExampleLosses;
 
 /// Loss of a set of examples.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -43,17 +44,56 @@ pub fn evaluate_watched(
     micro_batch_size: usize,
     watch: &mut dyn FnMut(usize),
 ) -> Result<Evaluation> {
-    let mut order: Vec<&Example> = examples.iter().collect();
-    order.sort_by_key(|example| std::cmp::Reverse(example.input_ids.len()));
     let mut sum = Evaluation::default();
-    for examples in order.chunks(micro_batch_size.max(1)) {
-        let batch = collate(examples);
-        let losses = model.losses(&batch)?;
-        sum.total_nats += losses.iter().map(|loss| f64::from(*loss)).sum::<f64>();
-        sum.tokens += batch.scored_tokens as u64;
-        watch(examples.len());
-    }
+    visit(model, examples, micro_batch_size, &mut |indices, each| {
+        for (nats, tokens) in each {
+            sum.total_nats += nats;
+            sum.tokens += u64::from(*tokens);
+        }
+        watch(indices.len());
+    })?;
     Ok(sum)
+}
+
+/// As [`evaluate`], and what each example lost, in the order of `examples`.
+///
+/// # Errors
+/// The device fails or refuses memory.
+pub fn evaluate_each(
+    model: &Decoder,
+    examples: &[Example],
+    micro_batch_size: usize,
+) -> Result<(Evaluation, ExampleLosses)> {
+    let mut sum = Evaluation::default();
+    let mut losses = ExampleLosses { nats: vec![0.0; examples.len()], tokens: vec![0; examples.len()] };
+    visit(model, examples, micro_batch_size, &mut |indices, each| {
+        for (index, (nats, tokens)) in indices.iter().zip(each) {
+            (losses.nats[*index], losses.tokens[*index]) = (*nats, *tokens);
+            sum.total_nats += nats;
+            sum.tokens += u64::from(*tokens);
+        }
+    })?;
+    Ok((sum, losses))
+}
+
+/// Gives the numbers of each micro-batch's examples to `hear`, with nats and scored tokens of each.
+fn visit(
+    model: &Decoder,
+    examples: &[Example],
+    micro_batch_size: usize,
+    hear: &mut dyn FnMut(&[usize], &[(f64, u32)]),
+) -> Result<()> {
+    for indices in longest_first(examples).chunks(micro_batch_size.max(1)) {
+        let batch = collate(&indices.iter().map(|index| &examples[*index]).collect::<Vec<_>>());
+        let losses = model.losses(&batch)?;
+        let each = batch.sequences.iter().map(|range| {
+            let nats = losses[range.clone()].iter().map(|loss| f64::from(*loss)).sum();
+            let scored = batch.targets[range.clone()].iter().filter(|id| **id != IGNORED);
+            (nats, u32::try_from(scored.count()).unwrap_or(u32::MAX))
+        });
+        hear(indices, &each.collect::<Vec<_>>());
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -63,18 +103,40 @@ mod tests {
     use crate::space::Precision;
     use candle_core::Device;
 
-    #[test]
-    fn the_loss_does_not_depend_on_the_micro_batch() {
+    fn model() -> Decoder {
         let json = r#"{"model_type":"llama","vocab_size":19,"hidden_size":16,"intermediate_size":24,
             "num_hidden_layers":1,"num_attention_heads":4}"#;
         let config = ModelConfig::from_json(json).unwrap();
-        let model = Decoder::random(config, 5, Precision::F32, &Device::Cpu).unwrap();
+        Decoder::random(config, 5, Precision::F32, &Device::Cpu).unwrap()
+    }
+
+    fn examples() -> Vec<Example> {
         let example =
             |n: u32| Example { input_ids: (0..n).map(|i| (i * 7 + n) % 19).collect(), prompt_tokens: 2 };
-        let examples: Vec<Example> = (4..13).map(example).collect();
+        (4..13).map(example).collect()
+    }
+
+    #[test]
+    fn the_loss_does_not_depend_on_the_micro_batch() {
+        let (model, examples) = (model(), examples());
         let one = evaluate(&model, &examples, 1).unwrap();
         let many = evaluate(&model, &examples, 5).unwrap();
         assert_eq!(one.tokens, many.tokens);
         assert!((one.loss_nats() - many.loss_nats()).abs() < 1e-6);
+    }
+
+    #[test]
+    fn each_example_is_told_in_its_place_whatever_the_micro_batch() {
+        let (model, examples) = (model(), examples());
+        let (whole, each) = evaluate_each(&model, &examples, 4).unwrap();
+        assert_eq!(whole, evaluate(&model, &examples, 4).unwrap());
+        assert!((whole.loss_nats() - each.loss_nats()).abs() < 1e-12);
+        for (index, example) in examples.iter().enumerate() {
+            let alone = evaluate(&model, std::slice::from_ref(example), 1).unwrap();
+            assert_eq!(alone.tokens, u64::from(each.tokens[index]));
+            assert!((alone.total_nats - each.nats[index]).abs() < 1e-4, "example {index}");
+        }
+        // The longest stands last here and is evaluated first.
+        assert!(each.tokens.is_sorted() && each.tokens[0] < each.tokens[8], "{:?}", each.tokens);
     }
 }

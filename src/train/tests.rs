@@ -115,7 +115,8 @@ impl Folder {
         let device = device::open(&spec.device).unwrap();
         let (checkpoint, mut events) = (self.path(name), Vec::new());
         let checkpoint: &Path = &checkpoint;
-        let task = TrainTask { stop_at_step, evaluate_every: EVALUATE_EVERY, checkpoint, best };
+        let task =
+            TrainTask { stop_at_step, evaluate_every: EVALUATE_EVERY, checkpoint, best, examples: true };
         train(&spec, task, &*device, &mut |event| events.push(event)).unwrap();
         events.retain(|event| !matches!(event, Event::Memory { .. }));
         events
@@ -226,7 +227,13 @@ fn a_checkpoint_may_be_moved_but_not_taken_for_another_run() {
     let moved = folder.path("./data.safetensors");
     let device = device::open(&spec.device).unwrap();
     let checkpoint: &Path = &folder.path("trial");
-    let task = TrainTask { stop_at_step: 6, evaluate_every: EVALUATE_EVERY, checkpoint, best: None };
+    let task = TrainTask {
+        stop_at_step: 6,
+        evaluate_every: EVALUATE_EVERY,
+        checkpoint,
+        best: None,
+        examples: false,
+    };
     spec.dataset = moved;
     train(&spec, task, &*device, &mut |_| ()).unwrap();
     spec.hyperparams.learning_rate = 2e-2;

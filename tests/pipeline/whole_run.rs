@@ -69,12 +69,14 @@ fn check_summary(study: &TinyStudy, summary: &Value) {
     keys.sort_unstable();
     let expected = [
         "best",
+        "confirmation",
         "critical_batch_sizes",
         "device",
         "frontier",
         "hub_model",
         "quantized",
         "report",
+        "stopped",
         "study",
         "test_loss_nats",
         "trials",
