@@ -59,7 +59,7 @@ mod tests {
         let mut left = entries(folder.path());
         left.extend(entries(&layout.checkpoint(0)));
         left.sort();
-        let expected = [".lock", "study.db", "trials", "trials/0/state.safetensors"];
+        let expected = [".lock", "study.db", "trials", "trials/0/seed-18", "trials/0/state.safetensors"];
         assert_eq!(left, expected.map(|name| folder.path().join(name)));
     }
 }

@@ -16,6 +16,12 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
+    /// All examples together.
+    #[must_use]
+    pub fn of(each: &ExampleLosses) -> Self {
+        Self { total_nats: each.nats.iter().sum(), tokens: each.tokens.iter().copied().map(u64::from).sum() }
+    }
+
     /// Mean negative log-likelihood per scored token.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "token counts stay below 2^53")]
@@ -44,18 +50,10 @@ pub fn evaluate_watched(
     micro_batch_size: usize,
     watch: &mut dyn FnMut(usize),
 ) -> Result<Evaluation> {
-    let mut sum = Evaluation::default();
-    visit(model, examples, micro_batch_size, &mut |indices, each| {
-        for (nats, tokens) in each {
-            sum.total_nats += nats;
-            sum.tokens += u64::from(*tokens);
-        }
-        watch(indices.len());
-    })?;
-    Ok(sum)
+    Ok(Evaluation::of(&evaluate_each(model, examples, micro_batch_size, watch)?))
 }
 
-/// As [`evaluate`], and what each example lost, in the order of `examples`.
+/// As [`evaluate_watched`], example by example, in the order of `examples`.
 ///
 /// # Errors
 /// The device fails or refuses memory.
@@ -63,37 +61,20 @@ pub fn evaluate_each(
     model: &Decoder,
     examples: &[Example],
     micro_batch_size: usize,
-) -> Result<(Evaluation, ExampleLosses)> {
-    let mut sum = Evaluation::default();
-    let mut losses = ExampleLosses { nats: vec![0.0; examples.len()], tokens: vec![0; examples.len()] };
-    visit(model, examples, micro_batch_size, &mut |indices, each| {
-        for (index, (nats, tokens)) in indices.iter().zip(each) {
-            (losses.nats[*index], losses.tokens[*index]) = (*nats, *tokens);
-            sum.total_nats += nats;
-            sum.tokens += u64::from(*tokens);
-        }
-    })?;
-    Ok((sum, losses))
-}
-
-/// Gives the numbers of each micro-batch's examples to `hear`, with nats and scored tokens of each.
-fn visit(
-    model: &Decoder,
-    examples: &[Example],
-    micro_batch_size: usize,
-    hear: &mut dyn FnMut(&[usize], &[(f64, u32)]),
-) -> Result<()> {
+    watch: &mut dyn FnMut(usize),
+) -> Result<ExampleLosses> {
+    let mut each = ExampleLosses { nats: vec![0.0; examples.len()], tokens: vec![0; examples.len()] };
     for indices in longest_first(examples).chunks(micro_batch_size.max(1)) {
         let batch = collate(&indices.iter().map(|index| &examples[*index]).collect::<Vec<_>>());
         let losses = model.losses(&batch)?;
-        let each = batch.sequences.iter().map(|range| {
-            let nats = losses[range.clone()].iter().map(|loss| f64::from(*loss)).sum();
-            let scored = batch.targets[range.clone()].iter().filter(|id| **id != IGNORED);
-            (nats, u32::try_from(scored.count()).unwrap_or(u32::MAX))
-        });
-        hear(indices, &each.collect::<Vec<_>>());
+        for (index, range) in indices.iter().zip(&batch.sequences) {
+            let scored = batch.targets[range.clone()].iter().filter(|id| **id != IGNORED).count();
+            each.nats[*index] = losses[range.clone()].iter().map(|loss| f64::from(*loss)).sum();
+            each.tokens[*index] = u32::try_from(scored).unwrap_or(u32::MAX);
+        }
+        watch(indices.len());
     }
-    Ok(())
+    Ok(each)
 }
 
 #[cfg(test)]
@@ -128,8 +109,8 @@ mod tests {
     #[test]
     fn each_example_is_told_in_its_place_whatever_the_micro_batch() {
         let (model, examples) = (model(), examples());
-        let (whole, each) = evaluate_each(&model, &examples, 4).unwrap();
-        assert_eq!(whole, evaluate(&model, &examples, 4).unwrap());
+        let each = evaluate_each(&model, &examples, 4, &mut |_| {}).unwrap();
+        let whole = evaluate(&model, &examples, 4).unwrap();
         assert!((whole.loss_nats() - each.loss_nats()).abs() < 1e-12);
         for (index, example) in examples.iter().enumerate() {
             let alone = evaluate(&model, std::slice::from_ref(example), 1).unwrap();

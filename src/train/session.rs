@@ -9,7 +9,7 @@ use super::checkpoint::{self, Progress};
 use super::engine::{Engine, StepOutcome, StepSettings};
 use super::optimizer::AdamW;
 use super::phases::Phases;
-use super::{TrainError, evaluate_each, learning_rate};
+use super::{Evaluation, TrainError, evaluate_each, learning_rate};
 use crate::arch::ModelConfig;
 use crate::data::{self, Batch, Dataset, Example, collate};
 use crate::device::Device;
@@ -135,8 +135,9 @@ impl<'a> Session<'a> {
     ) -> Result<f64, TrainError> {
         let started = Instant::now();
         self.phases.enter(Phase::Evaluate, emit)?;
-        let (evaluation, losses) =
-            evaluate_each(self.engine.model(), examples, self.spec.train.eval_micro_batch_size)?;
+        let at_once = self.spec.train.eval_micro_batch_size;
+        let losses = evaluate_each(self.engine.model(), examples, at_once, &mut |_| {})?;
+        let evaluation = Evaluation::of(&losses);
         self.device.synchronize()?;
         self.phases.enter(Phase::Load, emit)?;
         let loss_nats = evaluation.loss_nats();

@@ -6,6 +6,7 @@ use super::tables::table;
 use crate::report::numbers;
 use crate::report::{ConfirmationTable, ContestRow, StudyReport, outcomes};
 use crate::trial::{Confirmation, Outcome};
+use crate::units::grouped;
 
 /// Sentence and tables; nothing where there was nothing to compare.
 pub(super) fn section(report: &StudyReport) -> Markup {
@@ -33,7 +34,7 @@ fn contests(confirmation: &ConfirmationTable) -> Markup {
     html! {
         (table(&columns, &html! { @for row in &confirmation.contests { (contest(row)) } }))
         p.note {
-            "Nats per token on the same validation examples, in pairs. The interval holds the true difference in 95 of 100 cases, by drawing examples, and runs where there are several, anew. With one run each it does not tell what another seed would change."
+            "Nats per token on the same validation examples, in pairs. The interval holds the true difference in 95 of 100 cases, by drawing examples, and runs where there are several, anew. Where one of both ran but once, it allows for what another seed changed in runs of the quickstart."
         }
     }
 }
@@ -58,8 +59,9 @@ const HEIGHT: f64 = 20.0;
 
 /// The interval as a line with the difference as a dot, beside a stroke at zero.
 fn bar(row: &ContestRow) -> Markup {
-    let furthest = row.low.abs().max(row.high.abs()).max(row.difference_nats.abs());
-    if !(furthest.is_finite() && furthest > 0.0) {
+    let ends = [row.low, row.high, row.difference_nats];
+    let furthest = ends.into_iter().map(f64::abs).fold(0.0, f64::max);
+    if !(ends.into_iter().all(f64::is_finite) && furthest > 0.0) {
         return html! {};
     }
     let place = |nats: f64| format!("{:.1}", HALF + 0.95 * HALF * nats / furthest);
@@ -88,7 +90,7 @@ fn run(one: &Confirmation) -> Markup {
         tr {
             td.n { (one.trial) }
             td.n { (one.record.rung) }
-            td.n { (one.seed) }
+            td.n { (grouped(one.seed)) }
             td.n { (loss.map_or_else(|| "–".to_owned(), numbers::loss)) }
             td { (outcomes::describe(&one.record.outcome)) }
         }

@@ -7,7 +7,8 @@
 //!
 //! A mean of `m` runs drawn from `m` varies by only (m − 1)/m of what it should, which matters where
 //! `m` is 2: deviations from their mean are stretched by √(m / (m − 1)). With a single run the
-//! interval tells of the examples alone, not of what another seed would change.
+//! interval tells of the examples alone, not of what another seed would change; that is for the
+//! caller to allow for.
 //!
 //! Sources: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13 (percentiles);
 //! Davison and Hinkley 1997, Bootstrap Methods and their Application, sections 2.2.2 (ratios) and 3.8
@@ -71,12 +72,7 @@ pub fn compare(
     let mut drawn = resampled(first, second, tokens, &mut ChaCha8Rng::seed_from_u64(seed));
     drawn.sort_by(f64::total_cmp);
     let (low, high) = (drawn[tail(confidence)], drawn[drawn.len() - 1 - tail(confidence)]);
-    let verdict = match () {
-        () if low > 0.0 => Verdict::Better,
-        () if high < 0.0 => Verdict::Worse,
-        () => Verdict::Tie,
-    };
-    Some(Comparison { difference_nats, low, high, verdict })
+    Some(Comparison { difference_nats, low, high, verdict: verdict(low, high) })
 }
 
 /// How many of the differences lie below the interval, and as many above it.
@@ -140,6 +136,23 @@ const fn float(count: usize) -> f64 {
 fn below(bound: usize, rng: &mut ChaCha8Rng) -> usize {
     let product = u64::from(rng.next_u32()) * bound as u64;
     usize::try_from(product >> 32).unwrap_or(0)
+}
+
+impl Comparison {
+    /// With an interval that also allows for luck of so large a margin, independent of the examples.
+    pub(super) fn allowing_for(self, margin: f64) -> Self {
+        let low = self.difference_nats - (self.difference_nats - self.low).hypot(margin);
+        let high = self.difference_nats + (self.high - self.difference_nats).hypot(margin);
+        Self { low, high, verdict: verdict(low, high), ..self }
+    }
+}
+
+fn verdict(low: f64, high: f64) -> Verdict {
+    match () {
+        () if low > 0.0 => Verdict::Better,
+        () if high < 0.0 => Verdict::Worse,
+        () => Verdict::Tie,
+    }
 }
 
 impl fmt::Display for Comparison {
@@ -233,6 +246,15 @@ mod tests {
         let (first, second): (&[f64], &[f64]) = (&[1.0, 90.0], &[2.0, 90.0]);
         let found = compare(&[first], &[second], &[1, 99], 0.95, 0).unwrap();
         assert!((found.difference_nats - 0.01).abs() < 1e-12, "{found:?}");
+    }
+
+    #[test]
+    fn luck_that_is_allowed_for_widens_the_interval_as_independent_noise_does() {
+        let found = Comparison { difference_nats: 0.05, low: 0.02, high: 0.08, verdict: Verdict::Better };
+        let wider = found.allowing_for(0.04);
+        assert!((wider.low - 0.0).abs() < 1e-12 && (wider.high - 0.1).abs() < 1e-12, "{wider:?}");
+        assert_eq!(found.allowing_for(0.05).verdict, Verdict::Tie);
+        assert_eq!(found.allowing_for(0.0), found);
     }
 
     #[test]

@@ -88,7 +88,7 @@ fn nobody_wins_before_a_trial_has_finished() {
 fn a_clear_leader_wins_at_once() {
     let found = stands(&history([trial(0, 2.1, 0.0), trial(1, 2.0, 0.1)]), &[]);
     assert_eq!((found.decision.winner, found.decision.won, found.next), (1, Won::Clearly, None));
-    assert_eq!(found.decision.to_string(), "trial 1 beats trial 0 by 0.100 ± 0.030 nats");
+    assert_eq!(found.decision.to_string(), "trial 1 beats trial 0 by 0.100 ± 0.033 nats");
     assert!(found.seconds_left == 0.0);
 }
 
