@@ -106,6 +106,7 @@ fn measure(spec: &TrialSpec, precision: Precision, scratch: &Path) -> Result<Mea
         evaluate_every: EVALUATE_EVERY,
         checkpoint: &checkpoint,
         best: None,
+        examples: false,
     };
     train(&spec, task, &*device, &mut |event: Event| measured.fold(&event))?;
     Ok(measured)

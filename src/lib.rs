@@ -17,7 +17,7 @@
 //! | [`spelling`] | Which name was meant? |
 //! | [`space`] | What may vary: study file, search space, one point of it? |
 //! | [`trial`] | What is one run asked, what does it say, how did it end? |
-//! | [`search`] | What is probed, suggested and promoted next? |
+//! | [`search`] | What is probed, suggested, promoted and confirmed next, and when does it end? |
 //! | [`arch`] | What is a model: configuration, shapes, counts? |
 //! | [`memory`] | How many bytes and seconds will a step take on a card that is not here? |
 //! | [`device`] | Which machine computes, and how much memory has it? |

@@ -69,6 +69,7 @@ const DOORS: &Table = &[
     ("half", "model"),
     ("hf_hub", "hub"),
     ("indicatif", "cli"),
+    ("jiff", "cli"),
     ("libm", "search"),
     ("maud", "report"),
     ("multiversion", "model train"),

@@ -1,11 +1,14 @@
 //! What can be typed.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use jiff::civil::Time;
 
+use super::deadline;
 use crate::space::ALL_LINEAR;
 use crate::units::Bytes;
 
@@ -28,7 +31,7 @@ pub(super) enum Command {
     /// Do everything: fit, tune, full fine-tune, quantize, report
     ///
     /// Started again, the same command goes on where it was stopped: nothing finished runs twice.
-    Run(StudyOptions),
+    Run(SearchOptions),
     /// Find the largest micro-batch that fits, per setting, by running it
     ///
     /// A setting is a precision with what `[fit]` of the study file lists: `max_length`,
@@ -40,7 +43,10 @@ pub(super) enum Command {
     /// With a study file: each of its settings on each card. Without: one point, given by options.
     Estimate(Box<EstimateOptions>),
     /// Search precision, effective batch and learning rate by short trials
-    Tune(StudyOptions),
+    ///
+    /// The best candidates are then compared on the same validation examples, and run again by other seeds where
+    /// they can't be told apart (`search.confirm`).
+    Tune(SearchOptions),
     /// Serve the sampler to any program: one JSON object a line in, one out
     ///
     /// {"op":"init","space":{"learning_rate":{"type":"float","low":1e-6,"high":1e-3,"log":true}},
@@ -84,6 +90,21 @@ pub(super) struct StudyOptions {
     /// Say nothing while it runs
     #[arg(long, short)]
     pub(super) quiet: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct SearchOptions {
+    #[command(flatten)]
+    pub(super) study: StudyOptions,
+    /// Most trials, in place of `search.trials`
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1 << 16))]
+    pub(super) trials: Option<usize>,
+    /// Begin no trial after so long, such as `8h` or `1h30m`: those that run end, then the best goes on
+    #[arg(long = "for", value_name = "TIME", value_parser = deadline::duration, conflicts_with = "until")]
+    pub(super) time: Option<Duration>,
+    /// The same at a time of day, such as `07:00`
+    #[arg(long, value_name = "HH:MM", value_parser = deadline::time_of_day)]
+    pub(super) until: Option<Time>,
 }
 
 #[derive(Args, Debug)]

@@ -57,7 +57,7 @@ fn code_of_study(error: &StudyError) -> u8 {
     match error {
         StudyError::Executor(ExecutorError::Interrupted) => INTERRUPTED,
         StudyError::NothingFits { .. } => NOTHING_FITS,
-        StudyError::AllFail { .. } | StudyError::NoBest => STOPPED_EARLY,
+        StudyError::AllFail { .. } | StudyError::NoBest | StudyError::TooLittleTime { .. } => STOPPED_EARLY,
         StudyError::Model(error) => code_of_model(error),
         StudyError::Hub(error) => code_of_hub(error),
         StudyError::Data(_)

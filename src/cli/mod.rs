@@ -4,6 +4,7 @@
 //! only door of clap and indicatif.
 
 mod args;
+mod deadline;
 mod doctor;
 mod estimate;
 mod evaluate;
@@ -40,10 +41,10 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Run(options) => study::run(&options, study::Until::Report),
+        Command::Run(options) => study::search(&options, study::Until::Report),
         Command::Fit(options) => study::fit(&options),
         Command::Estimate(options) => estimate::run(&options),
-        Command::Tune(options) => study::run(&options, study::Until::Tune),
+        Command::Tune(options) => study::search(&options, study::Until::Tune),
         Command::Train(options) => study::run(&options, study::Until::Train),
         Command::Report(options) => study::report(&options),
         Command::Status(options) => study::status(&options),

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::tables;
 use crate::study::{Stage, StudyEvent};
-use crate::trial::{Event, Measurement, Outcome, ProbeRecord};
+use crate::trial::{Event, Measurement, Outcome, ProbeRecord, RunKey};
 use crate::units::{Bytes, grouped};
 
 /// Where there is no terminal a long rung still shows a line now and then.
@@ -55,17 +55,16 @@ impl Progress {
             }
             StudyEvent::ProbeEnded(probe) => self.probe_ended(probe),
             StudyEvent::Frontier(frontier) => self.line(&tables::frontier(frontier)),
-            StudyEvent::RungStarted { trial, rung, hyperparams, stop_at_step, .. } => {
+            StudyEvent::RunStarted { run, hyperparams, stop_at_step, .. } => {
                 self.horizon = stop_at_step;
-                self.start_bar(
-                    stop_at_step,
-                    format!("trial {trial:>2} rung {rung}  {}", tables::point(hyperparams)),
-                );
+                self.start_bar(stop_at_step, format!("{}  {}", name(run), tables::point(hyperparams)));
             }
             StudyEvent::Child(event) => self.child(event),
-            StudyEvent::RungEnded { trial, rung, outcome, measurement } => {
-                self.rung_ended(&format!("trial {trial:>2} rung {rung}"), outcome, measurement);
+            StudyEvent::RunEnded { run, outcome, measurement } => {
+                self.run_ended(&name(run), outcome, measurement);
             }
+            StudyEvent::Stopped(reason) => self.line(&format!("  stopped: {reason}")),
+            StudyEvent::Decided(decision) => self.line(&format!("  {decision}")),
             StudyEvent::Evaluated { name, loss_nats } => {
                 self.line(&format!("  {name:<8} test loss {loss_nats:.4}"));
             }
@@ -161,7 +160,7 @@ impl Progress {
         self.line(&format!("  {:<5}  micro-batch {:>4}  {result}", probe.setting, probe.micro_batch_size));
     }
 
-    fn rung_ended(&mut self, name: &str, outcome: &Outcome, measurement: &Measurement) {
+    fn run_ended(&mut self, name: &str, outcome: &Outcome, measurement: &Measurement) {
         self.horizon = 0;
         let result = match (outcome, measurement.eval_loss_nats()) {
             (Outcome::Finished, Some(loss)) => {
@@ -174,11 +173,18 @@ impl Progress {
     }
 }
 
+fn name(run: RunKey) -> String {
+    let RunKey { trial, rung, seed } = run;
+    let seed = seed.map(|seed| format!(" seed {seed}")).unwrap_or_default();
+    format!("trial {trial:>2} rung {rung}{seed}")
+}
+
 const fn title(stage: Stage) -> &'static str {
     match stage {
         Stage::Prepare => "prepare: model and data",
         Stage::Fit => "fit: the largest micro-batch",
         Stage::Tune => "tune: precision, effective batch, learning rate",
+        Stage::Confirm => "confirm: the best candidates by other seeds",
         Stage::Train => "train: the best configuration over the full horizon",
         Stage::Quantize => "quantize: GGUF files and what they cost",
         Stage::Report => "report",

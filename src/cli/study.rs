@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 
-use super::args::{FitOptions, StudyOptions};
+use super::args::{FitOptions, SearchOptions, StudyOptions};
 use super::progress::Progress;
-use super::{print, print_json, tables};
+use super::{deadline, print, print_json, tables};
 use crate::executor::Local;
 use crate::space::{Margin, Study, StudyFileError};
 use crate::study::{self, Driver, Summary};
@@ -40,21 +40,29 @@ pub(super) fn fit(options: &FitOptions) -> Result<ExitCode> {
     if let Some(margin) = options.margin {
         study.fit.margin = Margin(margin);
     }
-    drive_to(&study, &options.study, Until::Fit)
+    drive_to(&study, &options.study, Until::Fit, None)
+}
+
+/// Drives a study at least through its search, with the limits that are typed.
+pub(super) fn search(options: &SearchOptions, until: Until) -> Result<ExitCode> {
+    let deadline = deadline::of(options)?;
+    let mut study = read(&options.study.study)?;
+    study.search.trials = options.trials.unwrap_or(study.search.trials);
+    drive_to(&study, &options.study, until, deadline)
 }
 
 /// Drives a study and prints what it found.
 pub(super) fn run(options: &StudyOptions, until: Until) -> Result<ExitCode> {
-    drive_to(&read(&options.study)?, options, until)
+    drive_to(&read(&options.study)?, options, until, None)
 }
 
-fn drive_to(study: &Study, options: &StudyOptions, until: Until) -> Result<ExitCode> {
+fn drive_to(study: &Study, options: &StudyOptions, until: Until, deadline: Option<f64>) -> Result<ExitCode> {
     let mut executor =
         Local::new(std::env::current_exe()?, vec!["worker".to_owned()], SILENCE, stop_on_interrupt()?)
             .with_threads(study.threads);
     let mut progress = Progress::new(options.quiet);
     let mut listener = |event: study::StudyEvent<'_>| progress.show(event);
-    let mut driver = Driver::open(study, &mut executor, &mut listener)?;
+    let mut driver = Driver::open(study, &mut executor, &mut listener)?.with_deadline(deadline);
     drive(&mut driver, until)?;
     let summary = driver.summary()?;
     drop(driver);

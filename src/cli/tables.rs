@@ -61,6 +61,14 @@ pub(super) fn summary(summary: &Summary) -> String {
             best.trial, best.eval_loss_nats
         );
     }
+    if let Some(confirmation) = &summary.confirmation {
+        let runs = confirmation.runs.len();
+        let by = if runs == 0 { String::new() } else { format!(", {runs} runs by other seeds") };
+        let _ = writeln!(text, "  confirmed  {}{by}", confirmation.sentence);
+    }
+    if let Some(reason) = &summary.stopped {
+        let _ = writeln!(text, "  stopped    {reason}");
+    }
     if let Some(losses) = &summary.test_loss_nats {
         let (base, tuned) = (losses.base, losses.tuned);
         let _ = writeln!(

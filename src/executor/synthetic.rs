@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Executor, ExecutorError};
 use crate::space::Precision;
-use crate::trial::{EvalEvent, Event, FailureClass, Outcome, Phase, SpeedPoint, StepEvent, Task, TrialSpec};
+use crate::trial::{
+    EvalEvent, Event, ExampleLosses, FailureClass, Outcome, Phase, SpeedPoint, StepEvent, Task, TrialSpec,
+};
 use crate::units::Bytes;
 
 /// A device and a model as formulas.
@@ -26,6 +28,10 @@ pub struct Synthetic {
     pub best_learning_rate: f64,
     /// Learning rate from which on training diverges.
     pub diverges_at: f64,
+    /// How much examples disagree about a learning rate, in nats per token; together they don't.
+    pub example_spread: f64,
+    /// How much another seed changes the loss.
+    pub seed_spread: f64,
     /// Runs, by number from 0, that end so whatever the formulas say, halfway where they train.
     pub script: BTreeMap<usize, Outcome>,
     /// Every specification that was run to its end.
@@ -69,6 +75,16 @@ impl Synthetic {
         2.0 + 0.1 * distance * distance + 2.0 * (-3.0 * progress).exp()
     }
 
+    /// Pairs of examples of which one loses more than `loss` and the other as much less.
+    fn examples(&self, learning_rate: f64, loss: f64) -> ExampleLosses {
+        let each = |pair: u64| {
+            let apart = self.example_spread * noise(pair.wrapping_mul(0x9E37) ^ learning_rate.to_bits());
+            [loss + apart, loss - apart].map(|loss| loss * f64::from(TOKENS_OF_EXAMPLE))
+        };
+        let nats: Vec<f64> = (0..EXAMPLES / 2).flat_map(each).collect();
+        ExampleLosses { tokens: vec![TOKENS_OF_EXAMPLE; nats.len()], nats }
+    }
+
     /// Runs as the formulas say; a run that `is_cut` trains only half of what it was to.
     fn obey(
         &self,
@@ -105,7 +121,7 @@ impl Synthetic {
         is_cut: bool,
         on_event: &mut dyn FnMut(&Event),
     ) -> Result<Outcome, io::Error> {
-        let Task::Train { evaluate_every, checkpoint: folder, best, .. } = &spec.task else {
+        let Task::Train { evaluate_every, checkpoint: folder, best, examples, .. } = &spec.task else {
             return Ok(Outcome::Finished);
         };
         if spec.hyperparams.learning_rate >= self.diverges_at {
@@ -114,9 +130,14 @@ impl Synthetic {
         let end = if is_cut { usize::midpoint(checkpoint.step, checkpoint.stop) } else { checkpoint.stop };
         for step in checkpoint.begin + 1..=end {
             if step.is_multiple_of(*evaluate_every) || step == checkpoint.stop {
-                let loss = self.loss(spec.hyperparams.learning_rate, step, spec.train.total_steps);
+                let rate = spec.hyperparams.learning_rate;
+                let luck = self.seed_spread * noise(spec.train.seed ^ rate.to_bits());
+                let loss = self.loss(rate, step, spec.train.total_steps) + luck;
                 on_event(&Event::Step(step_event(step, loss, spec)));
                 on_event(&Event::Eval(eval_event(step, loss)));
+                if *examples && step == checkpoint.stop {
+                    on_event(&Event::Examples(self.examples(rate, loss)));
+                }
             }
         }
         checkpoint.step = end;
@@ -161,7 +182,20 @@ fn started(resumed_at_step: usize) -> Event {
 }
 
 const fn eval_event(step: usize, loss_nats: f64) -> EvalEvent {
-    EvalEvent { step, loss_nats, tokens: 100, seconds: 0.1 }
+    EvalEvent { step, loss_nats, tokens: EXAMPLES * TOKENS_OF_EXAMPLE as u64, seconds: 0.1 }
+}
+
+/// Examples of an evaluation, and scored tokens of each.
+const EXAMPLES: u64 = 20;
+const TOKENS_OF_EXAMPLE: u32 = 5;
+
+/// A number in [-1, 1] that follows from `seed` (the finalizer of `SplitMix64`, Steele et al. 2014).
+#[expect(clippy::cast_precision_loss, reason = "noise")]
+const fn noise(seed: u64) -> f64 {
+    let mut z = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 52) as f64 - 1.0
 }
 
 /// Tokens of each step.
@@ -195,7 +229,7 @@ impl Executor for Synthetic {
         let scripted = self.script.get(&number).cloned();
         if is_interrupted {
             let mut hear = |event: &Event| {
-                if !matches!(event, Event::Eval(_)) {
+                if !matches!(event, Event::Eval(_) | Event::Examples(_)) {
                     on_event(event);
                 }
             };

@@ -19,7 +19,8 @@ use std::path::{Path, PathBuf};
 
 pub use error::ReportError;
 pub use summary::{
-    DataSummary, FrontierRow, ModelSummary, Provenance, QuantizedRow, Setting, StudyReport, TunedModel,
+    ConfirmationTable, ContestRow, DataSummary, FrontierRow, ModelSummary, Provenance, QuantizedRow, Setting,
+    StudyReport, TunedModel,
 };
 
 use crate::files::write_bytes;

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::space::HardwareSetting;
-use crate::trial::{History, Measurement, ProbeRecord, Trial, TrialId};
+use crate::trial::{Confirmation, History, Measurement, ProbeRecord, Trial, TrialId};
 use crate::units::Bytes;
 
 /// Everything a report shows. The report is a function of it: no clock, no file, no device.
@@ -23,6 +23,10 @@ pub struct StudyReport {
     pub probes: Vec<ProbeRecord>,
     /// Every trial.
     pub history: History,
+    /// How the best candidates compare, where that was asked.
+    pub confirmation: Option<ConfirmationTable>,
+    /// Why nothing more was tried, in words.
+    pub stopped: Option<String>,
     /// The trial the study chose.
     pub best: Option<TrialId>,
     /// The full fine-tune, if it ran apart from the trials; else the rungs of the best trial are shown.
@@ -33,6 +37,34 @@ pub struct StudyReport {
     pub quantized: Vec<QuantizedRow>,
     /// Every setting, those left at their defaults too.
     pub settings: Vec<Setting>,
+}
+
+/// The best candidates next to each other.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ConfirmationTable {
+    /// What was found, in words.
+    pub sentence: String,
+    /// The leader next to each of the others.
+    pub contests: Vec<ContestRow>,
+    /// Runs of the candidates by other seeds.
+    pub runs: Vec<Confirmation>,
+}
+
+/// Two candidates on the same validation examples.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct ContestRow {
+    /// The one with the lower loss.
+    pub leader: TrialId,
+    /// The other.
+    pub rival: TrialId,
+    /// Runs of both, by different seeds.
+    pub runs: [usize; 2],
+    /// How much lower the leader's loss is, in nats per token.
+    pub difference_nats: f64,
+    /// Lower end of its interval.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
 }
 
 /// Where the numbers come from: who wants to repeat them needs these.

@@ -66,7 +66,7 @@ pub fn rung_steps(total_steps: usize, rung: u32, settings: &SearchSettings) -> u
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::space::{BatchPlan, Hyperparams, Precision};
+    use crate::space::{BatchPlan, ConfirmSettings, Hyperparams, Precision};
     use crate::trial::{EvalPoint, Measurement, Outcome, RungRecord};
 
     const SETTINGS: SearchSettings = SearchSettings {
@@ -75,6 +75,9 @@ mod tests {
         reduction_factor: 3,
         validation_examples: 1,
         max_micro_batch_size: 1,
+        hours: None,
+        plateau_nats: None,
+        confirm: ConfirmSettings { candidates: 1, seeds: 1 },
     };
 
     fn record(rung: u32, loss: Option<f64>) -> RungRecord {

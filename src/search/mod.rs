@@ -4,6 +4,7 @@
 //! was killed goes on with the suggestion it would have made.
 
 mod batch;
+mod confirm;
 mod halving;
 mod knowledge;
 mod normal;
@@ -14,6 +15,7 @@ mod random;
 pub mod sampler;
 mod service;
 mod sobol;
+mod stopping;
 pub mod surrogate;
 #[cfg(test)]
 mod testing;
@@ -23,10 +25,12 @@ pub use batch::{
     Boundary, Calibrated, CurvePoint, FrontierPoint, NextProbe, Predict, Provenance, fastest_plan,
     feasible_plan, frontier_point, next_probe,
 };
+pub use confirm::{Comparison, Contest, Decision, Rerun, Standing, Verdict, Won, compare, standing};
 pub use halving::{Action, next_action, rung_steps};
 pub use knowledge::{Facts, Method, expected};
 pub use observed::{Failure, Observations, Observed, State};
 pub use problem::{Fidelity, Problem};
 pub use service::Service;
 pub use sobol::{Suggestion, suggest};
+pub use stopping::{Progress, StopReason, StopRules};
 pub use tuner::{Answer, Outcome as Told, Tuner, TunerSettings};

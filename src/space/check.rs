@@ -6,14 +6,14 @@ use std::fmt;
 use std::path::Path;
 
 use super::study_file::{
-    DataSection, FitSection, FloatSection, LoraSection, ModelSection, OneOrMany, QuantizeSection,
-    RankSection, SearchSection, SpaceSection, StudySection, TrainSection,
+    ConfirmSection, DataSection, FitSection, FloatSection, LoraSection, ModelSection, OneOrMany,
+    QuantizeSection, RankSection, SearchSection, SpaceSection, StudySection, TrainSection,
 };
 use super::{
-    ALL_LINEAR, BatchDomain, BatchPlan, BlockFormat, ColumnMapping, DataFormat, DataSettings, DeviceSpec,
-    FitSettings, FloatDomain, LoraSettings, Margin, ModelSettings, ModelSource, NewModel, Optimizer,
-    Precision, QuantizeSettings, Schedule, SearchSettings, Space, Study, StudyFile, StudyFileError,
-    TrainSettings, Trained,
+    ALL_LINEAR, BatchDomain, BatchPlan, BlockFormat, ColumnMapping, ConfirmSettings, DataFormat,
+    DataSettings, DeviceSpec, FitSettings, FloatDomain, LoraSettings, Margin, ModelSettings, ModelSource,
+    NewModel, Optimizer, Precision, QuantizeSettings, Schedule, SearchSettings, Space, Study, StudyFile,
+    StudyFileError, TrainSettings, Trained,
 };
 
 /// No model is as wide.
@@ -328,6 +328,25 @@ impl Check<'_> {
                 1,
                 1 << 16,
             )?,
+            // A minute at the least, a year at most.
+            hours: section
+                .hours
+                .map(|hours| self.number("search.hours", hours, 1.0 / 60.0..=8760.0))
+                .transpose()?,
+            plateau_nats: section
+                .plateau_nats
+                .map(|worth| self.number("search.plateau_nats", worth, 0.0..=100.0))
+                .transpose()?,
+            confirm: self.confirm(section.confirm)?,
+        })
+    }
+
+    fn confirm(&self, section: ConfirmSection) -> Checked<ConfirmSettings> {
+        let default = ConfirmSettings::default();
+        let count = |key: &str, value, default| self.count(key, Option::unwrap_or(value, default), 1, 16);
+        Ok(ConfirmSettings {
+            candidates: count("search.confirm.candidates", section.candidates, default.candidates)?,
+            seeds: count("search.confirm.seeds", section.seeds, default.seeds)?,
         })
     }
 
@@ -536,6 +555,10 @@ mod tests {
             ("[fit]\nmax_length = [4096]\n", "fit.max_length"),
             ("[fit]\nlora_rank = ['half']\n", "fit.lora_rank"),
             ("[fit]\nmargin = '5 %'\n", "fit.margin"),
+            ("[search]\nhours = 0.0\n", "search.hours"),
+            ("[search]\nplateau_nats = -0.1\n", "search.plateau_nats"),
+            ("[search]\nconfirm = { candidates = 0 }\n", "search.confirm.candidates"),
+            ("[search]\nconfirm = { seeds = 99 }\n", "search.confirm.seeds"),
             ("[quantize]\ntypes = ['q9']\n", "quantize.types"),
         ] {
             let error = study(more).unwrap_err();

@@ -33,7 +33,7 @@ pub use optimizer::Optimizer;
 pub use precision::Precision;
 pub use search_space::{PointError, ProductConstraint, SearchSpace, UnitPoint};
 pub use study::{
-    BatchDomain, ColumnMapping, DataFormat, DataSettings, ModelSettings, ModelSource, NewModel,
-    QuantizeSettings, Schedule, SearchSettings, Space, Study, TrainSettings,
+    BatchDomain, ColumnMapping, ConfirmSettings, DataFormat, DataSettings, ModelSettings, ModelSource,
+    NewModel, QuantizeSettings, Schedule, SearchSettings, Space, Study, TrainSettings,
 };
 pub use study_file::{StudyFile, StudyFileError};

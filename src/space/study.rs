@@ -153,7 +153,7 @@ pub enum BatchDomain {
 }
 
 /// How the space is searched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct SearchSettings {
     /// Trials that start at the lowest rung.
     pub trials: usize,
@@ -165,6 +165,29 @@ pub struct SearchSettings {
     pub validation_examples: usize,
     /// Largest micro-batch worth probing.
     pub max_micro_batch_size: usize,
+    /// Most hours that runs may take; none is no limit.
+    pub hours: Option<f64>,
+    /// Another trial is not worth it whose expected gain is lower; none is no limit.
+    pub plateau_nats: Option<f64>,
+    /// How the winner is confirmed.
+    pub confirm: ConfirmSettings,
+}
+
+/// How the best candidates are compared before one of them is trained in full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ConfirmSettings {
+    /// So many of the best are compared; with one the lowest loss wins.
+    pub candidates: usize,
+    /// Runs of each, if the first tell no winner; each has a seed of its own.
+    pub seeds: usize,
+}
+
+impl Default for ConfirmSettings {
+    /// Two runs of the best two: where they can't be told apart, it costs two runs of the rung below the
+    /// full one.
+    fn default() -> Self {
+        Self { candidates: 2, seeds: 2 }
+    }
 }
 
 /// Learning-rate schedule after warm-up.

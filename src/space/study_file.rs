@@ -125,6 +125,17 @@ pub(super) struct SearchSection {
     pub reduction_factor: Option<usize>,
     pub validation_examples: Option<usize>,
     pub max_micro_batch_size: Option<usize>,
+    pub hours: Option<f64>,
+    pub plateau_nats: Option<f64>,
+    #[serde(default)]
+    pub confirm: ConfirmSection,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ConfirmSection {
+    pub candidates: Option<usize>,
+    pub seeds: Option<usize>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

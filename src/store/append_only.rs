@@ -2,19 +2,20 @@
 
 use super::testing::{Folder, events, hyperparams, measurement};
 use crate::space::{HardwareSetting, Precision};
-use crate::trial::{Outcome, ProbeRecord};
+use crate::trial::{Outcome, ProbeRecord, RunKey};
 
-/// An ended rung (measurement 1), a running one (measurement 2), and a probe (measurement 3).
+/// An ended rung (measurement 1), a running one (measurement 2), a probe (measurement 3), an ended
+/// confirmation (measurement 4) and a running one (measurement 5).
 fn study() -> Folder {
     let folder = Folder::new();
     let store = folder.open();
     store.begin("d", "{}").unwrap();
     store.add_trial(0, &hyperparams(1e-3)).unwrap();
     for rung in 0..2 {
-        store.start_rung(0, rung, 10).unwrap();
-        store.append(0, rung, &events(&measurement(2.0))).unwrap();
+        store.start((0, rung), 10).unwrap();
+        store.append((0, rung), &events(&measurement(2.0))).unwrap();
     }
-    store.finish_rung(0, 0, &Outcome::Finished).unwrap();
+    store.finish((0, 0), &Outcome::Finished).unwrap();
     let probe = ProbeRecord {
         setting: HardwareSetting::plain(Precision::F32),
         micro_batch_size: 8,
@@ -24,6 +25,12 @@ fn study() -> Folder {
         measurement: measurement(1.0),
     };
     store.record_probe(&probe).unwrap();
+    for seed in [7, 8] {
+        let run = RunKey { trial: 0, rung: 0, seed: Some(seed) };
+        store.start(run, 10).unwrap();
+        store.append(run, &events(&measurement(2.0))).unwrap();
+    }
+    store.finish(RunKey { trial: 0, rung: 0, seed: Some(7) }, &Outcome::Finished).unwrap();
     folder
 }
 
@@ -36,7 +43,8 @@ fn check_refused(statements: &[&str]) {
             store.identity().unwrap(),
             store.history().unwrap(),
             store.probes().unwrap(),
-            store.partial(0, 1).unwrap(),
+            store.partial((0, 1)).unwrap(),
+            store.confirmations().unwrap(),
         )
     };
     let before = all();
@@ -100,6 +108,22 @@ fn an_ended_rung_keeps_its_outcome_and_its_place() {
 }
 
 #[test]
+fn an_ended_confirmation_keeps_its_place_and_its_losses() {
+    check_refused(&[
+        "UPDATE confirmation SET attempts = 7 WHERE seed = 7",
+        "UPDATE confirmation SET seed = 9 WHERE seed = 8",
+        "UPDATE confirmation SET measurement = 4 WHERE seed = 8",
+        "INSERT OR REPLACE INTO confirmation VALUES (0, 0, 7, 10, 1, 2)",
+        "INSERT OR REPLACE INTO confirmation VALUES (0, 1, 7, 10, 1, 4)",
+        "DELETE FROM confirmation WHERE seed = 8",
+        "DELETE FROM examples WHERE measurement = 4",
+        "UPDATE examples SET nats = '[]' WHERE measurement = 1",
+        "UPDATE OR REPLACE examples SET measurement = 4 WHERE measurement = 5",
+        "INSERT OR REPLACE INTO examples VALUES (3, '[]', '[]')",
+    ]);
+}
+
+#[test]
 fn studies_trials_and_probes_are_written_once() {
     check_refused(&[
         "UPDATE study SET digest = 'e'",
@@ -119,5 +143,5 @@ fn studies_trials_and_probes_are_written_once() {
 fn a_running_rung_still_takes_changes() {
     let folder = study();
     folder.sql("UPDATE step SET loss_nats = 0.5 WHERE measurement = 2").unwrap();
-    assert_eq!(folder.open().partial(0, 1).unwrap().steps[0].loss_nats.to_bits(), 0.5f64.to_bits());
+    assert_eq!(folder.open().partial((0, 1)).unwrap().steps[0].loss_nats.to_bits(), 0.5f64.to_bits());
 }

@@ -178,17 +178,17 @@ mod tests {
         let (folder, rescue) = (Folder::new(), Folder::new());
         let store = folder.open();
         store.add_trial(0, &hyperparams(1e-3)).unwrap();
-        store.start_rung(0, 0, 10).unwrap();
-        store.append(0, 0, &[started(0), Event::Step(step(1, 2.0))]).unwrap();
+        store.start((0, 0), 10).unwrap();
+        store.append((0, 0), &[started(0), Event::Step(step(1, 2.0))]).unwrap();
         // The files are copied as they lie, while the writer is still at work.
         std::fs::create_dir_all(rescue.file().parent().unwrap()).unwrap();
         for suffix in ["", "-wal"] {
             let name = format!("study.db{suffix}");
             std::fs::copy(folder.file().with_file_name(&name), rescue.file().with_file_name(&name)).unwrap();
         }
-        let partial = store.partial(0, 0).unwrap();
-        assert_eq!(Store::open_read_only(&rescue.file()).unwrap().partial(0, 0).unwrap(), partial);
-        assert_eq!(rescue.open().partial(0, 0).unwrap(), partial);
+        let partial = store.partial((0, 0)).unwrap();
+        assert_eq!(Store::open_read_only(&rescue.file()).unwrap().partial((0, 0)).unwrap(), partial);
+        assert_eq!(rescue.open().partial((0, 0)).unwrap(), partial);
     }
 
     /// Opens `bytes` both ways and makes sure that the file stays as it was.

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::space::HardwareSetting;
-use crate::trial::TrialId;
+use crate::trial::{RunKey, TrialId};
 
 /// Why a study's database cannot do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -88,32 +88,24 @@ pub enum StoreError {
         trial: TrialId,
     },
     /// No such rung.
-    #[error("rung {rung} of trial {trial} was not started\n  hint: start a rung before recording in it")]
+    #[error("{run} was not started\n  hint: start a rung before recording in it")]
     UnknownRung {
-        /// The trial.
-        trial: TrialId,
-        /// The rung.
-        rung: u32,
+        /// Which run.
+        run: RunKey,
     },
     /// History is append-only.
-    #[error(
-        "rung {rung} of trial {trial} has ended\n  hint: a finished rung never changes; start the next one"
-    )]
+    #[error("{run} has ended\n  hint: a finished rung never changes; start the next one")]
     RungEnded {
-        /// The trial.
-        trial: TrialId,
-        /// The rung.
-        rung: u32,
+        /// Which run.
+        run: RunKey,
     },
     /// A rung is continued under other terms.
     #[error(
-        "rung {rung} of trial {trial} was started to stop at step {stored}, not {given}\n  hint: continue it with the same `stop_at_step`"
+        "{run} was started to stop at step {stored}, not {given}\n  hint: continue it with the same `stop_at_step`"
     )]
     RungDiffers {
-        /// The trial.
-        trial: TrialId,
-        /// The rung.
-        rung: u32,
+        /// Which run.
+        run: RunKey,
         /// Step recorded at its start.
         stored: usize,
         /// Step given now.

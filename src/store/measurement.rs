@@ -1,10 +1,11 @@
-//! What a child measured: rows of `measurement`, `step`, `eval` and `peak`.
+//! What a child measured: rows of `measurement`, `step`, `eval`, `peak`, `speed` and `examples`.
 
 use rusqlite::{Connection, Row, params};
 
-use super::columns::{Count, Real};
+use super::columns::{Count, Json, Real};
 use crate::trial::{
-    EvalPoint, Event, Measurement, NoiseSample, Outcome, Phase, PhasePeak, SpeedPoint, StepPoint,
+    EvalPoint, Event, ExampleLosses, Measurement, NoiseSample, Outcome, Phase, PhasePeak, SpeedPoint,
+    StepPoint,
 };
 use crate::units::Bytes;
 
@@ -24,6 +25,7 @@ pub(super) fn add(connection: &Connection, id: i64, event: &Event) -> rusqlite::
         Event::Eval(eval) => put_eval(connection, id, eval),
         Event::Memory { phase, peak_bytes, .. } => raise_peak(connection, id, *phase, *peak_bytes),
         Event::Timed(speed) => put_speed(connection, id, speed),
+        Event::Examples(examples) => put_examples(connection, id, examples),
         // A checkpoint is a file, and a last word is the outcome.
         Event::Checkpoint { .. }
         | Event::Finished
@@ -48,7 +50,7 @@ pub(super) fn add_all(connection: &Connection, id: i64, whole: &Measurement) -> 
     for peak in &whole.peaks {
         raise_peak(connection, id, peak.phase, peak.peak_bytes)?;
     }
-    Ok(())
+    whole.examples.as_ref().map_or(Ok(()), |examples| put_examples(connection, id, examples))
 }
 
 /// Ends a measurement; from here on its rows never change.
@@ -75,6 +77,7 @@ pub(super) fn read(connection: &Connection, id: i64) -> rusqlite::Result<Measure
             id,
             speed,
         )?,
+        examples: rows(connection, "SELECT * FROM examples WHERE measurement = ?1", id, examples)?.pop(),
     })
 }
 
@@ -90,6 +93,8 @@ fn forget_after(connection: &Connection, id: i64, resumed_at_step: usize) -> rus
     for sql in [
         "DELETE FROM step WHERE measurement = ?1 AND step > ?2",
         "DELETE FROM eval WHERE measurement = ?1 AND step > ?2",
+        // They belong to the last step of the rung: a child that has it in its checkpoint says them again.
+        "DELETE FROM examples WHERE measurement = ?1 AND ?2 >= 0",
     ] {
         connection.prepare_cached(sql)?.execute(params![id, Count(resumed_at_step)])?;
     }
@@ -140,6 +145,13 @@ fn put_speed(connection: &Connection, id: i64, speed: &SpeedPoint) -> rusqlite::
                    tokens = excluded.tokens, seconds = excluded.seconds";
     let values = params![id, Count(speed.micro_batch_size), Count(speed.tokens), Real(speed.seconds)];
     connection.prepare_cached(sql)?.execute(values)?;
+    Ok(())
+}
+
+fn put_examples(connection: &Connection, id: i64, examples: &ExampleLosses) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO examples (measurement, nats, tokens) VALUES (?1, ?2, ?3)
+               ON CONFLICT (measurement) DO UPDATE SET nats = excluded.nats, tokens = excluded.tokens";
+    connection.prepare_cached(sql)?.execute(params![id, Json(&examples.nats), Json(&examples.tokens)])?;
     Ok(())
 }
 
@@ -196,4 +208,8 @@ fn speed(row: &Row<'_>) -> rusqlite::Result<SpeedPoint> {
 
 fn peak(row: &Row<'_>) -> rusqlite::Result<PhasePeak> {
     Ok(PhasePeak { phase: row.get("phase")?, peak_bytes: Bytes(row.get::<_, Count<u64>>("peak_bytes")?.0) })
+}
+
+fn examples(row: &Row<'_>) -> rusqlite::Result<ExampleLosses> {
+    Ok(ExampleLosses { nats: row.get::<_, Json<_>>("nats")?.0, tokens: row.get::<_, Json<_>>("tokens")?.0 })
 }

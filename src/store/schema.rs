@@ -7,8 +7,12 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 use super::error::{Fault, StoreError};
 
 /// Migration `i` turns version `i` into version `i + 1`; version 0 is an empty file.
-pub(super) const MIGRATIONS: &[&str] =
-    &[include_str!("schema.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("schema.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+    include_str!("schema_4.sql"),
+];
 
 /// "diap" in ASCII: marks the file as ours, for `file(1)` and against mistaking another's.
 const APPLICATION_ID: i64 = 0x6469_6170;
@@ -71,7 +75,7 @@ mod tests {
     use crate::space::{HardwareSetting, Precision};
     use crate::store::testing::{Folder, hyperparams, step};
     use crate::store::{Store, StoreError};
-    use crate::trial::Event;
+    use crate::trial::{Event, Outcome, RunKey};
 
     use super::MIGRATIONS;
 
@@ -115,11 +119,34 @@ mod tests {
         let probe = &store.probes().unwrap()[0];
         let setting = HardwareSetting::plain(Precision::Bf16);
         assert_eq!((probe.setting, probe.micro_batch_size, probe.budget), (setting, 7, None));
-        let old = store.partial(0, 0).unwrap().steps[0];
+        let old = store.partial((0, 0)).unwrap().steps[0];
         assert_eq!((old.loss_nats, old.grad_norm, old.update_ratio, old.noise), (4.0, Some(0.5), None, None));
-        store.append(0, 0, &[Event::Step(step(2, 3.0))]).unwrap();
-        assert_eq!(store.partial(0, 0).unwrap().steps, [old, step(2, 3.0)]);
+        store.append((0, 0), &[Event::Step(step(2, 3.0))]).unwrap();
+        assert_eq!(store.partial((0, 0)).unwrap().steps, [old, step(2, 3.0)]);
         assert!(step(2, 3.0).noise.is_some() && step(2, 3.0).update_ratio.is_some());
+    }
+
+    #[test]
+    fn a_file_of_version_three_has_no_examples_and_takes_confirmations() {
+        let folder = Folder::new();
+        drop(Store::open_with(&folder.file(), &MIGRATIONS[..3]).unwrap());
+        folder
+            .sql(
+                "INSERT INTO trial (id, precision, micro_batch_size, gradient_accumulation_steps, learning_rate)
+                     VALUES (0, 'f32', 2, 4, 1e-3);
+                 INSERT INTO measurement (id) VALUES (1);
+                 INSERT INTO rung (trial, rung, stop_at_step, measurement) VALUES (0, 0, 9, 1);
+                 INSERT INTO eval VALUES (1, 9, 4.0, 100, 1.0);
+                 UPDATE measurement SET outcome_detail = '{\"outcome\":\"finished\"}', ended_at = '' WHERE id = 1;",
+            )
+            .unwrap();
+        let store = folder.open();
+        let trial = store.history().unwrap().trials.remove(0);
+        assert_eq!((trial.loss_at(0), &trial.rungs[0].measurement.examples), (Some(4.0), &None));
+        let run = RunKey { trial: 0, rung: 0, seed: Some(5) };
+        store.start(run, 9).unwrap();
+        store.finish(run, &Outcome::Finished).unwrap();
+        assert_eq!(store.confirmations().unwrap()[0].key(), run);
     }
 
     #[test]

@@ -7,8 +7,8 @@ use rusqlite::Connection;
 use super::Store;
 use crate::space::{BatchPlan, Hyperparams, Precision};
 use crate::trial::{
-    EvalPoint, Event, FailureClass, Measurement, NoiseSample, Outcome, Phase, PhasePeak, SpeedPoint,
-    StepEvent, StepPoint,
+    EvalPoint, Event, ExampleLosses, FailureClass, Measurement, NoiseSample, Outcome, Phase, PhasePeak,
+    SpeedPoint, StepEvent, StepPoint,
 };
 use crate::units::Bytes;
 
@@ -96,6 +96,7 @@ pub(super) fn measurement(loss_nats: f64) -> Measurement {
             PhasePeak { phase: Phase::Load, peak_bytes: Bytes(17) },
         ],
         timed: vec![SpeedPoint { micro_batch_size: 4, tokens: 512, seconds: 0.1 }],
+        examples: Some(ExampleLosses { nats: vec![loss_nats, 0.1 + 0.2, 1.0 / 3.0], tokens: vec![3, 1, 0] }),
     }
 }
 
@@ -127,5 +128,6 @@ pub(super) fn events(of: &Measurement) -> Vec<Event> {
     let evals = of.evals.iter().map(|eval| Event::Eval(*eval));
     let peaks = of.peaks.iter().map(|peak| memory(peak.phase, peak.peak_bytes.0));
     let timed = of.timed.iter().map(|speed| Event::Timed(*speed));
-    std::iter::once(started).chain(steps).chain(evals).chain(peaks).chain(timed).collect()
+    let examples = of.examples.clone().map(Event::Examples);
+    std::iter::once(started).chain(steps).chain(evals).chain(peaks).chain(timed).chain(examples).collect()
 }

@@ -6,7 +6,7 @@ use super::columns::Count;
 use super::error::StoreError;
 use super::{Store, measurement};
 use crate::space::{BatchPlan, Hyperparams};
-use crate::trial::{History, RungRecord, Trial, TrialId};
+use crate::trial::{Confirmation, History, RungRecord, Trial, TrialId};
 
 impl Store {
     /// Adds the trial that was just suggested.
@@ -52,6 +52,26 @@ impl Store {
             Ok(History { trials })
         })
     }
+
+    /// The ended runs by other seeds, in the order in which they were started.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub fn confirmations(&self) -> Result<Vec<Confirmation>, StoreError> {
+        self.read(|connection| {
+            let sql = "SELECT trial, seed, rung, stop_at_step, outcome_detail, measurement
+                       FROM confirmation JOIN measurement ON measurement.id = confirmation.measurement
+                       WHERE ended_at IS NOT NULL ORDER BY measurement";
+            let mut statement = connection.prepare_cached(sql)?;
+            let runs = statement.query_map([], |row| confirmation(connection, row))?;
+            Ok(runs.collect::<rusqlite::Result<_>>()?)
+        })
+    }
+}
+
+fn confirmation(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<Confirmation> {
+    let seed = row.get::<_, Count<u64>>("seed")?.0;
+    Ok(Confirmation { trial: row.get("trial")?, seed, record: record(connection, row)? })
 }
 
 fn trial(row: &Row<'_>) -> rusqlite::Result<Trial> {
@@ -74,15 +94,17 @@ fn ended_rungs(connection: &Connection, trial: TrialId) -> rusqlite::Result<Vec<
                FROM rung JOIN measurement ON measurement.id = rung.measurement
                WHERE trial = ?1 AND ended_at IS NOT NULL ORDER BY rung";
     let mut statement = connection.prepare_cached(sql)?;
-    let rungs = statement.query_map([trial], |row| {
-        Ok(RungRecord {
-            rung: row.get("rung")?,
-            stop_at_step: row.get::<_, Count<usize>>("stop_at_step")?.0,
-            outcome: row.get("outcome_detail")?,
-            measurement: measurement::read(connection, row.get("measurement")?)?,
-        })
-    })?;
+    let rungs = statement.query_map([trial], |row| record(connection, row))?;
     rungs.collect()
+}
+
+fn record(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<RungRecord> {
+    Ok(RungRecord {
+        rung: row.get("rung")?,
+        stop_at_step: row.get::<_, Count<usize>>("stop_at_step")?.0,
+        outcome: row.get("outcome_detail")?,
+        measurement: measurement::read(connection, row.get("measurement")?)?,
+    })
 }
 
 #[cfg(test)]
@@ -91,7 +113,7 @@ mod tests {
 
     use super::*;
     use crate::store::testing::{Folder, eval, events, hyperparams, measurement, outcomes, step};
-    use crate::trial::{Event, Outcome};
+    use crate::trial::{Event, Outcome, RunKey};
 
     #[test]
     fn history_is_read_back_as_it_was_recorded_with_every_outcome() {
@@ -102,9 +124,9 @@ mod tests {
             store.add_trial(id, &hyperparams(0.1 / f64::from(id + 3))).unwrap();
             let mut rungs = Vec::new();
             for (rung, outcome) in [(0, Outcome::Finished), (1, outcome)] {
-                store.start_rung(id, rung, 10).unwrap();
-                store.append(id, rung, &events(&measurement)).unwrap();
-                store.finish_rung(id, rung, &outcome).unwrap();
+                store.start((id, rung), 10).unwrap();
+                store.append((id, rung), &events(&measurement)).unwrap();
+                store.finish((id, rung), &outcome).unwrap();
                 rungs.push(RungRecord { rung, stop_at_step: 10, outcome, measurement: measurement.clone() });
             }
             expected.trials.push(Trial { id, hyperparams: hyperparams(0.1 / f64::from(id + 3)), rungs });
@@ -129,9 +151,9 @@ mod tests {
         let folder = Folder::new();
         let store = folder.open();
         store.add_trial(0, &hyperparams(0.25)).unwrap();
-        store.start_rung(0, 0, 10).unwrap();
-        store.append(0, 0, &[Event::Eval(eval(10, 1.5))]).unwrap();
-        store.finish_rung(0, 0, &Outcome::TimedOut { seconds: 60 }).unwrap();
+        store.start((0, 0), 10).unwrap();
+        store.append((0, 0), &[Event::Eval(eval(10, 1.5))]).unwrap();
+        store.finish((0, 0), &Outcome::TimedOut { seconds: 60 }).unwrap();
         let line: String = folder.ask(
             "SELECT concat_ws(' ', precision, micro_batch_size, learning_rate, rung, outcome, loss_nats)
              FROM trial JOIN rung ON trial.id = trial JOIN measurement ON measurement.id = measurement
@@ -141,15 +163,41 @@ mod tests {
     }
 
     #[test]
+    fn a_confirmation_is_read_back_with_its_seed_and_is_no_rung_of_its_trial() {
+        let folder = Folder::new();
+        let store = folder.open();
+        store.add_trial(0, &hyperparams(1e-3)).unwrap();
+        let largest = u64::MAX >> 1;
+        let mut expected = Vec::new();
+        for (seed, outcome) in [(9, Outcome::Finished), (largest, Outcome::Diverged { step: 3 })] {
+            let (run, measurement) = (RunKey { trial: 0, rung: 1, seed: Some(seed) }, measurement(2.0));
+            assert_eq!((store.start(run, 30).unwrap(), store.start(run, 30).unwrap()), (1, 2));
+            store.append(run, &events(&measurement)).unwrap();
+            assert_eq!(store.partial(run).unwrap(), measurement);
+            assert_eq!(store.confirmations().unwrap(), expected, "a run that has not ended is no history");
+            store.finish(run, &outcome).unwrap();
+            let record = RungRecord { rung: 1, stop_at_step: 30, outcome, measurement };
+            expected.push(Confirmation { trial: 0, seed, record });
+        }
+        assert_eq!(folder.open().confirmations().unwrap(), expected);
+        assert_eq!(store.history().unwrap().trials[0].rungs, []);
+        let ended = RunKey { trial: 0, rung: 1, seed: Some(9) };
+        let error = store.start(ended, 30).unwrap_err();
+        assert!(error.to_string().starts_with("rung 1 of trial 0 with seed 9 has ended"), "{error}");
+        let error = store.start(RunKey { seed: Some(largest + 1), ..ended }, 30).unwrap_err();
+        assert!(error.to_string().contains("above 2^63 - 1"), "{error}");
+    }
+
+    #[test]
     fn a_number_that_sqlite_cannot_hold_is_refused_not_cut() {
         let folder = Folder::new();
         let store = folder.open();
         store.add_trial(0, &hyperparams(1e-3)).unwrap();
-        store.start_rung(0, 0, 10).unwrap();
+        store.start((0, 0), 10).unwrap();
         let huge = Event::Eval(crate::trial::EvalPoint { tokens: 1 << 63, ..eval(1, 1.0) });
-        let error = store.append(0, 0, &[Event::Step(step(1, 1.0)), huge]).unwrap_err();
+        let error = store.append((0, 0), &[Event::Step(step(1, 1.0)), huge]).unwrap_err();
         assert!(error.to_string().contains("9223372036854775808 is above 2^63 - 1"), "{error}");
-        assert!(store.partial(0, 0).unwrap().steps.is_empty(), "half of a slice was kept");
+        assert!(store.partial((0, 0)).unwrap().steps.is_empty(), "half of a slice was kept");
     }
 
     /// The losses as the database gives them back.
@@ -157,14 +205,14 @@ mod tests {
         let folder = Folder::new();
         let store = folder.open();
         store.add_trial(0, &hyperparams(losses[0])).unwrap();
-        store.start_rung(0, 0, 1000).unwrap();
+        store.start((0, 0), 1000).unwrap();
         let events: Vec<Event> = (1..).zip(losses).map(|(n, loss)| Event::Step(step(n, *loss))).collect();
-        store.append(0, 0, &events).unwrap();
+        store.append((0, 0), &events).unwrap();
         assert_eq!(
             store.history().unwrap().trials[0].hyperparams.learning_rate.to_bits(),
             losses[0].to_bits()
         );
-        store.partial(0, 0).unwrap().steps.iter().map(|step| step.loss_nats).collect()
+        store.partial((0, 0)).unwrap().steps.iter().map(|step| step.loss_nats).collect()
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub struct Driver<'a> {
     pub(super) hub: Hub,
     /// The folder of the base model, once it is there.
     pub(super) base: Option<PathBuf>,
+    /// The moment after which no run of the search begins, in seconds since 1970.
+    pub(super) deadline: Option<f64>,
     executor: &'a mut dyn Executor,
     listener: &'a mut Listener<'a>,
     started: Instant,
@@ -67,6 +69,7 @@ impl<'a> Driver<'a> {
             device,
             hub: Hub::from_env(),
             base: None,
+            deadline: None,
             executor,
             listener,
             started: Instant::now(),
@@ -79,6 +82,13 @@ impl<'a> Driver<'a> {
     #[must_use]
     pub fn with_hub(mut self, hub: Hub) -> Self {
         self.hub = hub;
+        self
+    }
+
+    /// Begins no run of the search after a moment, in seconds since 1970.
+    #[must_use]
+    pub fn with_deadline(mut self, deadline: Option<f64>) -> Self {
+        self.deadline = deadline;
         self
     }
 
@@ -139,13 +149,15 @@ fn definition(study: &Study) -> String {
 
 /// What must not change between two commands of a study.
 ///
-/// Cards that are only estimated are no part of it. Nor is where files lie: the same study file can be typed as `a.toml` and `./a.toml`,
+/// Cards that are only estimated are no part of it, nor when the search stops: what has been found stays
+/// true where more is asked for. Nor is where files lie: the same study file can be typed as `a.toml` and `./a.toml`,
 /// and a study can be moved. What they hold is compared in the first stage.
 fn placeless(study: &Study) -> Study {
     let mut study = study.clone();
     study.output.clear();
     study.data.source.clear();
     study.gpu.clear();
+    (study.search.trials, study.search.hours, study.search.plateau_nats) = (0, None, None);
     if let ModelSettings::Source(source) = &mut study.model {
         *source = ModelSource::default();
     }

@@ -12,6 +12,7 @@ use crate::memory::Advice;
 use crate::model::ModelError;
 use crate::quantize::{ParseGgufTypeError, QuantizeError};
 use crate::report::ReportError;
+use crate::search::StopReason;
 use crate::store::StoreError;
 use crate::trial::{Outcome, Phase, TrialId};
 use crate::units::Bytes;
@@ -83,6 +84,14 @@ pub enum StudyError {
         "no trial finished, so there is no best configuration to train\n  hint: lower `high` in `space.learning_rate`; `diapason status` lists how each trial ended"
     )]
     NoBest,
+    /// The search was stopped before it had a result.
+    #[error(
+        "the search stopped before any trial had finished: {reason}\n  hint: the same command with more time goes on from here"
+    )]
+    TooLittleTime {
+        /// What stopped it.
+        reason: StopReason,
+    },
     /// The full run, or an evaluation at the end, failed.
     #[error("{what} ended with {}{}", describe(outcome), remedy(outcome))]
     Run {

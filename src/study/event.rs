@@ -4,9 +4,9 @@ use std::path::Path;
 
 use crate::data::CleaningReport;
 use crate::hub::HubEvent;
-use crate::search::FrontierPoint;
+use crate::search::{Decision, FrontierPoint, StopReason};
 use crate::space::{HardwareSetting, Hyperparams};
-use crate::trial::{Event, Measurement, Outcome, ProbeRecord, TrialId};
+use crate::trial::{Event, Measurement, Outcome, ProbeRecord, RunKey};
 use crate::units::Bytes;
 
 /// The parts of a study, in their order.
@@ -18,6 +18,8 @@ pub enum Stage {
     Fit,
     /// Searching the learning plane.
     Tune,
+    /// Running the best candidates by other seeds.
+    Confirm,
     /// The full fine-tune.
     Train,
     /// GGUF files and what they cost.
@@ -74,12 +76,10 @@ pub enum StudyEvent<'a> {
     ProbeEnded(&'a ProbeRecord),
     /// The feasibility frontier is known.
     Frontier(&'a [FrontierPoint]),
-    /// A rung begins, or goes on from a checkpoint.
-    RungStarted {
-        /// Which trial.
-        trial: TrialId,
-        /// Which rung.
-        rung: u32,
+    /// A rung or a confirmation begins, or goes on from a checkpoint.
+    RunStarted {
+        /// Which run.
+        run: RunKey,
         /// Its configuration.
         hyperparams: &'a Hyperparams,
         /// Where the rung stops.
@@ -89,17 +89,19 @@ pub enum StudyEvent<'a> {
     },
     /// The running child said something.
     Child(&'a Event),
-    /// A rung ended.
-    RungEnded {
-        /// Which trial.
-        trial: TrialId,
-        /// Which rung.
-        rung: u32,
+    /// A rung or a confirmation ended.
+    RunEnded {
+        /// Which run.
+        run: RunKey,
         /// How.
         outcome: &'a Outcome,
         /// What it measured.
         measurement: &'a Measurement,
     },
+    /// Nothing more is tried.
+    Stopped(&'a StopReason),
+    /// The best candidates were compared.
+    Decided(&'a Decision),
     /// A model was evaluated on the test split.
     Evaluated {
         /// Which model.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::trial::TrialId;
+use crate::trial::{RunKey, TrialId};
 
 /// The paths of one study's results.
 #[derive(Clone, Debug)]
@@ -57,6 +57,13 @@ impl Layout {
     #[must_use]
     pub fn checkpoint(&self, trial: TrialId) -> PathBuf {
         self.trials().join(trial.to_string())
+    }
+
+    /// The checkpoint of a run: the rungs of a trial share one, each other seed has its own below it.
+    #[must_use]
+    pub fn checkpoint_of(&self, run: RunKey) -> PathBuf {
+        let own = self.checkpoint(run.trial);
+        run.seed.map_or(own.clone(), |seed| own.join(format!("seed-{seed}")))
     }
 
     /// The model of a trial that was a full run.

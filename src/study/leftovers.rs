@@ -22,7 +22,8 @@ fn folders(layout: &Layout) -> Vec<PathBuf> {
     let trials = entries(&layout.trials()).into_iter().filter(|path| path.is_dir());
     let bases = [layout.new_base(), layout.unpacked_base()];
     let own = [layout.root().to_owned(), layout.model(), layout.gguf_folder()];
-    own.into_iter().chain(bases).chain(trials.flat_map(|trial| [trial.join("model"), trial])).collect()
+    let below = |trial: PathBuf| entries(&trial).into_iter().filter(|path| path.is_dir()).chain([trial]);
+    own.into_iter().chain(bases).chain(trials.flat_map(below)).collect()
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {
@@ -46,6 +47,7 @@ mod tests {
             ".lock",
             "study.db",
             "trials/0/.writing-x",
+            "trials/0/seed-18/.writing-y",
             "trials/0/state.safetensors",
             "scratch/a",
         ] {
@@ -57,7 +59,7 @@ mod tests {
         let mut left = entries(folder.path());
         left.extend(entries(&layout.checkpoint(0)));
         left.sort();
-        let expected = [".lock", "study.db", "trials", "trials/0/state.safetensors"];
+        let expected = [".lock", "study.db", "trials", "trials/0/seed-18", "trials/0/state.safetensors"];
         assert_eq!(left, expected.map(|name| folder.path().join(name)));
     }
 }

@@ -7,6 +7,7 @@
 
 mod base;
 mod base_gguf;
+mod confirm;
 mod driver;
 mod error;
 mod event;
@@ -20,6 +21,7 @@ mod prepare;
 mod quantize;
 mod report;
 mod runs;
+mod stop;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -32,4 +34,6 @@ pub use event::{Stage, StudyEvent};
 pub use horizon::{Horizon, horizon};
 pub use layout::Layout;
 pub use report::read_report;
-pub use summary::{Best, Counts, QuantizedFile, Summary, TestLosses, read_summary};
+pub use summary::{
+    Best, ConfirmationRun, ConfirmationSummary, Counts, QuantizedFile, Summary, TestLosses, read_summary,
+};

@@ -4,17 +4,20 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::confirm::{decide, known_decision};
 use super::driver::{Driver, known_device};
 use super::fit::known_frontier;
 use super::origin::{HubOrigin, known_origin};
 use super::prepare::{DataFacts, ModelFacts, known_facts};
 use super::quantize::{FinishFacts, known_finish};
+use super::stop::known_stop;
 use super::summary::device_in_words;
-use super::{Best, Layout, Stage, StudyError, StudyEvent};
+use super::{Layout, Stage, StudyError, StudyEvent};
 use crate::report::{
-    self, DataSummary, FrontierRow, ModelSummary, Provenance, QuantizedRow, Setting, StudyReport, TunedModel,
+    self, ConfirmationTable, ContestRow, DataSummary, FrontierRow, ModelSummary, Provenance, QuantizedRow,
+    Setting, StudyReport, TunedModel,
 };
-use crate::search::Boundary;
+use crate::search::{Boundary, Contest};
 use crate::space::{DeviceSpec, ModelSettings, Study};
 use crate::store::Store;
 use crate::trial::History;
@@ -73,13 +76,34 @@ fn build(
         data: data_summary(study, data),
         frontier: frontier.collect(),
         probes: store.probes()?,
-        best: Best::of(&history).map(|best| best.trial),
+        best: decide(study, store, &history)?.map(|decision| decision.winner),
+        confirmation: confirmation(store)?,
+        stopped: known_stop(store)?.map(|reason| reason.to_string()),
         history,
         full_run: None,
         tuned: tuned(&finish, layout),
         quantized: finish.quantized.into_iter().map(quantized_row).collect(),
         settings: settings(study),
     })
+}
+
+fn confirmation(store: &Store) -> Result<Option<ConfirmationTable>, StudyError> {
+    let row = |contest: &Contest| ContestRow {
+        leader: contest.leader,
+        rival: contest.rival,
+        runs: contest.runs,
+        difference_nats: contest.comparison.difference_nats,
+        low: contest.comparison.low,
+        high: contest.comparison.high,
+    };
+    let runs = store.confirmations()?;
+    let Some(decision) = known_decision(store)? else {
+        let sentence = "not decided yet".to_owned();
+        let begun = !runs.is_empty();
+        return Ok(begun.then_some(ConfirmationTable { sentence, contests: Vec::new(), runs }));
+    };
+    let contests = decision.contests.iter().map(row).collect();
+    Ok(Some(ConfirmationTable { sentence: decision.to_string(), contests, runs }))
 }
 
 fn quantized_row(file: super::QuantizedFile) -> QuantizedRow {

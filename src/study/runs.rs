@@ -9,7 +9,7 @@ use crate::executor::ExecutorError;
 use crate::search::rung_steps;
 use crate::space::{BatchPlan, DeviceSpec, Hyperparams};
 use crate::store::StoreError;
-use crate::trial::{Event, Measurement, Outcome, Task, TrainSpec, Trial, TrialId, TrialSpec};
+use crate::trial::{Event, Measurement, Outcome, RunKey, Task, TrainSpec, Trial, TrialSpec};
 
 /// Evaluating more examples at once than this is hardly faster on any device.
 const EVAL_MICRO_BATCH: usize = 16;
@@ -78,33 +78,46 @@ impl Driver<'_> {
         Ok((outcome, measurement))
     }
 
-    /// Runs a rung of a trial; every event is in the database before the next is read.
+    /// Runs a rung of a trial.
     ///
-    /// The rung stays open until [`Self::end_rung`]: run again, it goes on from its checkpoint.
+    /// The rung stays open until [`Self::end_run`]: run again, it goes on from its checkpoint.
     pub(super) fn run_rung(
         &mut self,
         trial: &Trial,
         rung: u32,
         best: Option<PathBuf>,
     ) -> Result<Outcome, StudyError> {
-        let hyperparams = &trial.hyperparams;
-        let trial = trial.id;
-        let total_steps = self.total_steps(hyperparams.batch)?;
+        let total_steps = self.total_steps(trial.hyperparams.batch)?;
         let stop_at_step = rung_steps(total_steps, rung, &self.study.search);
+        self.run_trial_as((trial.id, rung).into(), &trial.hyperparams, stop_at_step, best)
+    }
+
+    /// Runs a trial up to a step, by the seed of `run`; every event is in the database before the next is
+    /// read.
+    pub(super) fn run_trial_as(
+        &mut self,
+        run: RunKey,
+        hyperparams: &Hyperparams,
+        stop_at_step: usize,
+        best: Option<PathBuf>,
+    ) -> Result<Outcome, StudyError> {
+        let total_steps = self.total_steps(hyperparams.batch)?;
         let task = Task::Train {
             stop_at_step,
             evaluate_every: total_steps.div_ceil(self.study.train.evaluations).max(1),
-            checkpoint: self.layout.checkpoint(trial),
+            checkpoint: self.layout.checkpoint_of(run),
             best,
+            examples: self.study.search.confirm.candidates > 1,
         };
-        let spec = self.spec(self.device, *hyperparams, task)?;
-        self.store.start_rung(trial, rung, stop_at_step)?;
-        self.emit(StudyEvent::RungStarted { trial, rung, hyperparams, stop_at_step, total_steps });
+        let mut spec = self.spec(self.device, *hyperparams, task)?;
+        spec.train.seed = run.seed.unwrap_or(spec.train.seed);
+        self.store.start(run, stop_at_step)?;
+        self.emit(StudyEvent::RunStarted { run, hyperparams, stop_at_step, total_steps });
         let (executor, store, listener) = self.parts();
         let mut broken: Option<StoreError> = None;
         let mut remember = |event: &Event| {
             if broken.is_none() {
-                broken = store.append(trial, rung, std::slice::from_ref(event)).err();
+                broken = store.append(run, std::slice::from_ref(event)).err();
             }
             listener(StudyEvent::Child(event));
         };
@@ -112,17 +125,13 @@ impl Driver<'_> {
         broken.map_or(Ok(outcome), |error| Err(error.into()))
     }
 
-    /// Makes the end of a rung history.
-    pub(super) fn end_rung(
-        &mut self,
-        trial: TrialId,
-        rung: u32,
-        outcome: &Outcome,
-    ) -> Result<(), StudyError> {
-        let measurement = self.store.partial(trial, rung)?;
-        self.store.finish_rung(trial, rung, outcome)?;
+    /// Makes the end of a run history.
+    pub(super) fn end_run(&mut self, run: impl Into<RunKey>, outcome: &Outcome) -> Result<(), StudyError> {
+        let run = run.into();
+        let measurement = self.store.partial(run)?;
+        self.store.finish(run, outcome)?;
         self.save_wall_seconds()?;
-        self.emit(StudyEvent::RungEnded { trial, rung, outcome, measurement: &measurement });
+        self.emit(StudyEvent::RunEnded { run, outcome, measurement: &measurement });
         Ok(())
     }
 }

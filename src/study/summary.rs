@@ -5,15 +5,17 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::confirm::{decide, known_decision};
 use super::driver::{Driver, known_device, known_wall_seconds};
 use super::fit::known_frontier;
 use super::origin::known_origin;
 use super::quantize::known_finish;
+use super::stop::known_stop;
 use super::{Layout, StudyError};
-use crate::search::FrontierPoint;
+use crate::search::{Decision, FrontierPoint, StopReason};
 use crate::space::{Hyperparams, Study};
 use crate::store::Store;
-use crate::trial::{History, Trial, TrialId};
+use crate::trial::{Confirmation, History, Outcome, RunKey, Trial, TrialId};
 use crate::units::Bytes;
 
 /// Trials by the name of their last outcome.
@@ -36,6 +38,10 @@ pub struct Summary {
     pub critical_batch_sizes: BTreeMap<TrialId, f64>,
     /// The best trial, if any finished.
     pub best: Option<Best>,
+    /// How the best was found among the candidates, where there was something to compare.
+    pub confirmation: Option<ConfirmationSummary>,
+    /// Why nothing more is tried, once so.
+    pub stopped: Option<StopReason>,
     /// Losses on the test split, once known.
     pub test_loss_nats: Option<TestLosses>,
     /// Quantized files.
@@ -55,6 +61,30 @@ pub struct Best {
     pub hyperparameters: Hyperparams,
     /// Its lowest validation loss.
     pub eval_loss_nats: f64,
+}
+
+/// The comparison of the best candidates.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ConfirmationSummary {
+    /// What was found, in words.
+    pub sentence: String,
+    /// What was found; before that, none.
+    #[serde(flatten)]
+    pub decision: Option<Decision>,
+    /// The runs by other seeds.
+    pub runs: Vec<ConfirmationRun>,
+}
+
+/// One ended run of a candidate by another seed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ConfirmationRun {
+    /// Trial, rung and seed.
+    #[serde(flatten)]
+    pub run: RunKey,
+    /// How it ended.
+    pub outcome: String,
+    /// Loss at its end, if it finished.
+    pub eval_loss_nats: Option<f64>,
 }
 
 /// Losses on the test split in nats per scored token.
@@ -81,12 +111,11 @@ pub struct QuantizedFile {
 }
 
 impl Best {
-    /// The best trial of a history, with the lowest loss of its highest rung.
-    #[must_use]
-    pub fn of(history: &History) -> Option<Self> {
-        let (trial, last) = history.best()?;
-        let evals = trial.last().map(|rung| rung.measurement.evals.as_slice()).unwrap_or_default();
-        let lowest = evals.iter().map(|eval| eval.loss_nats).fold(last, f64::min);
+    /// The winner with the lowest loss of its highest rung.
+    fn of(history: &History, winner: TrialId) -> Option<Self> {
+        let trial = history.trials.get(winner as usize)?;
+        let evals = &trial.last()?.measurement.evals;
+        let lowest = evals.iter().map(|eval| eval.loss_nats).reduce(f64::min)?;
         Some(Self { trial: trial.id, hyperparameters: trial.hyperparams, eval_loss_nats: lowest })
     }
 }
@@ -125,12 +154,33 @@ fn read(study: &Study, store: &Store) -> Result<Summary, StudyError> {
         frontier: known_frontier(store)?,
         trials: counts(&history),
         critical_batch_sizes: critical_batch_sizes(&history),
-        best: Best::of(&history),
+        best: decide(study, store, &history)?.and_then(|decision| Best::of(&history, decision.winner)),
+        confirmation: confirmation(store)?,
+        stopped: known_stop(store)?,
         test_loss_nats: finish.losses(),
         quantized: finish.quantized,
         report: report.exists().then_some(report),
         wall_seconds: known_wall_seconds(store)?,
     })
+}
+
+fn confirmation(store: &Store) -> Result<Option<ConfirmationSummary>, StudyError> {
+    let run = |one: Confirmation| ConfirmationRun {
+        run: one.key(),
+        outcome: one.record.outcome.name().to_owned(),
+        eval_loss_nats: one
+            .record
+            .measurement
+            .eval_loss_nats()
+            .filter(|_| one.record.outcome == Outcome::Finished),
+    };
+    let runs: Vec<ConfirmationRun> = store.confirmations()?.into_iter().map(run).collect();
+    let decision = known_decision(store)?;
+    if runs.is_empty() && decision.is_none() {
+        return Ok(None);
+    }
+    let sentence = decision.as_ref().map_or_else(|| "not decided yet".to_owned(), Decision::to_string);
+    Ok(Some(ConfirmationSummary { sentence, decision, runs }))
 }
 
 fn counts(history: &History) -> Counts {

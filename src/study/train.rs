@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use super::confirm::decide;
 use super::driver::Driver;
+use super::stop::known_stop;
 use super::{Stage, StudyError, StudyEvent};
 use crate::model::{CONFIG_FILE, WEIGHTS_FILE};
 use crate::space::{BatchDomain, Hyperparams};
@@ -33,7 +35,7 @@ impl Driver<'_> {
             }
             match self.run_rung(&trial, rung, Some(self.layout.model()))? {
                 outcome @ (Outcome::Finished | Outcome::OutOfMemory { .. } | Outcome::Diverged { .. }) => {
-                    self.end_rung(trial.id, rung, &outcome)?;
+                    self.end_run((trial.id, rung), &outcome)?;
                 }
                 // No observation about the configuration: the rung stays open to go on later.
                 outcome => {
@@ -63,11 +65,13 @@ impl Driver<'_> {
             self.store.add_trial(0, &hyperparams)?;
         }
         let history = self.store.history()?;
-        if let Some((best, _)) = history.best() {
-            return Ok(best.clone());
+        if let Some(decision) = decide(self.study, &self.store, &history)? {
+            self.decided(&decision)?;
+            return Ok(history.trials[decision.winner as usize].clone());
         }
-        match (history.trials.as_slice(), self.only_point()) {
-            ([only], Some(_)) if !only.has_failed() => Ok(only.clone()),
+        match (history.trials.as_slice(), self.only_point(), known_stop(&self.store)?) {
+            ([only], Some(_), _) if !only.has_failed() => Ok(only.clone()),
+            (_, _, Some(reason)) if reason.is_of_time() => Err(StudyError::TooLittleTime { reason }),
             _ => Err(StudyError::NoBest),
         }
     }

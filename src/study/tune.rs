@@ -3,7 +3,7 @@
 use super::driver::Driver;
 use super::error::describe;
 use super::{Stage, StudyError, StudyEvent};
-use crate::search::{Action, FrontierPoint, feasible_plan, next_action, suggest};
+use crate::search::{Action, FrontierPoint, StopReason, feasible_plan, next_action, suggest};
 use crate::space::Hyperparams;
 use crate::trial::{History, Outcome, Trial, TrialId};
 
@@ -13,31 +13,46 @@ const ALIKE: usize = 3;
 const MOST_SKIPPED: usize = 4096;
 
 impl Driver<'_> {
-    /// Runs every rung below the full run.
+    /// Runs every rung below the full run, as far as the study's rules allow, and compares the best.
     ///
     /// # Errors
     /// Trials can't be run, or all fail for a reason that more trials will not mend.
     pub fn tune(&mut self) -> Result<(), StudyError> {
         let frontier = self.fit()?;
+        let rules = self.stop_rules();
         let mut settings = self.study.search;
+        let mut enough = self.known_plateau()?;
         let mut announced = false;
-        loop {
+        let reason = loop {
             let history = self.store.history()?;
+            let progress = self.progress(&history)?;
+            enough = enough.or_else(|| rules.has_enough(&progress));
+            if enough.is_some() {
+                settings.trials = history.trials.len();
+            }
             let action = next_action(&history, &settings);
             if action == Action::Finish {
-                return Ok(());
+                break enough.unwrap_or(StopReason::Trials { trials: history.trials.len() });
+            }
+            if let Some(reason) = rules.time_is_up(&progress) {
+                break reason;
             }
             if !announced {
                 self.emit(StudyEvent::Stage(Stage::Tune));
+                self.goes_on(enough)?;
                 announced = true;
             }
             match action {
                 Action::Run { trial, rung } => self.run_trial(&history.trials[trial as usize], rung)?,
                 Action::Suggest if self.add_trial(&history, &frontier)? => {}
                 // A small space can have fewer points than the trials asked for.
-                Action::Suggest | Action::Finish => settings.trials = history.trials.len(),
+                Action::Suggest | Action::Finish => {
+                    enough = Some(StopReason::Exhausted { trials: history.trials.len() });
+                }
             }
-        }
+        };
+        self.stops(reason)?;
+        self.confirm()
     }
 
     /// Adds a trial if the space still has a point that fits and has not been tried.
@@ -72,7 +87,7 @@ impl Driver<'_> {
         // With a single rung the trials are full runs, and any of them may be the winner.
         let is_full = rung + 1 == self.study.search.rungs;
         let outcome = self.run_rung(trial, rung, is_full.then(|| self.layout.trial_model(trial.id)))?;
-        self.end_rung(trial.id, rung, &outcome)?;
+        self.end_run((trial.id, rung), &outcome)?;
         self.stop_if_all_fail()
     }
 

@@ -2,8 +2,9 @@
 
 use candle_core::Result;
 
-use crate::data::{Example, collate};
+use crate::data::{Example, IGNORED, collate, longest_first};
 use crate::model::Decoder;
+use crate::trial::ExampleLosses;
 
 /// Loss of a set of examples.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -15,6 +16,12 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
+    /// All examples together.
+    #[must_use]
+    pub fn of(each: &ExampleLosses) -> Self {
+        Self { total_nats: each.nats.iter().sum(), tokens: each.tokens.iter().copied().map(u64::from).sum() }
+    }
+
     /// Mean negative log-likelihood per scored token.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "token counts stay below 2^53")]
@@ -43,17 +50,31 @@ pub fn evaluate_watched(
     micro_batch_size: usize,
     watch: &mut dyn FnMut(usize),
 ) -> Result<Evaluation> {
-    let mut order: Vec<&Example> = examples.iter().collect();
-    order.sort_by_key(|example| std::cmp::Reverse(example.input_ids.len()));
-    let mut sum = Evaluation::default();
-    for examples in order.chunks(micro_batch_size.max(1)) {
-        let batch = collate(examples);
+    Ok(Evaluation::of(&evaluate_each(model, examples, micro_batch_size, watch)?))
+}
+
+/// As [`evaluate_watched`], example by example, in the order of `examples`.
+///
+/// # Errors
+/// The device fails or refuses memory.
+pub fn evaluate_each(
+    model: &Decoder,
+    examples: &[Example],
+    micro_batch_size: usize,
+    watch: &mut dyn FnMut(usize),
+) -> Result<ExampleLosses> {
+    let mut each = ExampleLosses { nats: vec![0.0; examples.len()], tokens: vec![0; examples.len()] };
+    for indices in longest_first(examples).chunks(micro_batch_size.max(1)) {
+        let batch = collate(&indices.iter().map(|index| &examples[*index]).collect::<Vec<_>>());
         let losses = model.losses(&batch)?;
-        sum.total_nats += losses.iter().map(|loss| f64::from(*loss)).sum::<f64>();
-        sum.tokens += batch.scored_tokens as u64;
-        watch(examples.len());
+        for (index, range) in indices.iter().zip(&batch.sequences) {
+            let scored = batch.targets[range.clone()].iter().filter(|id| **id != IGNORED).count();
+            each.nats[*index] = losses[range.clone()].iter().map(|loss| f64::from(*loss)).sum();
+            each.tokens[*index] = u32::try_from(scored).unwrap_or(u32::MAX);
+        }
+        watch(indices.len());
     }
-    Ok(sum)
+    Ok(each)
 }
 
 #[cfg(test)]
@@ -63,18 +84,40 @@ mod tests {
     use crate::space::Precision;
     use candle_core::Device;
 
-    #[test]
-    fn the_loss_does_not_depend_on_the_micro_batch() {
+    fn model() -> Decoder {
         let json = r#"{"model_type":"llama","vocab_size":19,"hidden_size":16,"intermediate_size":24,
             "num_hidden_layers":1,"num_attention_heads":4}"#;
         let config = ModelConfig::from_json(json).unwrap();
-        let model = Decoder::random(config, 5, Precision::F32, &Device::Cpu).unwrap();
+        Decoder::random(config, 5, Precision::F32, &Device::Cpu).unwrap()
+    }
+
+    fn examples() -> Vec<Example> {
         let example =
             |n: u32| Example { input_ids: (0..n).map(|i| (i * 7 + n) % 19).collect(), prompt_tokens: 2 };
-        let examples: Vec<Example> = (4..13).map(example).collect();
+        (4..13).map(example).collect()
+    }
+
+    #[test]
+    fn the_loss_does_not_depend_on_the_micro_batch() {
+        let (model, examples) = (model(), examples());
         let one = evaluate(&model, &examples, 1).unwrap();
         let many = evaluate(&model, &examples, 5).unwrap();
         assert_eq!(one.tokens, many.tokens);
         assert!((one.loss_nats() - many.loss_nats()).abs() < 1e-6);
+    }
+
+    #[test]
+    fn each_example_is_told_in_its_place_whatever_the_micro_batch() {
+        let (model, examples) = (model(), examples());
+        let each = evaluate_each(&model, &examples, 4, &mut |_| {}).unwrap();
+        let whole = evaluate(&model, &examples, 4).unwrap();
+        assert!((whole.loss_nats() - each.loss_nats()).abs() < 1e-12);
+        for (index, example) in examples.iter().enumerate() {
+            let alone = evaluate(&model, std::slice::from_ref(example), 1).unwrap();
+            assert_eq!(alone.tokens, u64::from(each.tokens[index]));
+            assert!((alone.total_nats - each.nats[index]).abs() < 1e-4, "example {index}");
+        }
+        // The longest stands last here and is evaluated first.
+        assert!(each.tokens.is_sorted() && each.tokens[0] < each.tokens[8], "{:?}", each.tokens);
     }
 }

@@ -23,7 +23,7 @@ mod trainer;
 
 pub use engine::{Engine, StepOutcome, StepSettings};
 pub use error::TrainError;
-pub use evaluate::{Evaluation, evaluate, evaluate_watched};
+pub use evaluate::{Evaluation, evaluate, evaluate_each, evaluate_watched};
 pub use pool::in_pool;
 pub use probe::{ProbeTask, probe};
 pub use schedule::learning_rate;

@@ -53,7 +53,7 @@ pub fn probe(
         .into_iter()
         .map(|index| session.dataset.validation[index].clone())
         .collect();
-    session.evaluate(&validation, emit)?;
+    session.evaluate(&validation, false, emit)?;
     session.save(task.scratch, emit)?;
     // The measurement is what counts; a file that can't be removed costs only disk.
     let _ = fs::remove_dir_all(task.scratch);

@@ -9,7 +9,7 @@ use super::checkpoint::{self, Progress};
 use super::engine::{Engine, StepOutcome, StepSettings};
 use super::optimizer::AdamW;
 use super::phases::Phases;
-use super::{TrainError, evaluate, learning_rate};
+use super::{Evaluation, TrainError, evaluate_each, learning_rate};
 use crate::arch::ModelConfig;
 use crate::data::{self, Batch, Dataset, Example, collate};
 use crate::device::Device;
@@ -125,15 +125,19 @@ impl<'a> Session<'a> {
         learning_rate(step, train.total_steps, train.warmup_fraction, train.schedule, peak)
     }
 
-    /// Mean loss of `examples` of the validation split in nats per scored token.
+    /// Mean loss of `examples` of the validation split in nats per scored token; `each` says it example by
+    /// example too.
     pub(super) fn evaluate(
         &mut self,
         examples: &[Example],
+        each: bool,
         emit: &mut dyn FnMut(Event),
     ) -> Result<f64, TrainError> {
         let started = Instant::now();
         self.phases.enter(Phase::Evaluate, emit)?;
-        let evaluation = evaluate(self.engine.model(), examples, self.spec.train.eval_micro_batch_size)?;
+        let at_once = self.spec.train.eval_micro_batch_size;
+        let losses = evaluate_each(self.engine.model(), examples, at_once, &mut |_| {})?;
+        let evaluation = Evaluation::of(&losses);
         self.device.synchronize()?;
         self.phases.enter(Phase::Load, emit)?;
         let loss_nats = evaluation.loss_nats();
@@ -147,6 +151,9 @@ impl<'a> Session<'a> {
             tokens: evaluation.tokens,
             seconds,
         }));
+        if each {
+            emit(Event::Examples(losses));
+        }
         Ok(loss_nats)
     }
 

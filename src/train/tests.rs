@@ -13,7 +13,7 @@ use crate::model::{Decoder, read_adapter, read_config, read_weights, write_folde
 use crate::space::{
     BatchPlan, BlockFormat, DeviceSpec, Hyperparams, LoraSettings, Optimizer, Precision, Schedule,
 };
-use crate::trial::{Event, Task, TrainSpec, TrialSpec};
+use crate::trial::{Event, ExampleLosses, Task, TrainSpec, TrialSpec};
 
 mod composed_memory;
 mod engine;
@@ -115,7 +115,8 @@ impl Folder {
         let device = device::open(&spec.device).unwrap();
         let (checkpoint, mut events) = (self.path(name), Vec::new());
         let checkpoint: &Path = &checkpoint;
-        let task = TrainTask { stop_at_step, evaluate_every: EVALUATE_EVERY, checkpoint, best };
+        let task =
+            TrainTask { stop_at_step, evaluate_every: EVALUATE_EVERY, checkpoint, best, examples: true };
         train(&spec, task, &*device, &mut |event| events.push(event)).unwrap();
         events.retain(|event| !matches!(event, Event::Memory { .. }));
         events
@@ -136,6 +137,35 @@ fn losses(events: &[Event]) -> Vec<(char, usize, u64)> {
 fn lowest(events: &[Event]) -> f64 {
     let evaluations = losses(events).into_iter().filter(|(kind, ..)| *kind == 'e');
     evaluations.map(|(.., loss)| f64::from_bits(loss)).fold(f64::MAX, f64::min)
+}
+
+/// What was told of each example.
+fn examples(events: &[Event]) -> Vec<&ExampleLosses> {
+    let mut told = Vec::new();
+    for event in events {
+        if let Event::Examples(losses) = event {
+            told.push(losses);
+        }
+    }
+    told
+}
+
+#[test]
+fn the_last_evaluation_of_a_rung_is_told_example_by_example_and_told_again() {
+    let folder = Folder::new();
+    for stop in [4, 12] {
+        let events = folder.train("trial", stop);
+        let [told] = examples(&events)[..] else { panic!("{events:?}") };
+        let Some(Event::Eval(last)) = events.iter().rfind(|event| matches!(event, Event::Eval(_))) else {
+            panic!("{events:?}")
+        };
+        assert_eq!(last.step, stop);
+        assert!((told.loss_nats() - last.loss_nats).abs() < 1e-9, "{told:?} {last:?}");
+        // The validation split as it is kept: examples of 8, 4, 5 and 6 tokens behind a prompt of two.
+        assert_eq!(told.tokens, [6, 2, 3, 4]);
+        // A driver that was killed may not have heard it.
+        assert_eq!(examples(&folder.train("trial", stop)), [told]);
+    }
 }
 
 #[test]
@@ -226,7 +256,13 @@ fn a_checkpoint_may_be_moved_but_not_taken_for_another_run() {
     let moved = folder.path("./data.safetensors");
     let device = device::open(&spec.device).unwrap();
     let checkpoint: &Path = &folder.path("trial");
-    let task = TrainTask { stop_at_step: 6, evaluate_every: EVALUATE_EVERY, checkpoint, best: None };
+    let task = TrainTask {
+        stop_at_step: 6,
+        evaluate_every: EVALUATE_EVERY,
+        checkpoint,
+        best: None,
+        examples: false,
+    };
     spec.dataset = moved;
     train(&spec, task, &*device, &mut |_| ()).unwrap();
     spec.hyperparams.learning_rate = 2e-2;

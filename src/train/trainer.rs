@@ -24,6 +24,8 @@ pub struct TrainTask<'a> {
     pub checkpoint: &'a Path,
     /// Folder for the weights of the best evaluation.
     pub best: Option<&'a Path>,
+    /// Whether the last evaluation is told example by example.
+    pub examples: bool,
 }
 
 /// Trains to a step, resuming from the task's checkpoint where there is one.
@@ -40,7 +42,7 @@ pub fn train(
     let said = RefCell::new(said_before(&mut session, task.stop_at_step));
     said.borrow().iter().for_each(|event| emit(event.clone()));
     let emit = &mut |event: Event| {
-        if matches!(event, Event::Step(_) | Event::Eval(_) | Event::Memory { .. }) {
+        if matches!(event, Event::Step(_) | Event::Eval(_) | Event::Examples(_) | Event::Memory { .. }) {
             said.borrow_mut().push(event.clone());
         }
         emit(event);
@@ -52,7 +54,8 @@ pub fn train(
         session.step(&plan.examples(session.progress.step), emit)?;
         let step = session.progress.step;
         if step.is_multiple_of(task.evaluate_every.max(1)) || step == task.stop_at_step {
-            let loss_nats = session.evaluate(&validation, emit)?;
+            let each = task.examples && step == task.stop_at_step;
+            let loss_nats = session.evaluate(&validation, each, emit)?;
             if let Some(folder) = task.best {
                 keep_if_best(&mut session, loss_nats, folder)?;
             }

@@ -28,6 +28,8 @@ pub enum Event {
     Step(StepEvent),
     /// One evaluation is done.
     Eval(EvalEvent),
+    /// The last evaluation of a rung, example by example.
+    Examples(ExampleLosses),
     /// A micro-batch size of a probe was timed.
     Timed(SpeedPoint),
     /// The peak of one phase since the last such line.
@@ -119,6 +121,26 @@ pub struct EvalEvent {
     pub tokens: u64,
     /// Wall-clock time of the evaluation.
     pub seconds: f64,
+}
+
+/// What each validation example lost, in the order in which the data set keeps them.
+///
+/// That order is the same in every run of a study, so two runs can be compared pair by pair.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ExampleLosses {
+    /// Negative log-likelihood of each example, summed over its scored tokens.
+    pub nats: Vec<f64>,
+    /// Scored tokens of each example.
+    pub tokens: Vec<u32>,
+}
+
+impl ExampleLosses {
+    /// Mean negative log-likelihood per scored token.
+    #[must_use]
+    pub fn loss_nats(&self) -> f64 {
+        let tokens: f64 = self.tokens.iter().copied().map(f64::from).sum();
+        self.nats.iter().sum::<f64>() / tokens.max(1.0)
+    }
 }
 
 /// The parts of the work whose memory peaks are told apart.

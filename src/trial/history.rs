@@ -1,5 +1,7 @@
 //! Everything that has been tried, in the order it happened: what samplers and pruners see.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Measurement, Outcome};
@@ -31,6 +33,49 @@ pub struct RungRecord {
     pub outcome: Outcome,
     /// What it measured.
     pub measurement: Measurement,
+}
+
+/// One run of a trial: a rung by the study's own seed, or the same again by another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RunKey {
+    /// Which trial.
+    pub trial: TrialId,
+    /// Which rung.
+    pub rung: u32,
+    /// Another seed than the study's; none for the rung itself.
+    pub seed: Option<u64>,
+}
+
+impl From<(TrialId, u32)> for RunKey {
+    fn from((trial, rung): (TrialId, u32)) -> Self {
+        Self { trial, rung, seed: None }
+    }
+}
+
+impl fmt::Display for RunKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rung {} of trial {}", self.rung, self.trial)?;
+        self.seed.map_or(Ok(()), |seed| write!(f, " with seed {seed}"))
+    }
+}
+
+/// One ended run of a trial by another seed, from its beginning to the end of a rung.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Confirmation {
+    /// Which trial.
+    pub trial: TrialId,
+    /// The seed.
+    pub seed: u64,
+    /// How it ended and what it measured.
+    pub record: RungRecord,
+}
+
+impl Confirmation {
+    /// Which run it is.
+    #[must_use]
+    pub const fn key(&self) -> RunKey {
+        RunKey { trial: self.trial, rung: self.record.rung, seed: Some(self.seed) }
+    }
 }
 
 /// One ended probe of the batch-size search.
@@ -77,13 +122,16 @@ impl Trial {
         self.rungs.iter().rev().find_map(|record| record.measurement.critical_batch_size())
     }
 
+    /// The record of `rung`, if the trial finished it.
+    #[must_use]
+    pub fn finished(&self, rung: u32) -> Option<&RungRecord> {
+        self.rungs.iter().find(|record| record.rung == rung && record.outcome == Outcome::Finished)
+    }
+
     /// Evaluation loss at the end of `rung`, if the trial finished it.
     #[must_use]
     pub fn loss_at(&self, rung: u32) -> Option<f64> {
-        self.rungs
-            .iter()
-            .find(|record| record.rung == rung && record.outcome == Outcome::Finished)
-            .and_then(|record| record.measurement.eval_loss_nats())
+        self.finished(rung).and_then(|record| record.measurement.eval_loss_nats())
     }
 }
 
@@ -93,14 +141,26 @@ impl History {
     /// A trial that failed on a later rung is not it: its full run would fail as well.
     #[must_use]
     pub fn best(&self) -> Option<(&Trial, f64)> {
-        let sound = || self.trials.iter().filter(|trial| !trial.has_failed());
-        let top = sound()
-            .flat_map(|trial| &trial.rungs)
-            .filter(|record| record.outcome == Outcome::Finished)
-            .map(|record| record.rung)
-            .max()?;
-        sound()
-            .filter_map(|trial| Some((trial, trial.loss_at(top)?)))
-            .min_by(|a, b| a.1.total_cmp(&b.1).then(a.0.id.cmp(&b.0.id)))
+        self.ranked(self.top_rung()?).into_iter().next()
+    }
+
+    /// The highest rung that a trial has finished which did not fail later.
+    #[must_use]
+    pub fn top_rung(&self) -> Option<u32> {
+        let records = self.sound().flat_map(|trial| &trial.rungs);
+        records.filter(|record| record.outcome == Outcome::Finished).map(|record| record.rung).max()
+    }
+
+    /// The trials that finished `rung` and did not fail later, lowest loss first.
+    #[must_use]
+    pub fn ranked(&self, rung: u32) -> Vec<(&Trial, f64)> {
+        let with_loss = |trial| Some((trial, Trial::loss_at(trial, rung)?));
+        let mut ranked: Vec<(&Trial, f64)> = self.sound().filter_map(with_loss).collect();
+        ranked.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.id.cmp(&b.0.id)));
+        ranked
+    }
+
+    fn sound(&self) -> impl Iterator<Item = &Trial> {
+        self.trials.iter().filter(|trial| !trial.has_failed())
     }
 }

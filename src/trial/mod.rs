@@ -10,8 +10,8 @@ mod noise;
 mod outcome;
 mod spec;
 
-pub use event::{EvalEvent, Event, FailureClass, Phase, SpeedPoint, StepEvent};
-pub use history::{History, ProbeRecord, RungRecord, Trial, TrialId};
+pub use event::{EvalEvent, Event, ExampleLosses, FailureClass, Phase, SpeedPoint, StepEvent};
+pub use history::{Confirmation, History, ProbeRecord, RunKey, RungRecord, Trial, TrialId};
 pub use noise::NoiseSample;
 pub use outcome::{EvalPoint, Measurement, Outcome, PhasePeak, StepPoint};
 pub use spec::{Task, TrainSpec, TrialSpec};

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::noise::critical_batch_size;
-use super::{EvalEvent, Event, FailureClass, Phase, SpeedPoint, StepEvent};
+use super::{EvalEvent, Event, ExampleLosses, FailureClass, Phase, SpeedPoint, StepEvent};
 use crate::units::Bytes;
 
 /// The end of one child process.
@@ -112,6 +112,9 @@ pub struct Measurement {
     /// Speeds of other micro-batches, in a probe.
     #[serde(default)]
     pub timed: Vec<SpeedPoint>,
+    /// The last evaluation, example by example, where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub examples: Option<ExampleLosses>,
 }
 
 impl Measurement {
@@ -125,6 +128,7 @@ impl Measurement {
             Event::Step(step) => self.steps.push(*step),
             Event::Eval(eval) => self.evals.push(*eval),
             Event::Timed(speed) => self.timed.push(*speed),
+            Event::Examples(examples) => self.examples = Some(examples.clone()),
             Event::Memory { phase, peak_bytes, .. } => self.raise_peak(*phase, *peak_bytes),
             _ => {}
         }
@@ -165,6 +169,13 @@ impl Measurement {
     #[must_use]
     pub fn critical_batch_size(&self) -> Option<f64> {
         critical_batch_size(self.steps.iter().filter_map(|step| step.noise))
+    }
+
+    /// Seconds of stepping and evaluating.
+    #[must_use]
+    pub fn seconds(&self) -> f64 {
+        let steps = self.steps.iter().map(|step| step.seconds);
+        steps.chain(self.evals.iter().map(|eval| eval.seconds)).sum()
     }
 
     /// Loss of the last evaluation.

@@ -84,6 +84,9 @@ pub enum Task {
         checkpoint: PathBuf,
         /// Also keep the weights of the best evaluation here, in the Hugging Face layout.
         best: Option<PathBuf>,
+        /// Also say the last evaluation example by example.
+        #[serde(default)]
+        examples: bool,
     },
     /// Loss of `model` (a folder, or a GGUF file) on the test split.
     Evaluate,

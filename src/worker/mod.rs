@@ -73,12 +73,13 @@ fn obey(input: impl Read, emit: &mut dyn FnMut(Event)) -> Event {
             let task = ProbeTask { steps: *steps, max_length: *max_length, timed, scratch };
             train::probe(&spec, &*device, task, emit)
         }
-        Task::Train { stop_at_step, evaluate_every, checkpoint, best } => {
+        Task::Train { stop_at_step, evaluate_every, checkpoint, best, examples } => {
             let task = TrainTask {
                 stop_at_step: *stop_at_step,
                 evaluate_every: *evaluate_every,
                 checkpoint,
                 best: best.as_deref(),
+                examples: *examples,
             };
             train::train(&spec, task, &*device, emit)
         }

@@ -216,6 +216,7 @@ fn full(folder: &TempDir, study: &Study, point: &FrontierPoint, cap: Bytes) -> O
         evaluate_every: steps.div_ceil(3),
         checkpoint: folder.path().join("checkpoint"),
         best: None,
+        examples: false,
     };
     run(&spec(study, point, point.max_micro_batch, cap, task)).0
 }

@@ -15,10 +15,15 @@ pub(crate) const EPOCHS: i64 = 30;
 
 /// Finishes a study that was stopped, and holds it against the one that was not.
 pub(crate) fn check_finishes_as_if_nothing_had_happened(study: &TinyStudy, moment: &str) {
+    check_finishes_as(undisturbed(), study, moment);
+}
+
+/// The same against another study that was never disturbed.
+pub(crate) fn check_finishes_as(undisturbed: &Undisturbed, study: &TinyStudy, moment: &str) {
     let before = ended_rungs(study);
     let found = result(&Running::start(study).end().json());
-    assert_eq!(found, undisturbed().result, "{moment}");
-    assert_eq!(curves(study), undisturbed().curves, "{moment}");
+    assert_eq!(found, undisturbed.result, "{moment}");
+    assert_eq!(curves(study), undisturbed.curves, "{moment}");
     let after = ended_rungs(study);
     for rung in &before {
         assert!(after.contains(rung), "{moment}: {rung} was run again: {after:?}");
@@ -37,11 +42,20 @@ pub(crate) struct Undisturbed {
 
 pub(crate) fn undisturbed() -> &'static Undisturbed {
     static ONCE: OnceLock<Undisturbed> = OnceLock::new();
-    ONCE.get_or_init(|| {
-        let (study, started) = (study(EPOCHS), Instant::now());
-        let summary = Running::start(&study).end().json();
-        Undisturbed { result: result(&summary), curves: curves(&study), duration: started.elapsed() }
-    })
+    ONCE.get_or_init(|| Undisturbed::of(&study(EPOCHS)))
+}
+
+impl Undisturbed {
+    pub(crate) fn of(study: &TinyStudy) -> Self {
+        let started = Instant::now();
+        let summary = Running::start(study).end().json();
+        Self { result: result(&summary), curves: curves(study), duration: started.elapsed() }
+    }
+
+    /// How many runs by other seeds it took.
+    pub(crate) fn confirmations(&self) -> usize {
+        self.result["confirmation"]["runs"].as_array().map_or(0, Vec::len)
+    }
 }
 
 /// A summary without what a clock or a folder's name decides.
@@ -53,6 +67,8 @@ fn result(summary: &Value) -> Value {
     json!({
         "trials": summary["trials"],
         "best": summary["best"],
+        "confirmation": summary["confirmation"],
+        "stopped": summary["stopped"],
         "test_loss_nats": summary["test_loss_nats"],
         "quantized": each("quantized", &["type", "test_loss_nats", "bytes"]),
         "frontier": each("frontier", &["precision", "max_micro_batch"]),
@@ -61,27 +77,41 @@ fn result(summary: &Value) -> Value {
 
 /// All that training measured.
 fn curves(study: &TinyStudy) -> Vec<String> {
-    let losses = |table: &str| {
+    let losses = |(table, run, seed): (&str, &str, &str)| {
         format!(
-            "SELECT concat_ws(' ', '{table}', trial, rung, step, format('%!.17g', loss_nats)) AS line
-             FROM rung JOIN {table} USING (measurement)"
+            "SELECT concat_ws(' ', '{table}', trial, rung, {seed}, step, format('%!.17g', loss_nats)) AS line
+             FROM {run} JOIN {table} USING (measurement)"
         )
     };
-    ask(study, &format!("{} UNION ALL {} ORDER BY line", losses("step"), losses("eval")))
+    let parts = [
+        ("step", "rung", "'own'"),
+        ("eval", "rung", "'own'"),
+        ("step", "confirmation", "seed"),
+        ("eval", "confirmation", "seed"),
+    ];
+    let examples = "SELECT concat_ws(' ', 'examples', trial, rung, seed, nats, tokens) AS line
+                    FROM confirmation JOIN examples USING (measurement)";
+    ask(study, &format!("{} UNION ALL {examples} ORDER BY line", parts.map(losses).join(" UNION ALL ")))
 }
 
 /// The ended rungs, with when and at which attempt.
 pub(crate) fn ended_rungs(study: &TinyStudy) -> Vec<String> {
     ask(
         study,
-        "SELECT concat_ws(' ', trial, rung, attempts, outcome, started_at, ended_at) FROM rung
-         JOIN measurement ON measurement.id = measurement WHERE ended_at IS NOT NULL ORDER BY trial, rung",
+        "SELECT concat_ws(' ', trial, rung, attempts, outcome, started_at, ended_at) AS line FROM rung
+             JOIN measurement ON measurement.id = measurement WHERE ended_at IS NOT NULL
+         UNION ALL
+         SELECT concat_ws(' ', trial, rung, seed, attempts, outcome, started_at, ended_at) AS line
+             FROM confirmation JOIN measurement ON measurement.id = measurement WHERE ended_at IS NOT NULL
+         ORDER BY line",
     )
 }
 
 /// How many rungs were started more than once.
 pub(crate) fn cut_rungs(study: &TinyStudy) -> usize {
-    ask(study, "SELECT 'cut' FROM rung WHERE attempts > 1").len()
+    let sql = "SELECT 'cut' FROM rung WHERE attempts > 1
+               UNION ALL SELECT 'cut' FROM confirmation WHERE attempts > 1";
+    ask(study, sql).len()
 }
 
 /// Each line of a query's answer; none where the database was not yet made.

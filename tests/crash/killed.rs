@@ -4,8 +4,10 @@ use std::thread;
 
 use rustix::process::{Signal, kill_process_group};
 
-use crate::found::{EPOCHS, check_finishes_as_if_nothing_had_happened, cut_rungs, undisturbed};
-use crate::running::{Running, study};
+use crate::found::{
+    EPOCHS, Undisturbed, check_finishes_as, check_finishes_as_if_nothing_had_happened, cut_rungs, undisturbed,
+};
+use crate::running::{Running, study, tying_study};
 
 #[test]
 fn a_driver_killed_in_any_stage_leaves_no_child_and_loses_nothing() {
@@ -32,6 +34,25 @@ fn a_driver_killed_in_any_stage_leaves_no_child_and_loses_nothing() {
         cut += cut_rungs(&study);
     }
     assert!(cut > 0, "no rung was ever cut");
+}
+
+#[test]
+fn a_driver_killed_while_it_confirms_goes_on_with_the_same_seed() {
+    let undisturbed = Undisturbed::of(&tying_study(EPOCHS));
+    assert!(undisturbed.confirmations() >= 2, "the best two are told apart at once");
+    let mut cut = 0;
+    for words in ["seed 1", "eval loss", "peak"] {
+        let study = tying_study(EPOCHS);
+        let mut driver = Running::start(&study);
+        driver.wait_for("confirm:", words);
+        if words == "seed 1" {
+            driver.wait_for_child();
+        }
+        driver.kill();
+        check_finishes_as(&undisturbed, &study, &format!("killed at `{words}` of a confirmation"));
+        cut += cut_rungs(&study);
+    }
+    assert!(cut > 0, "no confirmation was ever cut");
 }
 
 #[test]

@@ -8,4 +8,5 @@ mod boundary;
 mod child;
 mod gguf;
 mod micro_batches;
+mod stopping;
 mod whole_run;

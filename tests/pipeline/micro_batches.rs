@@ -20,6 +20,7 @@ fn losses_in(precision: Precision, study: &TinyStudy, batch: (usize, usize)) -> 
         evaluate_every: 1,
         checkpoint: study.path(&format!("checkpoint-{precision}-{micro}-{accumulation}")),
         best: None,
+        examples: false,
     };
     let mut spec = spec(study, batch, task);
     spec.hyperparams.precision = precision;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use diapason::quantize;
 use diapason::store::Store;
+use diapason::trial::RungRecord;
 use serde_json::Value;
 
 use crate::common::{TinyStudy, config};
@@ -63,18 +64,44 @@ fn check_quantized(summary: &Value) {
     assert!(count(&files[0]["bytes"]) > count(&files[1]["bytes"]));
 }
 
+/// The best two were compared on the examples that every run has told of.
+fn check_confirmation(summary: &Value, store: &Store) {
+    let (history, confirmations) = (store.history().unwrap(), store.confirmations().unwrap());
+    let rungs = history.trials.iter().flat_map(|trial| &trial.rungs);
+    let records: Vec<&RungRecord> = rungs.chain(confirmations.iter().map(|one| &one.record)).collect();
+    let first = records[0].measurement.examples.as_ref().unwrap();
+    for record in records {
+        let examples = record.measurement.examples.as_ref().unwrap();
+        assert!(examples.tokens == first.tokens && examples.nats.len() == first.tokens.len());
+        let loss = record.measurement.eval_loss_nats().unwrap();
+        assert!((examples.loss_nats() - loss).abs() < 1e-9, "{examples:?}, loss {loss}");
+    }
+    let confirmation = &summary["confirmation"];
+    let contest = &confirmation["contests"][0];
+    assert!(number(&contest["comparison"]["difference_nats"]) >= 0.0, "{confirmation}");
+    assert!(
+        number(&contest["comparison"]["low"]) <= number(&contest["comparison"]["high"]),
+        "{confirmation}"
+    );
+    assert_eq!(confirmation["winner"], summary["best"]["trial"]);
+    assert_eq!(confirmation["runs"].as_array().unwrap().len(), confirmations.len());
+    assert_eq!(summary["stopped"], serde_json::json!({ "reason": "trials", "trials": 3 }));
+}
+
 /// Everything the machine-readable end tells, but how long it took.
 fn check_summary(study: &TinyStudy, summary: &Value) {
     let mut keys: Vec<&str> = summary.as_object().unwrap().keys().map(String::as_str).collect();
     keys.sort_unstable();
     let expected = [
         "best",
+        "confirmation",
         "critical_batch_sizes",
         "device",
         "frontier",
         "hub_model",
         "quantized",
         "report",
+        "stopped",
         "study",
         "test_loss_nats",
         "trials",
@@ -111,6 +138,7 @@ fn a_study_runs_from_nothing_to_its_report_and_not_twice() {
     assert!(first.stderr.contains("prepare: model and data"), "{}", first.stderr);
     let store = Store::open_read_only(&study.path("results/study.db")).unwrap();
     let remembered = (store.history().unwrap(), store.probes().unwrap());
+    check_confirmation(&summary, &store);
 
     let started = Instant::now();
     let second = study.run(&["run", "--json", "--quiet"]);

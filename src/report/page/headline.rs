@@ -145,5 +145,7 @@ fn effort(report: &StudyReport) -> Markup {
         (numbers::count(report.probes.len())) " probes"
     };
     let time = html! { (numbers::duration(report.provenance.wall_seconds)) " in all" };
-    card("What it took", &answer, &[parts, time])
+    let mut notes = vec![parts, time];
+    notes.extend(report.stopped.as_ref().map(|reason| html! { "stopped: " (reason) }));
+    card("What it took", &answer, &notes)
 }

@@ -1,6 +1,7 @@
 //! The page: one HTML file that needs nothing else, on screen, phone and paper.
 
 mod account;
+mod confirmation;
 mod headline;
 mod models;
 mod tables;
@@ -49,6 +50,7 @@ fn body(report: &StudyReport, figures: &[Figure]) -> Markup {
             (models::section(report))
             (plots(figures))
             (tables::frontier(report))
+            (confirmation::section(report))
             (trials::section(report))
             (account::data(report))
             (account::settings(report))

@@ -49,6 +49,8 @@ pub(super) fn with_trials(count: TrialId) -> StudyReport {
         data: data(),
         frontier,
         probes,
+        confirmation: None,
+        stopped: None,
         history,
         best,
         full_run: None,

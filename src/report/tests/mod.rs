@@ -8,9 +8,9 @@ use std::path::Path;
 
 use self::example::{empty, probe, refused_probe, study, with_trials};
 use self::written::{plots, written};
-use super::{QuantizedRow, Setting, write};
+use super::{ConfirmationTable, ContestRow, QuantizedRow, Setting, write};
 use crate::space::Precision;
-use crate::trial::{FailureClass, History, NoiseSample, Outcome};
+use crate::trial::{Confirmation, FailureClass, History, NoiseSample, Outcome, RungRecord};
 use crate::units::Bytes;
 
 #[test]
@@ -68,6 +68,35 @@ fn the_critical_batch_is_shown_for_the_trials_whose_gradients_told_of_it() {
     trial.rungs[0].measurement.steps.truncate(2);
     let html = written("noise", &report).html;
     assert!(html.contains("critical batch</th>") && html.contains("<td class=\"n\">1,238</td>"));
+}
+
+#[test]
+fn the_confirmation_is_told_with_its_intervals_and_its_runs() {
+    let mut report = study();
+    assert!(!written("unconfirmed", &report).html.contains("Confirmation"));
+    let row =
+        |rival, low, high| ContestRow { leader: 2, rival, runs: [2, 1], difference_nats: 0.012, low, high };
+    let diverged =
+        RungRecord { outcome: Outcome::Diverged { step: 31 }, ..report.history.trials[2].rungs[0].clone() };
+    report.confirmation = Some(ConfirmationTable {
+        sentence: "trial 2 beats trial 4 by 0.012 ± 0.004 nats".to_owned(),
+        contests: vec![row(4, 0.008, 0.016), row(6, -0.001, 0.025), row(7, 0.0, 0.0), row(8, f64::NAN, 0.0)],
+        runs: vec![Confirmation { trial: 2, seed: 4711, record: diverged }],
+    });
+    report.stopped = Some("the time is up".to_owned());
+    let html = written("confirmed", &report).html;
+    for shown in [
+        "Trial 2 beats trial 4 by 0.012 ± 0.004 nats.",
+        "0.0080 … 0.0160",
+        "−0.0010 … 0.0250",
+        "2 and 1",
+        "4,711",
+        "diverged at step 31",
+        "interval of trial 2 against trial 6",
+        "stopped: the time is up",
+    ] {
+        assert!(html.contains(shown), "`{shown}` is missing");
+    }
 }
 
 #[test]

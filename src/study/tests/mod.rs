@@ -1,9 +1,11 @@
 //! The whole driver on the exact fake: every stage, every decision, no training.
 
+mod confirm;
 mod failures;
 mod origin;
 mod resume;
 mod search;
+mod stop;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,7 +15,7 @@ use std::path::{Path, PathBuf};
 use super::{Driver, Stage, StudyError, StudyEvent, Summary};
 use crate::executor::Synthetic;
 use crate::space::Study;
-use crate::trial::{History, Outcome, Task, TrialSpec};
+use crate::trial::{Confirmation, History, Outcome, RunKey, Task, TrialSpec};
 use crate::units::Bytes;
 
 /// Rows of the fixture's table, of which four fifths are trained on.
@@ -69,6 +71,8 @@ fn device() -> Synthetic {
         per_example: Bytes::mib(5),
         best_learning_rate: 1e-3,
         diverges_at: 5e-3,
+        example_spread: 0.0,
+        seed_spread: 0.0,
         script: BTreeMap::new(),
         specs: Vec::new(),
         interrupt_after: None,
@@ -81,11 +85,17 @@ struct Told {
     stages: Vec<Stage>,
     log: Vec<String>,
     history: History,
+    confirmations: Vec<Confirmation>,
     summary: Summary,
 }
 
 /// Drives a study as `diapason run` does.
 fn drive(study: &Study, device: &mut Synthetic) -> Result<Told, StudyError> {
+    drive_until(study, device, None)
+}
+
+/// The same with a moment after which the search begins nothing, in seconds since 1970.
+fn drive_until(study: &Study, device: &mut Synthetic, deadline: Option<f64>) -> Result<Told, StudyError> {
     let (mut stages, mut log) = (Vec::new(), Vec::new());
     let mut listener = |event: StudyEvent<'_>| {
         if let StudyEvent::Stage(stage) = event {
@@ -93,23 +103,24 @@ fn drive(study: &Study, device: &mut Synthetic) -> Result<Told, StudyError> {
         }
         log.push(name(&event));
     };
-    let mut driver = Driver::open(study, device, &mut listener)?;
+    let mut driver = Driver::open(study, device, &mut listener)?.with_deadline(deadline);
     driver.prepare()?;
     driver.tune()?;
     let trial = driver.train()?;
     driver.quantize(trial)?;
     driver.report()?;
     let (history, summary) = (driver.store.history()?, driver.summary()?);
+    let confirmations = driver.store.confirmations()?;
     drop(driver);
-    Ok(Told { stages, log, history, summary })
+    Ok(Told { stages, log, history, confirmations, summary })
 }
 
 /// An event without its measurements.
 fn name(event: &StudyEvent<'_>) -> String {
     match event {
         StudyEvent::Stage(stage) => format!("{stage:?}"),
-        StudyEvent::RungStarted { trial, rung, .. } => format!("start {trial}.{rung}"),
-        StudyEvent::RungEnded { trial, rung, .. } => format!("end {trial}.{rung}"),
+        StudyEvent::RunStarted { run, .. } => format!("start {}", key(run)),
+        StudyEvent::RunEnded { run, .. } => format!("end {}", key(run)),
         StudyEvent::ProbeStarted { micro_batch_size, .. } => format!("probe {micro_batch_size}"),
         StudyEvent::ProbeEnded(probe) => format!("probed {}", probe.micro_batch_size),
         StudyEvent::Evaluated { name, .. } => format!("evaluated {name}"),
@@ -119,6 +130,12 @@ fn name(event: &StudyEvent<'_>) -> String {
             text.split([' ', '(']).next().unwrap().to_owned()
         }
     }
+}
+
+/// `2.1` is rung 1 of trial 2, `2.1/9` the same by seed 9.
+fn key(run: &RunKey) -> String {
+    let seed = run.seed.map(|seed| format!("/{seed}")).unwrap_or_default();
+    format!("{}.{}{seed}", run.trial, run.rung)
 }
 
 /// Number of the first run that trains, after all probes.

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::{Folder, Stage, StudyError, device, drive, trains};
-use crate::executor::ExecutorError;
+use crate::executor::{ExecutorError, Synthetic};
 use crate::space::Study;
 use crate::trial::Outcome;
 
@@ -31,6 +31,27 @@ fn interrupted_after_any_run_a_study_ends_as_if_it_never_was() {
         assert_eq!(told.summary.best, whole.summary.best);
         assert_eq!(told.summary.frontier, whole.summary.frontier);
         assert_eq!(device.specs.iter().filter_map(trains).count(), rungs, "a finished rung ran again");
+        assert_eq!(device.specs.len(), undisturbed.specs.len());
+    }
+}
+
+#[test]
+fn interrupted_in_its_confirmation_a_study_ends_as_if_it_never_was() {
+    let noisy = || Synthetic { example_spread: 20.0, seed_spread: 0.1, ..device() };
+    let mut undisturbed = noisy();
+    let whole = drive(&Folder::new().study(small), &mut undisturbed).unwrap();
+    assert_eq!(whole.confirmations.len(), 2);
+    for n in 0..undisturbed.specs.len() {
+        let (folder, mut device) = (Folder::new(), noisy());
+        let study = folder.study(small);
+        device.interrupt_after = Some(n);
+        drive(&study, &mut device).unwrap_err();
+        device.interrupt_after = None;
+        let told = drive(&study, &mut device).unwrap();
+        assert_eq!(told.history, whole.history, "interrupted after {n} runs");
+        assert_eq!(told.confirmations, whole.confirmations, "interrupted after {n} runs");
+        assert_eq!(told.summary.confirmation, whole.summary.confirmation);
+        assert_eq!(told.summary.best, whole.summary.best);
         assert_eq!(device.specs.len(), undisturbed.specs.len());
     }
 }

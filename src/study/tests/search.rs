@@ -137,7 +137,7 @@ fn events_come_in_the_order_of_the_stages() {
     let log: Vec<&str> = told.log.iter().map(String::as_str).filter(|name| *name != "child").collect();
     let expected = "Prepare ModelReady DataReady
         Fit probe 6 probed 6 probe 24 probed 24 probe 15 probed 15 probe 16 probed 16 Frontier
-        Tune start 0.0 end 0.0 start 0.1 end 0.1
+        Tune start 0.0 end 0.0 start 0.1 end 0.1 Stopped
         Train start 0.2 end 0.2
         Quantize evaluated base evaluated tuned Quantized evaluated f32
         Report ReportWritten";

@@ -1,0 +1,81 @@
+//! What a configuration costs: time first, then memory.
+//!
+//! Both are decided on the hardware plane: by precision and the micro-batches of a step, not by the
+//! learning rate. So all runs of a study with the same plan tell of each other's cost, and candidates
+//! that differ only in their learning rate cost the same, whatever the clock says.
+
+use super::{Candidate, Won};
+use crate::trial::{Confirmation, History, Measurement, Trial, TrialId};
+use crate::units::Bytes;
+
+/// A speed within this share of another counts as equal: runs on a busy machine differ by as much.
+const EQUALLY_FAST: f64 = 0.9;
+/// The same of memory, which varies less.
+const EQUALLY_LARGE: f64 = 0.95;
+
+/// All runs, by which costs are told.
+pub(super) struct Costs<'a> {
+    /// The trials.
+    pub(super) history: &'a History,
+    /// Their runs by other seeds.
+    pub(super) confirmations: &'a [Confirmation],
+}
+
+/// What training costs with one plan.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Cost {
+    seconds_per_token: f64,
+    peak: Bytes,
+}
+
+impl Costs<'_> {
+    /// Whom to take of `tied`, which stand in the order of their losses, and why.
+    pub(super) fn chosen(&self, tied: &[&Candidate<'_>]) -> (TrialId, Won) {
+        let costs: Vec<(TrialId, Cost)> = tied.iter().map(|one| (one.trial.id, self.of(one.trial))).collect();
+        let [(leader, of_leader), rivals @ ..] = costs.as_slice() else { return (0, Won::Unrivalled) };
+        if rivals.is_empty() {
+            return (*leader, Won::Clearly);
+        }
+        let cheapest =
+            rivals.iter().fold(
+                (*leader, *of_leader),
+                |least, rival| {
+                    if rival.1.is_below(least.1) { *rival } else { least }
+                },
+            );
+        let leads = cheapest.0 == *leader && !rivals.iter().all(|rival| of_leader.is_below(rival.1));
+        (cheapest.0, if leads { Won::LowerLoss } else { Won::Cheaper })
+    }
+
+    /// Over all runs with the trial's precision and batch.
+    fn of(&self, trial: &Trial) -> Cost {
+        let plan = |trial: &Trial| (trial.hyperparams.precision, trial.hyperparams.batch);
+        let is_alike = |other: &Trial| plan(other) == plan(trial);
+        let own = self.history.trials.iter().filter(|other| is_alike(other));
+        let again = self
+            .confirmations
+            .iter()
+            .filter(|one| self.history.trials.get(one.trial as usize).is_some_and(is_alike));
+        let records = own.flat_map(|trial| &trial.rungs).chain(again.map(|one| &one.record));
+        let runs: Vec<&Measurement> = records.map(|record| &record.measurement).collect();
+        let steps = || runs.iter().flat_map(|run| &run.steps);
+        let seconds: f64 = steps().map(|step| step.seconds).sum();
+        let tokens: u64 = steps().map(|step| step.tokens).sum();
+        let peak = runs.iter().map(|run| run.training_peak_bytes()).max().unwrap_or_default();
+        Cost { seconds_per_token: seconds / float(tokens.max(1)), peak }
+    }
+}
+
+impl Cost {
+    /// Whether it is clearly cheaper than another.
+    fn is_below(self, other: Self) -> bool {
+        let faster = |one: Self, other: Self| one.seconds_per_token < EQUALLY_FAST * other.seconds_per_token;
+        let is_smaller = float(self.peak.0) < EQUALLY_LARGE * float(other.peak.0);
+        faster(self, other) || (!faster(other, self) && is_smaller)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a comparison within some per cent")]
+const fn float(count: u64) -> f64 {
+    count as f64
+}

@@ -1,0 +1,85 @@
+//! The end of stage 3: the best candidates next to each other, by other seeds where that is needed.
+
+use std::fs;
+
+use super::driver::Driver;
+use super::{Stage, StudyError, StudyEvent};
+use crate::search::{Decision, Progress, Rerun, Standing, standing};
+use crate::space::Study;
+use crate::store::Store;
+use crate::trial::{Confirmation, History};
+
+const DECISION: &str = "decision";
+
+impl Driver<'_> {
+    /// Compares the best candidates, and runs them by other seeds as long as that can tell them apart and
+    /// there is time.
+    pub(super) fn confirm(&mut self) -> Result<(), StudyError> {
+        self.forget_checkpoints()?;
+        let rules = self.stop_rules();
+        let mut announced = false;
+        loop {
+            let history = self.store.history()?;
+            let Some(standing) = self.standing(&history, &self.store.confirmations()?) else {
+                return Ok(());
+            };
+            // What the runs still to come will take was reserved for them.
+            let progress = Progress { reserved_seconds: 0.0, ..self.progress(&history)? };
+            let next = standing.next.filter(|_| rules.time_is_up(&progress).is_none());
+            let Some(rerun) = next else {
+                return self.decided(&standing.decision);
+            };
+            if !announced {
+                self.emit(StudyEvent::Stage(Stage::Confirm));
+                announced = true;
+            }
+            self.run_again(&history, rerun)?;
+        }
+    }
+
+    fn run_again(&mut self, history: &History, rerun: Rerun) -> Result<(), StudyError> {
+        let Rerun { run, stop_at_step } = rerun;
+        let hyperparams = &history.trials[run.trial as usize].hyperparams;
+        let outcome = self.run_trial_as(run, hyperparams, stop_at_step, None)?;
+        self.end_run(run, &outcome)?;
+        self.forget_checkpoints()
+    }
+
+    /// Nothing goes on from the checkpoint of a confirmation that has ended.
+    fn forget_checkpoints(&self) -> Result<(), StudyError> {
+        for one in self.store.confirmations()? {
+            // One that can't be removed costs space and nothing else.
+            let _ = fs::remove_dir_all(self.layout.checkpoint_of(one.key()));
+        }
+        Ok(())
+    }
+
+    /// How the candidates stand; none where no trial has finished.
+    pub(super) fn standing(&self, history: &History, confirmations: &[Confirmation]) -> Option<Standing> {
+        standing(history, confirmations, self.study.search.confirm, self.study.seed)
+    }
+
+    /// Remembers how the winner was found, and says it if it was not known.
+    pub(super) fn decided(&mut self, decision: &Decision) -> Result<(), StudyError> {
+        if !decision.contests.is_empty() && known_decision(&self.store)?.as_ref() != Some(decision) {
+            self.store.set_fact(DECISION, decision)?;
+            self.emit(StudyEvent::Decided(decision));
+        }
+        Ok(())
+    }
+}
+
+/// How the winner was found, where there was something to compare.
+pub(super) fn known_decision(store: &Store) -> Result<Option<Decision>, StudyError> {
+    Ok(store.fact(DECISION)?)
+}
+
+/// The trial to train in full, by all that has ended.
+pub(super) fn decide(
+    study: &Study,
+    store: &Store,
+    history: &History,
+) -> Result<Option<Decision>, StudyError> {
+    let standing = standing(history, &store.confirmations()?, study.search.confirm, study.seed);
+    Ok(standing.map(|standing| standing.decision))
+}
