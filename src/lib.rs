@@ -47,14 +47,16 @@
 //! # Example
 //!
 //! ```
-//! use diapason::search::suggest;
+//! use diapason::search::{Plane, Task};
 //! use diapason::space::Study;
+//! use diapason::trial::History;
 //!
 //! let text = "[model]\nsource = 'base'\n[data]\nsource = 'rows.csv'\n";
 //! let study = Study::from_toml(text, "my-study.toml".as_ref())?;
 //! assert_eq!(study.name, "my-study");
 //! // The same history gives the same suggestion, always.
-//! assert_eq!(suggest(&study.space, 3, study.seed), suggest(&study.space, 3, study.seed));
+//! let suggested = || Plane::new(&study, &Task::default(), &History::default()).suggest(&|_| true);
+//! assert_eq!(suggested(), suggested());
 //! # Ok::<(), diapason::space::StudyFileError>(())
 //! ```
 

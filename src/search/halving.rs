@@ -23,8 +23,10 @@ pub enum Action {
 }
 
 /// The next action, given everything that ended.
+///
+/// `forecasts`, one a trial, say who is promoted; where there are none, the losses of the rung below do.
 #[must_use]
-pub fn next_action(history: &History, settings: &SearchSettings) -> Action {
+pub fn next_action(history: &History, settings: &SearchSettings, forecasts: Option<&[f64]>) -> Action {
     if let Some(trial) = history.trials.iter().find(|trial| trial.rungs.is_empty()) {
         return Action::Run { trial: trial.id, rung: 0 };
     }
@@ -32,7 +34,8 @@ pub fn next_action(history: &History, settings: &SearchSettings) -> Action {
         return Action::Suggest;
     }
     for rung in 1..settings.rungs.saturating_sub(1) {
-        let waiting = promoted(history, settings, rung).into_iter().find(|trial| !has_run(trial, rung));
+        let waiting =
+            promoted(history, settings, forecasts, rung).into_iter().find(|trial| !has_run(trial, rung));
         if let Some(trial) = waiting {
             return Action::Run { trial: trial.id, rung };
         }
@@ -45,9 +48,18 @@ fn has_run(trial: &Trial, rung: u32) -> bool {
 }
 
 /// The best 1/η of those that finished the rung below, at least one.
-fn promoted<'a>(history: &'a History, settings: &SearchSettings, rung: u32) -> Vec<&'a Trial> {
-    let mut finished: Vec<(&Trial, f64)> =
-        history.trials.iter().filter_map(|trial| Some((trial, trial.loss_at(rung - 1)?))).collect();
+fn promoted<'a>(
+    history: &'a History,
+    settings: &SearchSettings,
+    forecasts: Option<&[f64]>,
+    rung: u32,
+) -> Vec<&'a Trial> {
+    let finished = history.trials.iter().filter_map(|trial| {
+        let loss = trial.loss_at(rung - 1)?;
+        let forecast = forecasts.and_then(|forecasts| forecasts.get(trial.id as usize).copied());
+        Some((trial, forecast.unwrap_or(loss)))
+    });
+    let mut finished: Vec<(&Trial, f64)> = finished.collect();
     finished.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.id.cmp(&b.0.id)));
     let entered = history.trials.iter().filter(|trial| has_run(trial, rung - 1)).count();
     let places = (entered / settings.reduction_factor).max(1);
@@ -66,7 +78,7 @@ pub fn rung_steps(total_steps: usize, rung: u32, settings: &SearchSettings) -> u
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::space::{BatchPlan, ConfirmSettings, Hyperparams, Precision};
+    use crate::space::{BatchPlan, ConfirmSettings, Hyperparams, Precision, PrunerKind, SamplerKind};
     use crate::trial::{EvalPoint, Measurement, Outcome, RungRecord};
 
     const SETTINGS: SearchSettings = SearchSettings {
@@ -77,6 +89,8 @@ mod tests {
         max_micro_batch_size: 1,
         hours: None,
         plateau_nats: None,
+        sampler: SamplerKind::Gp,
+        pruner: PrunerKind::Halving,
         confirm: ConfirmSettings { candidates: 1, seeds: 1 },
     };
 
@@ -111,16 +125,16 @@ mod tests {
 
     #[test]
     fn a_study_first_fills_the_lowest_rung() {
-        assert_eq!(next_action(&History::default(), &SETTINGS), Action::Suggest);
+        assert_eq!(next_action(&History::default(), &SETTINGS, None), Action::Suggest);
         let fresh = History { trials: vec![trial(0, &[])] };
-        assert_eq!(next_action(&fresh, &SETTINGS), Action::Run { trial: 0, rung: 0 });
+        assert_eq!(next_action(&fresh, &SETTINGS, None), Action::Run { trial: 0, rung: 0 });
     }
 
     #[test]
     fn the_best_third_is_promoted_and_failed_trials_are_not() {
         let start =
             vec![trial(0, &[None]), trial(1, &[Some(3.0)]), trial(2, &[Some(1.0)]), trial(3, &[Some(2.0)])];
-        assert_eq!(next_action(&nine(start), &SETTINGS), Action::Run { trial: 2, rung: 1 });
+        assert_eq!(next_action(&nine(start), &SETTINGS, None), Action::Run { trial: 2, rung: 1 });
         let done = vec![
             trial(0, &[None]),
             trial(1, &[Some(3.0), Some(2.5)]),
@@ -128,14 +142,14 @@ mod tests {
             trial(3, &[Some(2.0), Some(1.5)]),
         ];
         let history = nine(done);
-        assert_eq!(next_action(&history, &SETTINGS), Action::Finish);
+        assert_eq!(next_action(&history, &SETTINGS, None), Action::Finish);
         assert_eq!(history.best().unwrap().0.id, 3);
     }
 
     #[test]
     fn a_study_whose_trials_all_failed_still_ends() {
         let history = History { trials: (0..9).map(|id| trial(id, &[None])).collect() };
-        assert_eq!(next_action(&history, &SETTINGS), Action::Finish);
+        assert_eq!(next_action(&history, &SETTINGS, None), Action::Finish);
         assert!(history.best().is_none());
     }
 

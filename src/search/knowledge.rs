@@ -6,10 +6,12 @@
 //! more tokens. The best rate rises with the batch (exponent 0.21–0.39 at fixed tokens; 0.3 here). Training from
 //! nothing: Li et al. 2025 (Step Law).
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::surrogate::{PriorMean, Term, Tilt};
-use crate::space::SearchSpace;
+use super::past::Shift;
+use super::surrogate::{PriorMean, Term, Tilt, compressed};
+use crate::space::{SearchSpace, textbook};
 
 /// Names of the peak learning rate.
 const LEARNING_RATE: [&str; 9] = [
@@ -56,7 +58,8 @@ const BATCH_BY_LENGTH: f64 = 0.5;
 const INSIDE: f64 = 0.15;
 
 /// How a model is trained.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Method {
     /// All weights of a pretrained model.
     Full,
@@ -67,7 +70,7 @@ pub enum Method {
 }
 
 /// What a user tells of a task.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
     /// How it is trained.
     pub method: Option<Method>,
@@ -134,7 +137,7 @@ fn method_of(value: &Value) -> Option<Method> {
 
 /// What is expected of full runs in this space; none where nothing is told of the task.
 #[must_use]
-pub fn expected(space: &SearchSpace, facts: &Facts) -> Option<PriorMean> {
+pub(super) fn expected(space: &SearchSpace, facts: &Facts, shift: Shift) -> Option<PriorMean> {
     let has_rank = space.position(&RANK).is_some();
     if *facts == Facts::default() && !has_rank {
         return None;
@@ -142,10 +145,11 @@ pub fn expected(space: &SearchSpace, facts: &Facts) -> Option<PriorMean> {
     let method = facts.method.unwrap_or(if has_rank { Method::Lora } else { Method::Full });
     let batch = named(space, &BATCH);
     let rate = named(space, &LEARNING_RATE);
-    let typical_batch = best_batch(method, facts).log10();
+    let facts = Facts { method: Some(method), ..*facts };
+    let typical_batch = best_batch(method, &facts).log10() + shift.batch;
     let rate = rate.map(|dimension| Term {
         dimension,
-        best: inside(space, dimension, best_rate(method, facts).log10()),
+        best: inside(space, dimension, best_rate(method, &facts).log10() + shift.learning_rate),
         below: BELOW,
         above: ABOVE,
         drift: 0.0,
@@ -167,12 +171,29 @@ pub fn expected(space: &SearchSpace, facts: &Facts) -> Option<PriorMean> {
     (!terms.is_empty()).then_some(PriorMean { terms })
 }
 
+/// The published rate of a task at this batch.
+pub(super) fn published_rate(facts: &Facts, batch: f64) -> f64 {
+    let typical = published_batch(facts);
+    best_rate(facts.method.unwrap_or(Method::Full), facts) * (batch / typical).powf(RATE_BY_BATCH)
+}
+
+/// The published batch of a task, in examples.
+pub(super) fn published_batch(facts: &Facts) -> f64 {
+    best_batch(facts.method.unwrap_or(Method::Full), facts)
+}
+
+/// What is expected of a run so many decades above the best rate and the best batch.
+pub(super) fn bowl(rate: f64, batch: f64) -> f64 {
+    let rate = rate / if rate > 0.0 { ABOVE } else { BELOW };
+    compressed(rate.powi(2) + (batch / BATCH_WIDTH).powi(2) - 1.0)
+}
+
 /// The published rate for a model of this size.
 fn best_rate(method: Method, facts: &Facts) -> f64 {
     let size = facts.parameters.unwrap_or(7e9) / 7e9;
     match method {
-        Method::Full => 2e-5 * size.powf(-0.25),
-        Method::Lora => 2e-4 * size.powf(-0.15),
+        Method::Full => textbook::FULL_LEARNING_RATE * size.powf(-0.25),
+        Method::Lora => textbook::LORA_LEARNING_RATE * size.powf(-0.15),
         Method::Pretraining => {
             let parameters = facts.parameters.unwrap_or(1e9);
             1.79 * parameters.powf(-0.713) * facts.tokens.unwrap_or(20.0 * parameters).powf(0.307)
@@ -186,7 +207,8 @@ fn best_batch(method: Method, facts: &Facts) -> f64 {
         (Method::Pretraining, Some(tokens)) => {
             0.58 * tokens.powf(0.571) / facts.sequence_length.unwrap_or(2048.0)
         }
-        _ => 16.0,
+        #[expect(clippy::cast_precision_loss, reason = "a small number")]
+        _ => textbook::EFFECTIVE_BATCH_SIZE as f64,
     }
 }
 

@@ -9,12 +9,13 @@ mod halving;
 mod knowledge;
 mod normal;
 mod observed;
+mod past;
+mod plane;
 mod problem;
 pub mod pruner;
 mod random;
 pub mod sampler;
 mod service;
-mod sobol;
 mod stopping;
 pub mod surrogate;
 #[cfg(test)]
@@ -27,10 +28,11 @@ pub use batch::{
 };
 pub use confirm::{Comparison, Contest, Decision, Rerun, Standing, Verdict, Won, compare, standing};
 pub use halving::{Action, next_action, rung_steps};
-pub use knowledge::{Facts, Method, expected};
+pub use knowledge::{Facts, Method};
 pub use observed::{Failure, Observations, Observed, State};
+pub use past::{PastRun, PastStudy, Shift};
+pub use plane::{Plane, Suggestion, Task};
 pub use problem::{Fidelity, Problem};
 pub use service::Service;
-pub use sobol::{Suggestion, suggest};
 pub use stopping::{Progress, StopReason, StopRules};
 pub use tuner::{Answer, Outcome as Told, Tuner, TunerSettings};

@@ -2,7 +2,7 @@
 
 use super::pruner::{Pruner, PrunerKind, Step, forecast};
 use super::sampler::{Sampler, SamplerKind, gp};
-use super::surrogate::{Beliefs, Surrogate, SurrogateSettings};
+use super::surrogate::{Beliefs, Surrogate, SurrogateSettings, log_improvement};
 use super::{Failure, Observations, Problem, State};
 use crate::space::UnitPoint;
 use crate::trial::TrialId;
@@ -83,6 +83,37 @@ impl Tuner {
             settings,
             expected_gain: None,
         }
+    }
+
+    /// A search that has seen something already.
+    #[must_use]
+    pub fn resumed(problem: Problem, settings: TunerSettings, seen: Observations) -> Self {
+        Self { seen, ..Self::new(problem, settings) }
+    }
+
+    /// The next point to be tried, without starting it, and by how much it is expected to improve on the best.
+    pub fn propose(&mut self) -> Option<(UnitPoint, Option<f64>)> {
+        let beliefs = self.surrogate.beliefs(&self.problem, &self.seen);
+        let point = self.proposal(Some(&beliefs))?;
+        let gain =
+            beliefs.gains(&self.problem, &[point.as_slice()]).first().map(|gain| log_improvement(*gain, 0.0));
+        let gain = gain
+            .filter(|_| self.settings.sampler == SamplerKind::Gp)
+            .and_then(|gain| beliefs.in_units(gain.exp()));
+        Some((point, gain))
+    }
+
+    /// A point that can't be run: it counts as one that ran out of memory.
+    pub fn refuse(&mut self, point: UnitPoint) {
+        let id = self.seen.start(point, 0);
+        self.tell(id, &[], Outcome::Failed(Failure::OutOfMemory), None);
+    }
+
+    /// What is believed of every trial's full run, on the surrogate's scale: the lower the better.
+    pub fn forecasts(&mut self) -> Vec<f64> {
+        let beliefs = self.surrogate.beliefs(&self.problem, &self.seen);
+        let points: Vec<&[f64]> = self.seen.trials().iter().map(|trial| trial.point.as_slice()).collect();
+        beliefs.at(&self.problem, &points).into_iter().map(|belief| belief.mean).collect()
     }
 
     /// What it is about.

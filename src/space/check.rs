@@ -12,8 +12,8 @@ use super::study_file::{
 use super::{
     ALL_LINEAR, BatchDomain, BatchPlan, BlockFormat, ColumnMapping, ConfirmSettings, DataFormat,
     DataSettings, DeviceSpec, FitSettings, FloatDomain, LoraSettings, Margin, ModelSettings, ModelSource,
-    NewModel, Optimizer, Precision, QuantizeSettings, Schedule, SearchSettings, Space, Study, StudyFile,
-    StudyFileError, TrainSettings, Trained,
+    NewModel, Optimizer, Precision, PrunerKind, QuantizeSettings, SamplerKind, Schedule, SearchSettings,
+    Space, Study, StudyFile, StudyFileError, TrainSettings, Trained, UnknownSampler, textbook,
 };
 
 /// No model is as wide.
@@ -43,6 +43,7 @@ impl Study {
             data: check.data(&file.data)?,
             space: check.space(file)?,
             search: check.search(&file.search)?,
+            learn_from: file.search.learn_from.as_ref().map(many).unwrap_or_default(),
             train: TrainSettings { lora: check.lora(file.lora.as_ref())?, ..check.train(&file.train)? },
             fit: check.fit(&file.fit, &file.data)?,
             quantize: check.quantize(&file.quantize)?,
@@ -237,8 +238,10 @@ impl Check<'_> {
 
     fn space(&self, file: &StudyFile) -> Checked<Space> {
         let section = &file.space;
-        // Hugging Face's course for all weights; Dettmers et al. 2023 (QLoRA) for adapters.
-        let default_learning_rate = if file.lora.is_some() { 2e-4 } else { 2e-5 };
+        let default_learning_rate = match file.lora {
+            Some(_) => textbook::LORA_LEARNING_RATE,
+            None => textbook::FULL_LEARNING_RATE,
+        };
         Ok(Space {
             precision: self.precisions(section)?,
             batch: self.batch(section)?,
@@ -337,8 +340,26 @@ impl Check<'_> {
                 .plateau_nats
                 .map(|worth| self.number("search.plateau_nats", worth, 0.0..=100.0))
                 .transpose()?,
+            sampler: self.sampler(section)?,
+            pruner: self.pruner(section)?,
             confirm: self.confirm(section.confirm)?,
         })
+    }
+
+    fn sampler(&self, section: &SearchSection) -> Checked<SamplerKind> {
+        let Some(name) = &section.sampler else { return Ok(SamplerKind::Gp) };
+        name.parse().or_else(|error: UnknownSampler| {
+            self.wrong("search.sampler", format!("`{name}`"), &error.to_string())
+        })
+    }
+
+    fn pruner(&self, section: &SearchSection) -> Checked<PrunerKind> {
+        let Some(name) = &section.pruner else { return Ok(PrunerKind::Forecast) };
+        if let Ok(kind @ (PrunerKind::Forecast | PrunerKind::Halving)) = name.parse() {
+            return Ok(kind);
+        }
+        let right = "a study's rungs are filled by `auto` (by forecasts) or `halving` (by losses)";
+        self.wrong("search.pruner", format!("`{name}`"), right)
     }
 
     fn confirm(&self, section: ConfirmSection) -> Checked<ConfirmSettings> {

@@ -15,9 +15,12 @@ mod hyperparams;
 mod lora;
 mod optimizer;
 mod precision;
+mod pruner_kind;
+mod sampler_kind;
 mod search_space;
 mod study;
 mod study_file;
+pub mod textbook;
 
 pub use block_format::BlockFormat;
 pub use check::GGUF_TYPES;
@@ -31,6 +34,8 @@ pub use hyperparams::{BatchPlan, Hyperparams};
 pub use lora::{ALL_LINEAR, LoraSettings};
 pub use optimizer::Optimizer;
 pub use precision::Precision;
+pub use pruner_kind::{PrunerKind, UnknownPruner};
+pub use sampler_kind::{SamplerKind, UnknownSampler};
 pub use search_space::{PointError, ProductConstraint, SearchSpace, UnitPoint};
 pub use study::{
     BatchDomain, ColumnMapping, ConfirmSettings, DataFormat, DataSettings, ModelSettings, ModelSource,

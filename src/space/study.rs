@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     BatchPlan, DeviceSpec, FitSettings, FloatDomain, GpuSection, LoraSettings, Optimizer, Precision,
+    PrunerKind, SamplerKind, textbook,
 };
 
 /// A study that cannot be wrong: what to tune, on what, and what to make of it.
@@ -31,6 +32,8 @@ pub struct Study {
     pub space: Space,
     /// How it is searched.
     pub search: SearchSettings,
+    /// Folders of past studies whose results correct what is expected beforehand.
+    pub learn_from: Vec<PathBuf>,
     /// What the full run has in common with each trial.
     pub train: TrainSettings,
     /// What is asked of the device.
@@ -169,6 +172,10 @@ pub struct SearchSettings {
     pub hours: Option<f64>,
     /// Another trial is not worth it whose expected gain is lower; none is no limit.
     pub plateau_nats: Option<f64>,
+    /// Who proposes points.
+    pub sampler: SamplerKind,
+    /// Who decides which trials go on: by their losses, or by the forecast of their full runs.
+    pub pruner: PrunerKind,
     /// How the winner is confirmed.
     pub confirm: ConfirmSettings,
 }
@@ -249,13 +256,12 @@ impl fmt::Display for Schedule {
 impl Space {
     /// The textbook default nearest to this space, tried first.
     ///
-    /// Source: effective batch 8–16 (the recipes of Alpaca and of Hugging Face's course), and the
-    /// space's default learning rate; both moved into the space's own bounds.
+    /// The textbook's effective batch and the space's default learning rate, both moved into the space's own bounds.
     #[must_use]
     pub fn default_point(&self) -> (Precision, usize, f64) {
         let batches = self.batch.len();
         let middle = (0..batches)
-            .min_by_key(|index| self.batch.effective(*index).abs_diff(DEFAULT_EFFECTIVE_BATCH_SIZE))
+            .min_by_key(|index| self.batch.effective(*index).abs_diff(textbook::EFFECTIVE_BATCH_SIZE))
             .unwrap_or(0);
         let learning_rate = self.learning_rate.clamp(self.default_learning_rate);
         (self.precision[0], middle, learning_rate)
@@ -293,5 +299,3 @@ impl BatchDomain {
         }
     }
 }
-
-const DEFAULT_EFFECTIVE_BATCH_SIZE: usize = 16;

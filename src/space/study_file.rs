@@ -127,6 +127,9 @@ pub(super) struct SearchSection {
     pub max_micro_batch_size: Option<usize>,
     pub hours: Option<f64>,
     pub plateau_nats: Option<f64>,
+    pub sampler: Option<String>,
+    pub pruner: Option<String>,
+    pub learn_from: Option<OneOrMany<PathBuf>>,
     #[serde(default)]
     pub confirm: ConfirmSection,
 }

@@ -24,7 +24,7 @@ impl Driver<'_> {
                 return Ok(());
             };
             // What the runs still to come will take was reserved for them.
-            let progress = Progress { reserved_seconds: 0.0, ..self.progress(&history)? };
+            let progress = Progress { reserved_seconds: 0.0, ..self.progress(&history, None)? };
             let next = standing.next.filter(|_| rules.time_is_up(&progress).is_none());
             let Some(rerun) = next else {
                 return self.decided(&standing.decision);

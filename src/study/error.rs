@@ -76,6 +76,12 @@ pub enum StudyError {
         /// What the last one said.
         reason: String,
     },
+    /// `search.learn_from` names a folder without a study.
+    #[error("there is no study in {}, which `search.learn_from` names\n  hint: give the results folder of a study, such as `results/NAME`", folder.display())]
+    NoPastStudy {
+        /// What was named.
+        folder: PathBuf,
+    },
     /// A stage that needs the tokenized data came before the one that makes it.
     #[error("the study has no tokenized data yet\n  hint: the stage `prepare` comes before every other")]
     NotPrepared,

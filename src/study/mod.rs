@@ -23,6 +23,7 @@ mod report;
 mod runs;
 mod stop;
 mod summary;
+mod task;
 #[cfg(test)]
 mod tests;
 mod train;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::StudyError;
 use super::driver::Driver;
-use crate::arch::ModelConfig;
+use crate::arch::{ModelConfig, parameter_count};
 use crate::data;
 use crate::device;
 use crate::memory::{Advice, BatchShape, Machine, Processor, TrainingSetup, advice, replay};
@@ -65,6 +65,11 @@ impl Driver<'_> {
 }
 
 impl Shapes {
+    /// Weights of the base model.
+    pub(super) fn parameters(&self) -> u64 {
+        parameter_count(&self.config)
+    }
+
     pub(super) fn predict<'a>(
         &'a self,
         study: &'a Study,

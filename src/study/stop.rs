@@ -16,7 +16,11 @@ impl Driver<'_> {
     }
 
     /// How far the search is; the time that confirming its best would take is kept for that.
-    pub(super) fn progress(&self, history: &History) -> Result<Progress, StudyError> {
+    pub(super) fn progress(
+        &self,
+        history: &History,
+        expected_gain_nats: Option<f64>,
+    ) -> Result<Progress, StudyError> {
         let confirmations = self.store.confirmations()?;
         let rules = self.stop_rules();
         let is_timed = rules.seconds.is_some() || rules.deadline.is_some();
@@ -26,8 +30,7 @@ impl Driver<'_> {
             seconds: seconds(history, &confirmations),
             now: now(),
             reserved_seconds: if is_timed { reserved().unwrap_or(0.0) } else { 0.0 },
-            // No sampler tells yet.
-            expected_gain_nats: None,
+            expected_gain_nats,
         })
     }
 

@@ -3,14 +3,12 @@
 use super::driver::Driver;
 use super::error::describe;
 use super::{Stage, StudyError, StudyEvent};
-use crate::search::{Action, FrontierPoint, StopReason, feasible_plan, next_action, suggest};
-use crate::space::Hyperparams;
+use crate::search::{Action, FrontierPoint, Plane, StopReason, Suggestion, feasible_plan, next_action};
+use crate::space::{Hyperparams, PrunerKind};
 use crate::trial::{History, Outcome, Trial, TrialId};
 
 /// So many failures of the program or its set-up, and no success, end a study.
 const ALIKE: usize = 3;
-/// Suggestions looked at before a space counts as infeasible.
-const MOST_SKIPPED: usize = 4096;
 
 impl Driver<'_> {
     /// Runs every rung below the full run, as far as the study's rules allow, and compares the best.
@@ -23,14 +21,19 @@ impl Driver<'_> {
         let mut settings = self.study.search;
         let mut enough = self.known_plateau()?;
         let mut announced = false;
+        let task = self.task()?;
         let reason = loop {
             let history = self.store.history()?;
-            let progress = self.progress(&history)?;
+            let mut plane = Plane::new(self.study, &task, &history);
+            let next = self.next_trial(&mut plane, &history, &frontier);
+            let gain = next.and_then(|(_, gain)| gain);
+            let progress = self.progress(&history, gain)?;
             enough = enough.or_else(|| rules.has_enough(&progress));
             if enough.is_some() {
                 settings.trials = history.trials.len();
             }
-            let action = next_action(&history, &settings);
+            let forecasts = (settings.pruner == PrunerKind::Forecast).then(|| plane.forecasts());
+            let action = next_action(&history, &settings, forecasts.as_deref());
             if action == Action::Finish {
                 break enough.unwrap_or(StopReason::Trials { trials: history.trials.len() });
             }
@@ -42,11 +45,15 @@ impl Driver<'_> {
                 self.goes_on(enough)?;
                 announced = true;
             }
-            match action {
-                Action::Run { trial, rung } => self.run_trial(&history.trials[trial as usize], rung)?,
-                Action::Suggest if self.add_trial(&history, &frontier)? => {}
+            match (action, next) {
+                (Action::Run { trial, rung }, _) => self.run_trial(&history.trials[trial as usize], rung)?,
+                (Action::Suggest, Some((hyperparams, _))) => self.add_trial(&history, &hyperparams)?,
+                (Action::Suggest | Action::Finish, _) if history.trials.is_empty() => {
+                    let shapes = self.shapes()?;
+                    return Err(self.nothing_fits(shapes.as_ref())?);
+                }
                 // A small space can have fewer points than the trials asked for.
-                Action::Suggest | Action::Finish => {
+                (Action::Suggest | Action::Finish, _) => {
                     enough = Some(StopReason::Exhausted { trials: history.trials.len() });
                 }
             }
@@ -55,32 +62,34 @@ impl Driver<'_> {
         self.confirm()
     }
 
-    /// Adds a trial if the space still has a point that fits and has not been tried.
-    fn add_trial(&mut self, history: &History, frontier: &[FrontierPoint]) -> Result<bool, StudyError> {
-        let Some(hyperparams) = self.next_hyperparams(history, frontier) else {
-            if history.trials.is_empty() {
-                let shapes = self.shapes()?;
-                return Err(self.nothing_fits(shapes.as_ref())?);
-            }
-            return Ok(false);
-        };
+    fn add_trial(&mut self, history: &History, hyperparams: &Hyperparams) -> Result<(), StudyError> {
         let id = TrialId::try_from(history.trials.len()).unwrap_or(TrialId::MAX);
-        self.store.add_trial(id, &hyperparams)?;
-        Ok(true)
+        Ok(self.store.add_trial(id, hyperparams)?)
     }
 
-    /// The first suggestion that fits and has not been tried.
-    fn next_hyperparams(&self, history: &History, frontier: &[FrontierPoint]) -> Option<Hyperparams> {
-        let space = &self.study.space;
-        (0..MOST_SKIPPED + history.trials.len()).find_map(|index| {
-            let point = suggest(space, index, self.study.seed);
-            let own = self.study.trained_as(point.precision);
-            let row = frontier.iter().find(|row| row.setting == own)?;
-            let batch = feasible_plan(&space.batch, point.batch_index, row)?;
-            let hyperparams =
-                Hyperparams { precision: point.precision, batch, learning_rate: point.learning_rate };
-            (!is_known(history, &hyperparams)).then_some(hyperparams)
-        })
+    /// The next configuration that fits, and the nats it is expected to gain; not asked for while a trial waits.
+    fn next_trial(
+        &self,
+        plane: &mut Plane<'_>,
+        history: &History,
+        frontier: &[FrontierPoint],
+    ) -> Option<(Hyperparams, Option<f64>)> {
+        if history.trials.iter().any(|trial| trial.rungs.is_empty()) {
+            return None;
+        }
+        let plan = |point: &Suggestion| self.hyperparams(point, frontier);
+        let is_possible =
+            |point: &Suggestion| plan(point).is_some_and(|hyperparams| !is_known(history, &hyperparams));
+        let (suggestion, gain) = plane.suggest(&is_possible)?;
+        Some((plan(&suggestion)?, gain))
+    }
+
+    /// How the device runs a point, if it has room for it.
+    fn hyperparams(&self, point: &Suggestion, frontier: &[FrontierPoint]) -> Option<Hyperparams> {
+        let own = self.study.trained_as(point.precision);
+        let row = frontier.iter().find(|row| row.setting == own)?;
+        let batch = feasible_plan(&self.study.space.batch, point.batch_index, row)?;
+        Some(Hyperparams { precision: point.precision, batch, learning_rate: point.learning_rate })
     }
 
     fn run_trial(&mut self, trial: &Trial, rung: u32) -> Result<(), StudyError> {

@@ -11,11 +11,11 @@ mod rungs;
 #[cfg(test)]
 mod tests;
 
+pub use crate::space::{PrunerKind, UnknownPruner};
 pub use asha::Asha;
 pub use forecast::Forecast;
 pub use halving::Halving;
 pub use hyperband::Hyperband;
-pub use kind::{PrunerKind, UnknownPruner};
 pub use median::Median;
 pub use none::Unpruned;
 

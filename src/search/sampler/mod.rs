@@ -12,9 +12,9 @@ mod sobol;
 mod tests;
 mod tpe;
 
+pub use crate::space::{SamplerKind, UnknownSampler};
 pub use gp::GaussianProcess;
 pub use grid::Grid;
-pub use kind::{SamplerKind, UnknownSampler};
 pub use random::Random;
 pub use sobol::Sobol;
 pub use tpe::Tpe;

@@ -10,6 +10,7 @@ mod space;
 use serde_json::{Value, json};
 
 use super::knowledge::{Facts, expected};
+use super::past::Shift;
 use super::pruner::PrunerKind;
 use super::sampler::SamplerKind;
 use super::surrogate::PriorMean;
@@ -63,7 +64,7 @@ impl Service {
     fn init(&mut self, init: &Init) -> Result<Value, Complaint> {
         let space = space::checked(&init.space, &init.constraints)?;
         let (facts, ignored) = Facts::of(&init.context);
-        let settings = settings(init, expected(&space, &facts))?;
+        let settings = settings(init, expected(&space, &facts, Shift::default()))?;
         let answer = json!({
             "ignored": ignored,
             "ok": true,

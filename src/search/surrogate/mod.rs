@@ -25,6 +25,7 @@ use map::{fitted_scales, usual_scales};
 use process::{Process, Sample, Scales, Shape};
 use samples::Selection;
 use warp::Warp;
+pub(super) use warp::compressed;
 
 /// What the surrogate is told beforehand.
 #[derive(Clone, Debug, Default)]

@@ -1,5 +1,6 @@
 //! What is expected of a full run before anything was seen: a bowl around what is published.
 
+use super::warp::compressed;
 use crate::space::SearchSpace;
 
 /// Standard deviation of the weight of the prior mean: at −1 it is gone.
@@ -45,8 +46,7 @@ impl PriorMean {
     #[must_use]
     pub fn at(&self, space: &SearchSpace, point: &[f64], share: f64) -> f64 {
         let bowl: f64 = self.terms.iter().map(|term| term.at(space, point, share)).sum();
-        let z = bowl - 1.0;
-        if z > 0.0 { z.ln_1p() } else { z }
+        compressed(bowl - 1.0)
     }
 }
 

@@ -34,14 +34,18 @@ impl Warp {
 
     /// The warped value of a run at `level`.
     pub(crate) fn warped(&self, level: usize, value: f64) -> f64 {
-        let z = (value + self.gains[level] - self.middle) / self.scale;
-        if z > 0.0 { z.ln_1p() } else { z }
+        compressed((value + self.gains[level] - self.middle) / self.scale)
     }
 
     /// A warped difference near the best in the units of the objective.
     pub(crate) fn unwarped_difference(&self, difference: f64) -> f64 {
         difference * self.scale
     }
+}
+
+/// What is worse than the median by z, on the surrogate's scale.
+pub(in crate::search) fn compressed(z: f64) -> f64 {
+    if z > 0.0 { z.ln_1p() } else { z }
 }
 
 /// What a run changes from each level to the highest.
