@@ -1,0 +1,1 @@
+//! The surrogate as a whole.
