@@ -88,12 +88,14 @@ impl Facts {
     pub fn of(context: &Map<String, Value>) -> (Self, Vec<String>) {
         let mut facts = Self::default();
         let told = |facts: &mut Self, name: &str, value: &Value| {
-            let number = number_of(value).filter(|number| *number > 0.0);
+            let number = number_of(value).filter(|number| *number > 0.0 && number.is_finite());
             match name.to_lowercase().as_str() {
                 name if METHOD.contains(&name) => set(&mut facts.method, method_of(value)),
                 name if PARAMETERS.contains(&name) => set(&mut facts.parameters, number),
                 name if TOKENS.contains(&name) => set(&mut facts.tokens, number),
                 name if SEQUENCE.contains(&name) => set(&mut facts.sequence_length, number),
+                // A method that is told is surer than one that follows from a rank.
+                name if RANK.contains(&name) && facts.method.is_some() => true,
                 name if RANK.contains(&name) => set(&mut facts.method, number.map(|_| Method::Lora)),
                 _ => false,
             }
@@ -235,3 +237,6 @@ fn inside(space: &SearchSpace, dimension: usize, best: f64) -> f64 {
         _ => best,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn a_slip_is_told_with_the_name_that_was_meant() {
         let told = |name: &str| name.parse::<PrunerKind>().unwrap_err().to_string();
-        let known = "there are none, halving, asha, hyperband, median";
+        let known = "there are none, halving, asha, hyperband, median, auto";
         assert_eq!(told("hyperbnad"), format!("`hyperbnad` is no pruner, maybe `hyperband`; {known}"));
         assert_eq!(told("successive"), format!("`successive` is no pruner; {known}"));
     }

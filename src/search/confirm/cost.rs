@@ -1,17 +1,14 @@
-//! What a configuration costs: time first, then memory.
+//! What a configuration costs: time. Memory that fits is free.
 //!
-//! Both are decided on the hardware plane: by precision and the micro-batches of a step, not by the
+//! It is decided on the hardware plane: by precision and the micro-batches of a step, not by the
 //! learning rate. So all runs of a study with the same plan tell of each other's cost, and candidates
 //! that differ only in their learning rate cost the same, whatever the clock says.
 
 use super::{Candidate, Won};
 use crate::trial::{Confirmation, History, Measurement, Trial, TrialId};
-use crate::units::Bytes;
 
 /// A speed within this share of another counts as equal: runs on a busy machine differ by as much.
 const EQUALLY_FAST: f64 = 0.9;
-/// The same of memory, which varies less.
-const EQUALLY_LARGE: f64 = 0.95;
 
 /// All runs, by which costs are told.
 pub(super) struct Costs<'a> {
@@ -25,7 +22,6 @@ pub(super) struct Costs<'a> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Cost {
     seconds_per_token: f64,
-    peak: Bytes,
 }
 
 impl Costs<'_> {
@@ -61,17 +57,14 @@ impl Costs<'_> {
         let steps = || runs.iter().flat_map(|run| &run.steps);
         let seconds: f64 = steps().map(|step| step.seconds).sum();
         let tokens: u64 = steps().map(|step| step.tokens).sum();
-        let peak = runs.iter().map(|run| run.training_peak_bytes()).max().unwrap_or_default();
-        Cost { seconds_per_token: seconds / float(tokens.max(1)), peak }
+        Cost { seconds_per_token: seconds / float(tokens.max(1)) }
     }
 }
 
 impl Cost {
     /// Whether it is clearly cheaper than another.
     fn is_below(self, other: Self) -> bool {
-        let faster = |one: Self, other: Self| one.seconds_per_token < EQUALLY_FAST * other.seconds_per_token;
-        let is_smaller = float(self.peak.0) < EQUALLY_LARGE * float(other.peak.0);
-        faster(self, other) || (!faster(other, self) && is_smaller)
+        self.seconds_per_token < EQUALLY_FAST * other.seconds_per_token
     }
 }
 

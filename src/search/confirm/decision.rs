@@ -28,7 +28,7 @@ pub enum Won {
     Steadier,
     /// Its loss is lower than that of every other candidate.
     Clearly,
-    /// It ties with others and costs less: seconds a token, else memory.
+    /// It ties with others and costs clearly fewer seconds a token.
     Cheaper,
     /// It ties with others that cost as much.
     LowerLoss,

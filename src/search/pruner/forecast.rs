@@ -76,7 +76,8 @@ pub(crate) fn next_step(
     weighed.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(forecasted, _)| forecasted)
 }
 
-fn cost(problem: &Problem, from: Option<usize>, level: usize, belief: Belief) -> f64 {
+/// What bringing a trial to `level` costs, in full runs.
+pub(super) fn cost(problem: &Problem, from: Option<usize>, level: usize, belief: Belief) -> f64 {
     let rest = problem.fidelity.cost(Some(level), problem.fidelity.top());
     problem.fidelity.cost(from, level) + probability_below(belief, 0.0) * rest
 }

@@ -161,3 +161,6 @@ impl Scorer<'_> {
         scored
     }
 }
+
+#[cfg(test)]
+mod tests;

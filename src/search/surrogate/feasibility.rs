@@ -1,7 +1,7 @@
 //! How likely does a trial fail at a point? A smoothed share of the failures near it.
 //!
-//! P(fail) = (u·a + Σ k over failures)/(a + Σ k over all) with a narrow kernel k: near nothing it is the usual share of failures, near
-//! a failure it is high. Nothing is assumed of why trials fail.
+//! P(fail) = (u·a + Σ k over failures)/(a + Σ k over all) with a narrow kernel k: near nothing it is the usual share
+//! of failures, near a failure it is high. Nothing is assumed of why trials fail.
 //!
 //! Source: a kernel-weighted Beta-Bernoulli estimate (Goetschalckx et al. 2011, Continuous Correlated Beta Processes).
 
@@ -42,4 +42,64 @@ fn share_near(distances: &Distances, ended: &[(&[f64], bool)], point: &[f64]) ->
         failed += if *has_failed { weight } else { 0.0 };
     }
     failed / all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::{Failure, State};
+    use super::super::testing::{add, shape};
+    use super::*;
+    use proptest::prelude::*;
+
+    const FAILED: State = State::Failed(Failure::OutOfMemory);
+
+    fn soundness(seen: &Observations, points: &[f64]) -> Vec<f64> {
+        let views: Vec<&[f64]> = points.chunks(1).collect();
+        log_soundness(&shape(1, 0.0).distances, seen, &views)
+    }
+
+    #[test]
+    fn where_nothing_has_failed_nothing_is_held_against_a_point() {
+        let mut seen = Observations::default();
+        add(&mut seen, &[0.5], &[(1.0, 1.0)], State::Ended);
+        assert_eq!(soundness(&seen, &[0.5, 0.9]), [0.0, 0.0]);
+    }
+
+    /// By hand: the kernel is 1 at the failure itself and nothing far from it.
+    #[test]
+    fn near_a_failure_it_is_unlikely_to_go_well_and_far_from_it_as_usual() {
+        let mut seen = Observations::default();
+        add(&mut seen, &[0.1], &[], FAILED);
+        let told = soundness(&seen, &[0.1, 0.1 + WIDTH, 0.99]);
+        let share = |kernel: f64| (USUAL * EVIDENCE + kernel) / (EVIDENCE + kernel);
+        let expected = [1.0, (-0.5f64).exp(), 0.0].map(|kernel| (1.0 - share(kernel)).ln());
+        for (told, expected) in told.iter().zip(expected) {
+            assert!((told - expected).abs() < 1e-3, "{told} is not {expected}");
+        }
+    }
+
+    #[test]
+    fn runs_that_went_well_speak_for_their_neighbours_and_those_on_their_way_do_not() {
+        let mut seen = Observations::default();
+        add(&mut seen, &[0.5], &[], FAILED);
+        let alone = soundness(&seen, &[0.52])[0];
+        add(&mut seen, &[0.54], &[], State::Running(0));
+        assert_eq!(soundness(&seen, &[0.52])[0], alone);
+        add(&mut seen, &[0.54], &[(1.0, 1.0)], State::Ended);
+        assert!(soundness(&seen, &[0.52])[0] > alone);
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_the_logarithm_of_a_share(
+            trials in prop::collection::vec((0.0f64..1.0, any::<bool>()), 0..40), point in 0.0f64..1.0
+        ) {
+            let mut seen = Observations::default();
+            for (at, has_failed) in trials {
+                add(&mut seen, &[at], &[(1.0, 1.0)], if has_failed { FAILED } else { State::Ended });
+            }
+            let told = soundness(&seen, &[point])[0];
+            prop_assert!(told <= 0.0 && told.is_finite());
+        }
+    }
 }

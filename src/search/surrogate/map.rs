@@ -117,6 +117,7 @@ impl Posterior<'_> {
         self.add_surprise(&scales, |i, j| sensitivity[(i, j)], &mut gradient);
         (process.surprise() + unusual, gradient)
     }
+
     /// Adds ½·tr((K⁻¹ − ααᵀ)·dK/dθ) for every θ.
     fn add_surprise(&self, scales: &Scales, sensitivity: impl Fn(usize, usize) -> f64, gradient: &mut [f64]) {
         let inverse_squares = scales.inverse_squares();
@@ -139,5 +140,106 @@ impl Posterior<'_> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::random::Stream;
+    use super::super::kernel::Distances;
+    use super::super::testing::{continua, dimension, sample, shape};
+    use super::*;
+    use crate::space::Domain;
+    use nalgebra::{Cholesky, DMatrix, DVector};
+    use proptest::prelude::*;
+
+    /// Samples anywhere, full and short.
+    fn random_samples(count: usize, dimensions: usize, stream: &mut Stream) -> Vec<Sample> {
+        let mut one = || {
+            let short = [0.0, 0.5, 1.0][stream.below(3)];
+            sample(&stream.point(dimensions), short, stream.normal(), stream.normal())
+        };
+        (0..count).map(|_| one()).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn the_gradient_is_that_of_central_differences(seed: u64, count in 1usize..15, weight in 0.0f64..1.0) {
+            let mut stream = Stream::new(seed, 0);
+            let mut space = continua(2);
+            let kinds = Domain::Categorical((0..3).map(serde_json::Value::from).collect());
+            space.dimensions.push(dimension("kind", kinds));
+            let shape = Shape { distances: Distances::of(&space), prior_weight: weight };
+            let mut samples = random_samples(count, 3, &mut stream);
+            for sample in &mut samples {
+                sample.point = space.snapped(&sample.point);
+            }
+            let posterior =
+                Posterior { shape: &shape, samples: &samples, priors: priors(3), last: RefCell::new(None) };
+            let at: Vec<f64> = posterior.priors.iter().map(|(mean, _)| mean + 0.5 * stream.normal()).collect();
+            let (_, gradient) = posterior.computed(&at);
+            for index in 0..at.len() {
+                let moved = |step: f64| {
+                    let mut moved = at.clone();
+                    moved[index] += step;
+                    posterior.computed(&moved).0
+                };
+                let difference = (moved(1e-5) - moved(-1e-5)) / 2e-5;
+                let tolerance = 1e-5 * (1.0 + difference.abs());
+                prop_assert!(
+                    (gradient[index] - difference).abs() < tolerance,
+                    "{index}: {} is not {difference}", gradient[index]
+                );
+            }
+        }
+    }
+
+    /// A draw from a process with these length scales, without bias, with a little noise.
+    fn drawn(lengths: [f64; 2], count: usize, stream: &mut Stream) -> Vec<Sample> {
+        let points: Vec<Vec<f64>> = (0..count).map(|_| stream.point(2)).collect();
+        let shape = shape(2, 0.0);
+        let inverse = lengths.map(|length| 1.0 / (length * length));
+        let alike = |i: usize, j: usize| matern(shape.distances.scaled(&points[i], &points[j], &inverse));
+        let own = |i, j| if i == j { 1e-4 } else { 0.0 };
+        let factor = Cholesky::new(DMatrix::from_fn(count, count, |i, j| alike(i, j) + own(i, j))).unwrap();
+        let values = factor.l() * DVector::from_fn(count, |_, _| stream.normal());
+        points.iter().zip(values.iter()).map(|(point, value)| sample(point, 0.0, 0.0, *value)).collect()
+    }
+
+    #[test]
+    fn the_length_scales_of_a_process_are_found_again() {
+        let mut logarithms = [0.0; 2];
+        for seed in 0..6 {
+            let samples = drawn([0.15, 3.0], 50, &mut Stream::new(seed, 1));
+            let scales = fitted_scales(&shape(2, 0.0), &samples, 2);
+            assert!(scales.lengths[0] < scales.lengths[1], "{scales:?}");
+            logarithms[0] += scales.lengths[0] / 6.0;
+            logarithms[1] += scales.lengths[1] / 6.0;
+        }
+        let [short, long] = logarithms.map(f64::exp);
+        assert!((0.08..0.3).contains(&short), "{short}");
+        assert!((1.0..10.0).contains(&long), "{long}");
+    }
+
+    #[test]
+    fn samples_that_tell_little_leave_finite_scales() {
+        let same = vec![sample(&[0.5, 0.5], 0.0, 0.0, 1.0); 12];
+        let constant: Vec<Sample> =
+            (0..12).map(|index| sample(&[f64::from(index) / 12.0, 0.5], 0.0, 0.0, 0.0)).collect();
+        let opposed: Vec<Sample> =
+            (0..12).map(|index| sample(&[0.5, 0.5], 0.0, 0.0, f64::from(index % 2) * 1e3)).collect();
+        for samples in [&same[..], &constant, &opposed, &same[..1], &[]] {
+            let scales = fitted_scales(&shape(2, 0.4), samples, 2);
+            let rest = [scales.surface, scales.bias, scales.noise];
+            assert!(scales.lengths.iter().chain(&rest).all(|one| one.is_finite()), "{scales:?}");
+        }
+        assert_eq!(fitted_scales(&shape(2, 0.4), &[], 2), usual_scales(2));
+    }
+
+    #[test]
+    fn what_can_not_be_computed_is_as_bad_as_can_be() {
+        let samples = [sample(&[f64::NAN, 0.5], 0.0, 0.0, 1.0)];
+        assert_eq!(fitted_scales(&shape(2, 0.0), &samples, 2), usual_scales(2));
     }
 }

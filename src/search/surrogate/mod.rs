@@ -10,6 +10,10 @@ mod map;
 mod prior;
 mod process;
 mod samples;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod warp;
 
 use std::collections::hash_map::DefaultHasher;

@@ -66,3 +66,76 @@ fn log_value(space: &SearchSpace, dimension: usize, point: &[f64]) -> Option<f64
     let number = space.dimensions[dimension].domain.number(point[dimension])?;
     (number > 0.0 && space.is_active(dimension, point)).then(|| number.log10())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::dimension;
+    use super::*;
+    use crate::space::{Condition, Domain};
+    use serde_json::json;
+
+    /// A rate from 10⁻⁶ to 10⁻², a batch from 1 to 10⁴: a unit is four decades.
+    fn space() -> SearchSpace {
+        let rate = dimension("rate", Domain::Float { low: 1e-6, high: 1e-2, log: true });
+        let batch = dimension("batch", Domain::Float { low: 1.0, high: 1e4, log: true });
+        SearchSpace { dimensions: vec![rate, batch], constraints: vec![] }
+    }
+
+    fn term(dimension: usize, best: f64) -> Term {
+        Term { dimension, best, below: 1.0, above: 0.5, drift: 0.0, tilt: None }
+    }
+
+    fn check(prior: &PriorMean, point: [f64; 2], share: f64, expected: f64) {
+        let told = prior.at(&space(), &point, share);
+        assert!((told - expected).abs() < 1e-9, "{point:?}: {told} is not {expected}");
+    }
+
+    #[test]
+    fn the_best_is_minus_one_and_a_width_away_is_the_median() {
+        let prior = PriorMean { terms: vec![term(0, -4.0)] };
+        check(&prior, [0.5, 0.0], 1.0, -1.0);
+        check(&prior, [0.25, 0.0], 1.0, 0.0);
+        check(&prior, [0.625, 0.0], 1.0, 0.0);
+        check(&prior, [0.375, 0.0], 1.0, 0.25 - 1.0);
+        // Two decades below: 4 − 1 = 3, compressed.
+        check(&prior, [0.0, 0.0], 1.0, 4f64.ln());
+    }
+
+    #[test]
+    fn hyperparameters_add_up() {
+        let prior = PriorMean { terms: vec![term(0, -4.0), term(1, 2.0)] };
+        check(&prior, [0.375, 0.375], 1.0, 0.5 - 1.0);
+    }
+
+    #[test]
+    fn the_best_value_moves_with_another_hyperparameter() {
+        let tilt = Some(Tilt { dimension: 1, exponent: 0.5, from: 1.0 });
+        let prior = PriorMean { terms: vec![Term { tilt, ..term(0, -4.0) }] };
+        check(&prior, [0.5, 0.25], 1.0, -1.0);
+        // Two decades more of the other are one decade here.
+        check(&prior, [0.75, 0.75], 1.0, -1.0);
+        check(&prior, [0.5, 0.75], 1.0, 0.0);
+    }
+
+    #[test]
+    fn short_runs_like_smaller_values_where_there_is_a_drift() {
+        let prior = PriorMean { terms: vec![Term { drift: 0.5, ..term(1, 2.0) }] };
+        check(&prior, [0.5, 0.5], 1.0, -1.0);
+        // A hundredth of the length: half a decade for each of two.
+        check(&prior, [0.5, 0.25], 0.01, -1.0);
+    }
+
+    #[test]
+    fn what_takes_no_part_or_has_no_logarithm_says_nothing() {
+        let mut space = space();
+        space.dimensions[1].domain = Domain::Categorical(vec![json!("a"), json!("b")]);
+        space.dimensions.push(dimension("zero", Domain::Float { low: 0.0, high: 1.0, log: false }));
+        let mut rank = dimension("rank", Domain::Int { low: 1, high: 64, log: true });
+        rank.condition = Some(Condition { on: 1, values: vec![json!("b")] });
+        space.dimensions.push(rank);
+        let terms = vec![term(1, 0.0), term(2, 0.0), term(3, 5.0)];
+        let at = |kind: f64| PriorMean { terms: terms.clone() }.at(&space, &[0.5, kind, 0.0, 0.5], 1.0);
+        assert_eq!(at(0.25), -1.0);
+        assert!(at(0.75) > 0.0);
+    }
+}

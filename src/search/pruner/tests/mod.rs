@@ -2,8 +2,9 @@
 
 mod conformance;
 mod examples;
+mod forecast;
 
-use super::{Asha, Halving, Hyperband, Median, Pruner, Unpruned};
+use super::{Asha, Forecast, Halving, Hyperband, Median, Pruner, PrunerKind, Unpruned};
 
 /// A pruner by name.
 struct Entry {
@@ -17,4 +18,11 @@ const PRUNERS: &[Entry] = &[
     Entry { name: "asha", build: || Box::new(Asha::default()) },
     Entry { name: "hyperband", build: || Box::new(Hyperband) },
     Entry { name: "median", build: || Box::new(Median::default()) },
+    Entry { name: "auto", build: || Box::new(Forecast) },
 ];
+
+#[test]
+fn every_pruner_is_in_the_table() {
+    let names: Vec<&str> = PRUNERS.iter().map(|pruner| pruner.name).collect();
+    assert_eq!(names, PrunerKind::ALL.map(PrunerKind::name));
+}

@@ -138,6 +138,7 @@ fn what_looks_at_values_finds_the_bottom_of_a_bowl_far_sooner_than_chance() {
         best.sort_by(f64::total_cmp);
         best[7]
     };
-    let (random, tpe) = (median("random"), median("tpe"));
+    let (random, tpe, gp) = (median("random"), median("tpe"), median("gp"));
     assert!(tpe * 3.0 < random, "tpe {tpe:.5}, random {random:.5}");
+    assert!(gp * 100.0 < random, "gp {gp:.7}, random {random:.5}");
 }

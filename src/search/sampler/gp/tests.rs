@@ -1,0 +1,133 @@
+//! The default sampler: where it begins, and where it gets.
+
+use super::super::super::{Failure, Fidelity, Observations, Problem, State};
+use super::super::sobol::sobol_point;
+use super::super::{GaussianProcess, Sampler, Sobol};
+use super::{INITIAL, INTERLEAVE, reflected};
+use crate::search::surrogate::{PriorMean, SurrogateSettings, Term};
+use crate::space::{Dimension, Domain, SearchSpace, UnitPoint};
+
+const BOTTOM: [f64; 3] = [0.2, 0.7, 0.4];
+
+fn problem(domains: Vec<Domain>, seed: u64) -> Problem {
+    let dimension = |(index, domain)| Dimension { name: format!("h{index}"), domain, condition: None };
+    let dimensions = domains.into_iter().enumerate().map(dimension).collect();
+    let space = SearchSpace { dimensions, constraints: vec![] };
+    Problem { space, fidelity: Fidelity::full_only(), seed, first: vec![] }
+}
+
+fn cube(seed: u64) -> Problem {
+    problem(vec![Domain::Float { low: 0.0, high: 1.0, log: false }; 3], seed)
+}
+
+fn bowl(point: &[f64]) -> f64 {
+    point.iter().zip(BOTTOM).map(|(unit, best)| (unit - best) * (unit - best)).sum()
+}
+
+/// The points of so many trials, each with its value at once.
+fn run(
+    sampler: &mut GaussianProcess,
+    problem: &Problem,
+    trials: u32,
+    value: impl Fn(&[f64]) -> Option<f64>,
+) -> Vec<UnitPoint> {
+    let mut seen = Observations::default();
+    for _ in 0..trials {
+        let Some(point) = sampler.suggest(problem, &seen) else { break };
+        let value = value(&point);
+        let id = seen.start(point, 0);
+        let trial = seen.trial_mut(id).unwrap();
+        trial.curve.extend(value.map(|value| (1.0, value)));
+        trial.state = if value.is_some() { State::Ended } else { State::Failed(Failure::OutOfMemory) };
+    }
+    seen.trials().iter().map(|trial| trial.point.clone()).collect()
+}
+
+fn plain() -> GaussianProcess {
+    GaussianProcess::new(SurrogateSettings::default(), true)
+}
+
+#[test]
+fn the_first_trial_is_the_middle_and_a_few_of_the_sequence_follow() {
+    let points = run(&mut plain(), &cube(3), INITIAL + 1, |point| Some(bowl(point)));
+    assert_eq!(points[0], [0.5; 3]);
+    for (index, point) in points.iter().enumerate().skip(1) {
+        assert_eq!(*point, sobol_point(3, index, 0, 3));
+    }
+}
+
+#[test]
+fn values_without_an_order_have_no_middle() {
+    let kinds = || Domain::Categorical((0..3).map(serde_json::Value::from).collect());
+    let first = |seed| plain().suggest(&problem(vec![kinds()], seed), &Observations::default()).unwrap();
+    let points: Vec<UnitPoint> = (0..20).map(first).collect();
+    assert!(points.iter().any(|point| *point != points[0]));
+}
+
+#[test]
+fn with_something_expected_the_first_trial_is_where_most_is() {
+    let domain = Domain::Float { low: 1e-6, high: 1e-2, log: true };
+    let term = |dimension, best| Term { dimension, best, below: 1.0, above: 1.0, drift: 0.0, tilt: None };
+    let prior = Some(PriorMean { terms: vec![term(0, -3.0), term(1, -5.0)] });
+    for seed in 0..5 {
+        let settings = SurrogateSettings { prior: prior.clone(), ..SurrogateSettings::default() };
+        let problem = problem(vec![domain.clone(); 2], seed);
+        let first = GaussianProcess::new(settings, true).suggest(&problem, &Observations::default()).unwrap();
+        assert!((first[0] - 0.75).abs() < 0.1 && (first[1] - 0.25).abs() < 0.1, "{first:?}");
+    }
+}
+
+#[test]
+fn now_and_then_a_trial_is_of_the_sequence_whatever_is_believed() {
+    let turn = INTERLEAVE - 1;
+    let after_turn = |interleaves| {
+        let mut sampler = GaussianProcess::new(SurrogateSettings::default(), interleaves);
+        run(&mut sampler, &cube(5), turn + 1, |point| Some(bowl(point))).pop().unwrap()
+    };
+    let of_sequence = sobol_point(5, turn as usize, 0, 3);
+    assert_eq!(after_turn(true), of_sequence);
+    assert_ne!(after_turn(false), of_sequence);
+}
+
+#[test]
+fn the_bottom_of_a_bowl_is_found_in_twenty_five_trials() {
+    let is_near = |point: &UnitPoint| point.iter().zip(BOTTOM).all(|(unit, best)| (unit - best).abs() < 0.05);
+    let found = (0..10).filter(|seed| {
+        let points = run(&mut plain(), &cube(*seed), 25, |point| Some(bowl(point)));
+        is_near(points.iter().min_by(|a, b| bowl(a).total_cmp(&bowl(b))).unwrap())
+    });
+    let found = found.count();
+    assert!(found >= 8, "{found} of 10");
+}
+
+#[test]
+fn where_trials_fail_few_more_are_suggested() {
+    // A third of the space needs too much memory, and the valley leads there.
+    let fits = |point: &[f64]| point[0] < 0.67;
+    let value = |point: &[f64]| fits(point).then(|| -point[0]);
+    let failed = |points: &[UnitPoint]| points.iter().filter(|point| !fits(point)).count();
+    let gp: usize = (0..6).map(|seed| failed(&run(&mut plain(), &cube(seed), 40, value))).sum();
+    assert!(gp < 6 * 40 / 3, "{gp} of 240 failed");
+}
+
+#[test]
+fn a_space_with_an_end_is_tried_to_its_end() {
+    let kinds = Domain::Categorical((0..3).map(serde_json::Value::from).collect());
+    let problem = problem(vec![kinds, Domain::Int { low: 1, high: 4, log: true }], 0);
+    let points = run(&mut plain(), &problem, 100, |point| Some(point[1]));
+    assert_eq!(points.len(), 12);
+}
+
+#[test]
+fn a_move_beyond_an_edge_comes_back() {
+    for (beyond, inside) in [(-0.25, 0.25), (1.25, 0.75), (0.5, 0.5), (2.25, 0.25), (-1.5, 0.5)] {
+        assert_eq!(reflected(beyond), inside);
+    }
+}
+
+#[test]
+fn the_sequence_is_the_sampler_of_that_name() {
+    let mut seen = Observations::default();
+    seen.start(vec![0.5; 3], 0);
+    assert_eq!(plain().suggest(&cube(9), &seen), Sobol.suggest(&cube(9), &seen));
+}

@@ -1,0 +1,42 @@
+//! Small spaces, samples and trials for the tests of the surrogate.
+
+use super::super::{Fidelity, Observations, Problem, State};
+use super::kernel::Distances;
+use super::process::{Sample, Shape};
+use crate::space::{Dimension, Domain, SearchSpace};
+
+/// A dimension that always takes part.
+pub(crate) fn dimension(name: &str, domain: Domain) -> Dimension {
+    Dimension { name: name.to_owned(), domain, condition: None }
+}
+
+/// So many linear continua.
+pub(crate) fn continua(count: usize) -> SearchSpace {
+    let domain = || Domain::Float { low: 0.0, high: 1.0, log: false };
+    let dimensions = (0..count).map(|index| dimension(&format!("h{index}"), domain())).collect();
+    SearchSpace { dimensions, constraints: vec![] }
+}
+
+/// What is known of processes over so many continua.
+pub(crate) fn shape(dimensions: usize, prior_weight: f64) -> Shape {
+    Shape { distances: Distances::of(&continua(dimensions)), prior_weight }
+}
+
+/// A value of a run.
+pub(crate) fn sample(point: &[f64], short: f64, prior: f64, value: f64) -> Sample {
+    Sample { point: point.to_vec(), short, prior, value, is_full: short == 0.0, has_failed: false }
+}
+
+/// A search over so many continua with these levels.
+pub(crate) fn problem(dimensions: usize, levels: &[f64]) -> Problem {
+    let fidelity = Fidelity { levels: levels.to_vec(), resume: true };
+    Problem { space: continua(dimensions), fidelity, seed: 1, first: vec![] }
+}
+
+/// Adds a trial that rests where its curve ends.
+pub(crate) fn add(seen: &mut Observations, point: &[f64], curve: &[(f64, f64)], state: State) {
+    let id = seen.start(point.to_vec(), 0);
+    let trial = seen.trial_mut(id).unwrap();
+    trial.curve = curve.to_vec();
+    trial.state = state;
+}

@@ -1,0 +1,93 @@
+//! The surrogate as a whole.
+
+use super::super::{Failure, Observations, State};
+use super::testing::{add, problem};
+use super::{Belief, PriorMean, Surrogate, SurrogateSettings, Term};
+
+const LEVELS: [f64; 2] = [1.0, 9.0];
+
+fn surrogate() -> Surrogate {
+    Surrogate::new(SurrogateSettings::default())
+}
+
+/// Full runs of a valley with its lowest point at 0.3.
+fn valley(count: u32) -> Observations {
+    let mut seen = Observations::default();
+    for index in 0..count {
+        let unit = f64::from(index) / f64::from(count);
+        add(&mut seen, &[unit], &[(1.0, 1.0 + (unit - 0.3).abs()), (9.0, (unit - 0.3).abs())], State::Ended);
+    }
+    seen
+}
+
+fn at(surrogate: &mut Surrogate, seen: &Observations, unit: f64) -> Belief {
+    let problem = problem(1, &LEVELS);
+    surrogate.beliefs(&problem, seen).at(&problem, &[[unit]])[0]
+}
+
+#[test]
+fn before_anything_is_seen_what_is_expected_is_believed() {
+    assert_eq!(at(&mut surrogate(), &Observations::default(), 0.3).mean, 0.0);
+    let terms = vec![Term { dimension: 0, best: -1.0, below: 1.0, above: 1.0, drift: 0.0, tilt: None }];
+    let prior = Some(PriorMean { terms });
+    let mut told = Surrogate::new(SurrogateSettings { prior, ..SurrogateSettings::default() });
+    assert_eq!(at(&mut told, &Observations::default(), 0.1).mean, -1.0);
+}
+
+#[test]
+fn between_what_was_seen_the_valley_is_believed_and_beside_it_little_is_certain() {
+    let seen = valley(10);
+    let [low, high] = [0.33, 0.75].map(|unit| at(&mut surrogate(), &seen, unit));
+    assert!(low.mean < high.mean - 0.5, "{low:?} {high:?}");
+    let mut few = Observations::default();
+    add(&mut few, &[0.1], &[(1.0, 2.0), (9.0, 1.0)], State::Ended);
+    let [near, far] = [0.1, 0.9].map(|unit| at(&mut surrogate(), &few, unit));
+    assert!(near.deviation < far.deviation);
+}
+
+#[test]
+fn a_trial_that_runs_counts_as_if_it_had_met_the_expectation() {
+    let mut seen = valley(6);
+    let before = at(&mut surrogate(), &seen, 0.9);
+    add(&mut seen, &[0.9], &[], State::Running(1));
+    let meanwhile = at(&mut surrogate(), &seen, 0.9);
+    assert!((meanwhile.mean - before.mean).abs() < 0.05, "{before:?} {meanwhile:?}");
+    assert!(meanwhile.deviation < before.deviation * 0.8, "{before:?} {meanwhile:?}");
+}
+
+#[test]
+fn a_diverged_trial_spoils_its_neighbourhood() {
+    let mut seen = valley(6);
+    let before = at(&mut surrogate(), &seen, 0.92);
+    add(&mut seen, &[0.9], &[], State::Failed(Failure::Diverged));
+    assert!(at(&mut surrogate(), &seen, 0.92).mean > before.mean);
+}
+
+#[test]
+fn a_surrogate_that_has_fitted_before_believes_what_a_new_one_does() {
+    let mut used = surrogate();
+    for count in [30, 7, 12, 12, 3] {
+        let seen = valley(count);
+        assert_eq!(at(&mut used, &seen, 0.44), at(&mut surrogate(), &seen, 0.44));
+    }
+}
+
+#[test]
+fn a_gain_is_a_difference_to_the_best_full_run() {
+    let (problem, seen) = (problem(1, &LEVELS), valley(10));
+    let beliefs = surrogate().beliefs(&problem, &seen);
+    let gains = beliefs.gains(&problem, &[[0.3], [0.301], [0.8]]);
+    assert!(gains[0].mean.abs() < 1e-9 && gains[0].deviation < 1e-3, "{gains:?}");
+    assert!(gains[1].deviation < 0.1 && gains[2].mean > 0.5, "{gains:?}");
+}
+
+#[test]
+fn a_warped_difference_is_told_in_the_units_of_the_objective() {
+    let (problem, mut seen) = (problem(1, &[1.0]), Observations::default());
+    assert_eq!(surrogate().beliefs(&problem, &seen).in_units(1.0), None);
+    for value in [10.0, 20.0, 50.0] {
+        add(&mut seen, &[value / 100.0], &[(1.0, value)], State::Ended);
+    }
+    // One is the way from the best to the median.
+    assert_eq!(surrogate().beliefs(&problem, &seen).in_units(0.5), Some(5.0));
+}
