@@ -190,15 +190,16 @@ impl Tuner {
         }
     }
 
-    /// Takes what trial `id` told: lengths and values in rising order, those already known included or not.
+    /// Takes what trial `id` told: lengths and values in any order, those already known included or not. A value that
+    /// is no number means that the trial diverged.
     pub fn tell(&mut self, id: TrialId, points: &[(f64, f64)], outcome: Outcome, seconds: Option<f64>) {
         let problem = &self.problem;
         let Some(trial) = self.seen.trial_mut(id) else { return };
-        for (length, value) in points {
-            if *length > trial.length() {
-                trial.curve.push((*length, *value));
-            }
+        for point in points.iter().filter(|point| point.1.is_finite()) {
+            add(&mut trial.curve, *point);
         }
+        let is_sound = points.iter().all(|point| point.1.is_finite());
+        let outcome = if is_sound { outcome } else { Outcome::Failed(Failure::Diverged) };
         trial.seconds = seconds.or(trial.seconds);
         let target = match trial.state {
             State::Running(level) => level,
@@ -214,3 +215,15 @@ impl Tuner {
         };
     }
 }
+
+/// Keeps lengths rising; of two values at one length the first told counts.
+fn add(curve: &mut Vec<(f64, f64)>, point: (f64, f64)) {
+    let position = curve.partition_point(|known| known.0 < point.0);
+    let is_known = curve.get(position).is_some_and(|known| known.0 <= point.0);
+    if point.0 > 0.0 && point.0.is_finite() && !is_known {
+        curve.insert(position, point);
+    }
+}
+
+#[cfg(test)]
+mod tests;

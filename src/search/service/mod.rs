@@ -6,6 +6,8 @@
 mod describe;
 mod request;
 mod space;
+#[cfg(test)]
+mod tests;
 
 use serde_json::{Value, json};
 
@@ -105,13 +107,11 @@ fn settings(init: &Init, prior: Option<PriorMean>) -> Result<TunerSettings, Comp
 
 fn fidelity(init: &Init) -> Result<Fidelity, Complaint> {
     let Some(asked) = &init.fidelity else { return Ok(Fidelity::full_only()) };
-    let mut levels = asked.levels.clone();
-    levels.sort_by(f64::total_cmp);
-    levels.dedup();
-    if levels.first().is_none_or(|lowest| !(lowest.is_finite() && *lowest > 0.0)) {
+    let levels = asked.levels.clone();
+    let is_rising = levels.is_sorted_by(|low, high| low < high);
+    if !is_rising || levels.first().is_none_or(|lowest| *lowest <= 0.0) {
         return Err(format!(
-            "`fidelity.levels` is {:?}; give rising lengths above 0, such as [1, 3, 9]",
-            asked.levels
+            "`fidelity.levels` is {levels:?}; give rising lengths above 0, such as [1, 3, 9]"
         ));
     }
     Ok(Fidelity { levels, resume: asked.resume })
@@ -125,7 +125,14 @@ impl Running {
                 let values = problem.space.values(&self.tuner.seen().trials()[id as usize].point);
                 json!({ "id": id, "hyperparameters": values, "until_fidelity": problem.fidelity.levels[level] })
             }
-            Answer::Exhausted => json!({ "finished": true, "reason": "every point of the space was tried" }),
+            Answer::Exhausted => json!({ "finished": true, "reason": self.end() }),
+        }
+    }
+
+    fn end(&self) -> &'static str {
+        match self.tuner.seen().trials() {
+            [] => "no point of the space was found that fulfils the constraints",
+            _ => "every point of the space was tried",
         }
     }
 
@@ -149,16 +156,48 @@ impl Running {
             (ToldOutcome::Failed, _) => Outcome::Failed(Failure::Failed),
         };
         let points = points.unwrap_or_default();
-        if let Some((length, _)) = points.iter().find(|(length, _)| !(length.is_finite() && *length > 0.0)) {
+        self.check(tell, outcome)?;
+        self.tuner.tell(id, &points, outcome, tell.seconds);
+        Ok(json!({ "ok": true }))
+    }
+
+    /// Whether what was told can be.
+    fn check(&self, tell: &Tell, outcome: Outcome) -> Result<(), Complaint> {
+        // Whole steps may end a little beyond a level.
+        const BEYOND: f64 = 1.01;
+        let levels = &self.tuner.problem().fidelity.levels;
+        let (lowest, full) = (levels[0], levels[levels.len() - 1]);
+        let lengths = || tell.points.iter().map(|(length, _)| *length);
+        if let Some(length) = lengths().find(|length| *length <= 0.0) {
             return Err(format!("a point's fidelity is {length}; it must be a number above 0"));
         }
-        if outcome == Outcome::Completed && points.is_empty() {
+        // Where all runs are full ones, nobody was told what a length is.
+        if let Some(length) = lengths().find(|length| levels.len() > 1 && *length > full * BEYOND) {
+            return Err(format!(
+                "a point's fidelity is {length}; the full run is {full}, see `fidelity.levels`"
+            ));
+        }
+        if let Some(seconds) = tell.seconds.filter(|seconds| *seconds < 0.0) {
+            return Err(format!("`seconds` is {seconds}; it can't be below 0"));
+        }
+        let reached = lengths().fold(self.told(tell.id), f64::max);
+        if outcome == Outcome::Completed && reached <= 0.0 {
             return Err(
                 "a completed run has no `points`; give at least its last [fidelity, value]".to_owned()
             );
         }
-        self.tuner.tell(id, &points, outcome, tell.seconds);
-        Ok(json!({ "ok": true }))
+        if outcome == Outcome::Completed && self.tuner.problem().fidelity.reached(reached).is_none() {
+            return Err(format!(
+                "a completed run has reached fidelity {reached}, below the lowest of `fidelity.levels`, {lowest}"
+            ));
+        }
+        Ok(())
+    }
+
+    /// How far the trial had got before.
+    fn told(&self, id: u64) -> f64 {
+        let trial = usize::try_from(id).ok().and_then(|id| self.tuner.seen().trials().get(id));
+        trial.map_or(0.0, super::Observed::length)
     }
 
     fn best(&self) -> Value {

@@ -1,6 +1,9 @@
 //! The lines a program may send.
 
+use std::fmt;
+
 use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use crate::spelling::nearest;
@@ -25,6 +28,7 @@ const OPERATIONS: [&str; 4] = ["init", "ask", "tell", "best"];
 pub(super) struct Init {
     #[expect(dead_code, reason = "it told that this is an init")]
     op: String,
+    #[serde(deserialize_with = "distinct")]
     pub space: Map<String, Value>,
     #[serde(default)]
     pub constraints: Vec<ProductRequest>,
@@ -109,20 +113,54 @@ pub(super) enum ToldOutcome {
     Failed,
 }
 
+/// A line that is its operation and no more.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Bare {
+    #[expect(dead_code, reason = "it told what this is")]
+    op: String,
+}
+
+/// An object whose names are all different: of two with one name the first would be lost without a word.
+fn distinct<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {
+    struct Distinct;
+    impl<'de> Visitor<'de> for Distinct {
+        type Value = Map<String, Value>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+            formatter.write_str("an object with a hyperparameter by each name")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+            let mut map = Map::new();
+            while let Some((name, value)) = entries.next_entry::<String, Value>()? {
+                if map.contains_key(&name) {
+                    return Err(A::Error::custom(format!("`{name}` is there twice")));
+                }
+                map.insert(name, value);
+            }
+            Ok(map)
+        }
+    }
+    deserializer.deserialize_map(Distinct)
+}
+
 /// Reads a line.
 pub(super) fn parse(line: &str) -> Result<Request, String> {
     let value: Value =
         serde_json::from_str(line).map_err(|error| format!("this is no JSON object: {error}"))?;
-    let known = || format!("`op` is one of `{}`", OPERATIONS.join("`, `"));
-    let operation = value.get("op").and_then(Value::as_str).ok_or_else(known)?.to_owned();
+    let object = value.as_object().ok_or_else(|| format!("this is no JSON object: {value}"))?;
+    let known = format!("one of `{}`", OPERATIONS.join("`, `"));
+    let operation = object.get("op").ok_or_else(|| format!("`op` is missing; it is {known}"))?;
+    let operation = operation.as_str().ok_or_else(|| format!("`op` is {operation}; it is {known}"))?;
     let told = |error: serde_json::Error| format!("in `{operation}`: {error}");
-    match operation.as_str() {
-        "init" => serde_json::from_value(value).map(|init| Request::Init(Box::new(init))).map_err(told),
-        "ask" => Ok(Request::Ask),
-        "tell" => serde_json::from_value(value).map(Request::Tell).map_err(told),
-        "best" => Ok(Request::Best),
+    match operation {
+        "init" => serde_json::from_str(line).map(|init| Request::Init(Box::new(init))).map_err(told),
+        "ask" => serde_json::from_str(line).map(|_: Bare| Request::Ask).map_err(told),
+        "tell" => serde_json::from_str(line).map(Request::Tell).map_err(told),
+        "best" => serde_json::from_str(line).map(|_: Bare| Request::Best).map_err(told),
         other => Err(nearest(other, OPERATIONS).map_or_else(
-            || format!("`op` is `{other}`; {}", known()),
+            || format!("`op` is `{other}`; it is {known}"),
             |near| format!("`op` is `{other}`; did you mean `{near}`?"),
         )),
     }

@@ -77,7 +77,13 @@ fn condition(
     };
     let on = known.iter().position(|dimension| dimension.name == *other);
     let on = on.ok_or_else(|| format!("`space.{name}.when` names `{other}`, which is no hyperparameter"))?;
+    if known[on].domain.len().is_none() {
+        return Err(format!("`space.{name}.when` names `{other}`, which has no list of values"));
+    }
     let values = values.as_array().cloned().unwrap_or_else(|| vec![values.clone()]);
+    if values.is_empty() {
+        return Err(format!("`space.{name}.when` has no value of `{other}`"));
+    }
     match values.iter().find(|value| known[on].domain.unit(value).is_none()) {
         Some(value) => Err(format!("`space.{name}.when` has {value}, which `{other}` can't be")),
         None => Ok(Some(Condition { on, values })),
@@ -94,8 +100,15 @@ fn domain(request: &DimensionRequest) -> Result<Domain, String> {
     if !(low.is_finite() && high.is_finite() && low <= high) {
         return Err(format!("has low {low} and high {high}; low may not be above high"));
     }
+    let width = if request.log { high / low } else { high - low };
     if request.log && low <= 0.0 {
         return Err(format!("has low {low}; on a logarithmic scale it must be above 0"));
+    }
+    if !width.is_finite() {
+        return Err(format!("has low {low} and high {high}; they are too far apart"));
+    }
+    if request.ordered.is_some() {
+        return Err("has `ordered` without `choices`".to_owned());
     }
     match request.kind {
         Kind::Float => Ok(Domain::Float { low, high, log: request.log }),
@@ -113,8 +126,14 @@ fn listed(request: &DimensionRequest, choices: &[Value]) -> Result<Domain, Strin
     if choices.is_empty() {
         return Err("has empty `choices`; give at least one".to_owned());
     }
-    if let Some(twice) = choices.iter().enumerate().find(|(index, one)| choices[..*index].contains(one)) {
-        return Err(format!("has {} twice in `choices`", twice.1));
+    if request.low.or(request.high).is_some() || request.log {
+        return Err("has `choices` and also `low`, `high` or `log`; give one of both".to_owned());
+    }
+    // 8 and 8.0 are the same number.
+    let is_same = |a: &Value, b: &Value| a == b || a.as_f64().is_some_and(|a| Some(a) == b.as_f64());
+    let is_known = |(index, one): &(usize, &Value)| choices[..*index].iter().any(|known| is_same(known, one));
+    if let Some((_, twice)) = choices.iter().enumerate().find(is_known) {
+        return Err(format!("has {twice} twice in `choices`"));
     }
     let numbers: Option<Vec<f64>> = choices.iter().map(Value::as_f64).collect();
     if matches!(request.kind, Kind::Float | Kind::Int) && numbers.is_none() {
@@ -138,10 +157,23 @@ fn constraint(request: &ProductRequest, space: &SearchSpace) -> Result<ProductCo
             .ok_or_else(|| format!("`constraints` name `{name}`, which is no hyperparameter"))
     };
     let of = request.product.iter().map(position).collect::<Result<Vec<usize>, String>>()?;
+    let text = of.iter().map(|index| &space.dimensions[*index]).find(|one| !has_numbers(&one.domain));
+    if let Some(text) = text {
+        return Err(format!("`constraints` name `{}`, whose values are no numbers", text.name));
+    }
+    let is_bounded = request.equals.or(request.low).or(request.high).is_some();
+    let is_twice = request.equals.is_some() && request.low.or(request.high).is_some();
     let low = request.equals.or(request.low).unwrap_or(f64::NEG_INFINITY);
     let high = request.equals.or(request.high).unwrap_or(f64::INFINITY);
-    if of.is_empty() || low > high {
+    if of.is_empty() || !is_bounded || is_twice || low > high {
         return Err("a constraint needs `product` with names, and `equals`, or `low` up to `high`".to_owned());
     }
     Ok(ProductConstraint { of, low, high })
+}
+
+fn has_numbers(domain: &Domain) -> bool {
+    match domain {
+        Domain::Float { .. } | Domain::Int { .. } => true,
+        Domain::Ordinal(choices) | Domain::Categorical(choices) => choices.iter().all(Value::is_number),
+    }
 }
