@@ -2,9 +2,15 @@
 
 use serde_json::{Map, Value, json};
 
+use super::super::past::Shift;
 use super::super::surrogate::PriorMean;
-use super::{Facts, Method, expected};
+use super::{Facts, Method};
 use crate::space::{Dimension, Domain, SearchSpace};
+
+/// With nothing learnt from past studies.
+fn expected(space: &SearchSpace, facts: &Facts) -> Option<PriorMean> {
+    super::expected(space, facts, Shift::default())
+}
 
 fn object(value: Value) -> Map<String, Value> {
     value.as_object().unwrap().clone()

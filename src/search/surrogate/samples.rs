@@ -3,7 +3,7 @@
 //! An exact process costs the cube of its samples, so it looks at a bounded number: the best trials, for the optimum
 //! lies among them, and the latest, which were chosen to tell something. Of every trial its highest level counts first.
 
-use super::super::{Failure, Observed, Problem, State};
+use super::super::{Observed, Problem, State};
 use super::SurrogateSettings;
 use super::process::Sample;
 use super::warp::Warp;
@@ -14,8 +14,8 @@ const MOST: usize = 256;
 const MOST_TO_FIT: usize = 56;
 /// Scales are not fitted to fewer.
 pub(super) const FEWEST_TO_FIT: usize = 5;
-/// How much worse than the worst a diverged run counts.
-const DIVERGED: f64 = 0.5;
+/// How much worse than the worst a run counts that failed, for whatever reason: where one failed, the next will.
+const FAILED: f64 = 0.5;
 /// Scales are fitted again when there are so many times more trials.
 const GROWTH: f64 = 1.15;
 
@@ -84,7 +84,7 @@ impl Selection<'_> {
 
     fn tells(&self, trial: &Observed) -> bool {
         match trial.state {
-            State::Failed(failure) => failure == Failure::Diverged,
+            State::Failed(_) => true,
             _ => trial.level(self.problem).is_some(),
         }
     }
@@ -96,7 +96,7 @@ impl Selection<'_> {
 
     fn highest(&self, warp: &Warp, trial: &Observed, worst: f64) -> Option<Sample> {
         if trial.has_failed() {
-            return Some(self.sample(trial, self.problem.fidelity.top(), worst + DIVERGED));
+            return Some(self.sample(trial, self.problem.fidelity.top(), worst + FAILED));
         }
         self.last(warp, trial).map(|(level, z)| self.sample(trial, level, z))
     }
@@ -147,7 +147,7 @@ fn grown(trials: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::Observations;
+    use super::super::super::{Failure, Observations};
     use super::super::testing::{add, problem};
     use super::*;
     use std::collections::BTreeSet;
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_diverged_trial_stands_as_a_bad_full_run_and_one_without_memory_does_not() {
+    fn a_trial_that_failed_stands_as_a_bad_full_run() {
         let problem = problem(1, &LEVELS);
         let mut seen = Observations::default();
         add(&mut seen, &[0.1], &curve(&[3.0, 2.0, 1.0]), State::Ended);
@@ -227,12 +227,11 @@ mod tests {
         add(&mut seen, &[0.4], &curve(&[1.0]), State::Failed(Failure::OutOfMemory));
         add(&mut seen, &[0.5], &curve(&[1.0]), State::Failed(Failure::Failed));
         let samples = all(&problem, &seen);
-        assert!(samples.iter().all(|sample| sample.point[0] < 0.35));
-        let diverged: Vec<&Sample> = samples.iter().filter(|sample| sample.has_failed).collect();
-        assert_eq!(diverged.len(), 1);
-        assert!(diverged[0].point == [0.3] && diverged[0].is_full && diverged[0].short == 0.0);
+        let failed: Vec<&Sample> = samples.iter().filter(|sample| sample.has_failed).collect();
+        assert_eq!(failed.iter().map(|sample| sample.point[0]).collect::<Vec<_>>(), [0.3, 0.4, 0.5]);
+        assert!(failed.iter().all(|sample| sample.is_full && sample.short == 0.0));
         let others = samples.iter().filter(|sample| !sample.has_failed);
-        assert!(others.map(|sample| sample.value).all(|value| value < diverged[0].value));
+        assert!(others.map(|sample| sample.value).all(|value| value < failed[0].value));
     }
 
     #[test]

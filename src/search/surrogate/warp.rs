@@ -25,15 +25,21 @@ impl Warp {
     /// From these trials; none before the first value.
     pub(crate) fn of(problem: &Problem, trials: &[Observed]) -> Option<Self> {
         let gains = gains(problem, trials);
-        let sound = trials.iter().filter(|trial| !trial.has_failed());
-        let last = sound.filter_map(|trial| trial.last(problem));
+        let sound = || trials.iter().filter(|trial| !trial.has_failed());
+        let last = sound().filter_map(|trial| trial.last(problem));
         let mut values: Vec<f64> = last.map(|(level, value)| bounded(value) + gains[level]).collect();
         if values.is_empty() && !trials.iter().any(Observed::has_failed) {
             return None;
         }
         let middle = median(&mut values).unwrap_or(0.0);
         let best = values.first().copied().unwrap_or(middle);
-        let scale = if middle > best { middle - best } else { 1.0 };
+        let all = sound().flat_map(|trial| &trial.curve).filter_map(|(length, value)| {
+            Some((bounded(*value) + gains[problem.fidelity.reached(*length)?] - middle).abs())
+        });
+        // Where the last values are all alike, the earlier ones tell the unit.
+        let widest = all.fold(0.0, f64::max);
+        let spreads = [middle - best, widest, 1.0];
+        let scale = spreads.into_iter().find(|spread| *spread > 0.0).unwrap_or(1.0);
         Some(Self { gains, middle, scale })
     }
 

@@ -1,6 +1,6 @@
 //! The best candidates are compared, and run again where they can't be told apart.
 
-use super::{Folder, Stage, crash, device, drive, trains};
+use super::{Folder, Stage, crash, device, drive, spread, trains};
 use crate::executor::Synthetic;
 use crate::search::{Verdict, Won};
 use crate::space::{BatchDomain, BatchPlan, FloatDomain, Study};
@@ -60,7 +60,7 @@ fn candidates_that_cannot_be_told_apart_run_again_by_the_same_other_seed() {
 #[test]
 fn a_leader_that_is_clearly_better_wins_without_another_run() {
     let (folder, mut device) = (Folder::new(), device());
-    let told = drive(&folder.study(|_| ()), &mut device).unwrap();
+    let told = drive(&folder.study(spread), &mut device).unwrap();
     assert_eq!((told.confirmations.len(), confirming(&device)), (0, vec![]));
     let confirmation = told.summary.confirmation.unwrap();
     let decision = confirmation.decision.unwrap();

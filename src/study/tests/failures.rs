@@ -1,6 +1,6 @@
 //! What trials suffer is data; what no trial can mend ends the study.
 
-use super::{Folder, crash, device, drive, first_trial, trains};
+use super::{Folder, crash, device, drive, first_trial, spread, trains};
 use crate::space::{BatchDomain, FloatDomain, Precision, Study};
 use crate::store::StoreError;
 use crate::study::StudyError;
@@ -90,9 +90,9 @@ fn a_promoted_trial_that_diverges_is_not_trained_in_full() {
 #[test]
 fn a_winner_that_diverges_in_its_full_run_leaves_its_place_to_the_next_best() {
     let (folder, mut device) = (Folder::new(), device());
-    let full = first_trial(|_| ()) + 9 + 3;
+    let full = first_trial(spread) + 9 + 3;
     device.script.insert(full, Outcome::Diverged { step: 7 });
-    let told = drive(&folder.study(|_| ()), &mut device).unwrap();
+    let told = drive(&folder.study(spread), &mut device).unwrap();
     let failed =
         told.history.trials.iter().find(|trial| trial.rungs.len() == 3 && trial.has_failed()).unwrap();
     let best = told.summary.best.unwrap();
@@ -102,9 +102,9 @@ fn a_winner_that_diverges_in_its_full_run_leaves_its_place_to_the_next_best() {
 #[test]
 fn a_full_run_that_crashes_ends_the_command_and_the_next_one_goes_on_with_it() {
     let (folder, mut device) = (Folder::new(), device());
-    let full = first_trial(|_| ()) + 9 + 3;
+    let full = first_trial(spread) + 9 + 3;
     device.script.insert(full, crash());
-    let study = folder.study(|_| ());
+    let study = folder.study(spread);
     let error = drive(&study, &mut device).unwrap_err();
     assert!(matches!(&error, StudyError::Run { outcome, .. } if *outcome == crash()), "{error}");
     let winner = trains(&device.specs[full]).unwrap().0.to_owned();
@@ -112,7 +112,7 @@ fn a_full_run_that_crashes_ends_the_command_and_the_next_one_goes_on_with_it() {
     device.script.clear();
     let told = drive(&study, &mut device).unwrap();
     assert_eq!(trains(&device.specs[0]), Some((winner.as_path(), 18)));
-    let undisturbed = drive(&Folder::new().study(|_| ()), &mut super::device()).unwrap();
+    let undisturbed = drive(&Folder::new().study(spread), &mut super::device()).unwrap();
     assert_eq!(told.history, undisturbed.history);
 }
 

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Driver, Stage, StudyError, StudyEvent, Summary};
 use crate::executor::Synthetic;
-use crate::space::Study;
+use crate::space::{SamplerKind, Study};
 use crate::trial::{Confirmation, History, Outcome, RunKey, Task, TrialSpec};
 use crate::units::Bytes;
 
@@ -136,6 +136,11 @@ fn name(event: &StudyEvent<'_>) -> String {
 fn key(run: &RunKey) -> String {
     let seed = run.seed.map(|seed| format!("/{seed}")).unwrap_or_default();
     format!("{}.{}{seed}", run.trial, run.rung)
+}
+
+/// Trials that lie apart whatever the others told, so that the best is clearly the best.
+fn spread(study: &mut Study) {
+    study.search.sampler = SamplerKind::Sobol;
 }
 
 /// Number of the first run that trains, after all probes.

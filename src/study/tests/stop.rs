@@ -1,6 +1,6 @@
 //! The search ends by its rules, between two runs, and goes on where more is allowed.
 
-use super::{Folder, Stage, device, drive, drive_until, trains};
+use super::{Folder, Stage, device, drive, drive_until, spread, trains};
 use crate::executor::Synthetic;
 use crate::search::StopReason;
 use crate::study::StudyError;
@@ -89,16 +89,19 @@ fn a_search_that_is_stopped_by_its_deadline_confirms_nothing_by_other_seeds() {
 #[test]
 fn more_trials_may_be_asked_for_later() {
     let folder = Folder::new();
-    let few = folder.study(|study| study.search.trials = 4);
+    let few = folder.study(|study| {
+        spread(study);
+        study.search.trials = 4;
+    });
     let mut driver_device = device();
     let mut listener = |_: crate::study::StudyEvent<'_>| ();
     let mut driver = crate::study::Driver::open(&few, &mut driver_device, &mut listener).unwrap();
     driver.prepare().unwrap();
     driver.tune().unwrap();
     drop(driver);
-    let told = drive(&folder.study(|_| ()), &mut device()).unwrap();
+    let told = drive(&folder.study(spread), &mut device()).unwrap();
     assert_eq!(told.history.trials.len(), 9);
-    let whole = drive(&Folder::new().study(|_| ()), &mut device()).unwrap();
+    let whole = drive(&Folder::new().study(spread), &mut device()).unwrap();
     let points =
         |told: &super::Told| told.history.trials.iter().map(|one| one.hyperparams).collect::<Vec<_>>();
     assert_eq!(points(&told), points(&whole));
