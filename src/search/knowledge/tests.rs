@@ -1,17 +1,14 @@
 //! Names, published values, and what is made of them.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::super::surrogate::PriorMean;
 use super::{Facts, Method, expected};
 use crate::space::{Dimension, Domain, SearchSpace};
 
-fn object(value: Value) -> Map<String, Value> {
-    value.as_object().unwrap().clone()
-}
-
 fn facts(context: Value) -> Facts {
-    let (facts, unknown) = Facts::of(&object(context));
+    let Value::Object(context) = context else { unreachable!("{context} is no object") };
+    let (facts, unknown) = Facts::of(&context);
     assert_eq!(unknown, [""; 0]);
     facts
 }
@@ -89,7 +86,7 @@ fn what_tells_nothing_is_named() {
         "notes": "mine", "tokens": "many", "parameters": -1, "model_size": "infB", "method": "magic",
         "n_params": 1e9, "max_length": null,
     });
-    let (facts, unknown) = Facts::of(&object(context));
+    let (facts, unknown) = Facts::of(context.as_object().unwrap());
     assert_eq!(unknown, ["max_length", "method", "model_size", "notes", "parameters", "tokens"]);
     assert_eq!(facts, Facts { parameters: Some(1e9), ..Facts::default() });
 }

@@ -71,6 +71,7 @@ impl Tally {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "what is exact by construction is compared exactly")]
 mod tests {
     use super::super::super::{Failure, State};
     use super::super::testing::{add, shape};

@@ -146,4 +146,5 @@ fn grown(trials: usize) -> usize {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "what is exact by construction is compared exactly")]
 mod tests;
