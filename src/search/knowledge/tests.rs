@@ -1,6 +1,6 @@
 //! Names, published values, and what is made of them.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::super::past::Shift;
 use super::super::surrogate::PriorMean;
@@ -12,12 +12,9 @@ fn expected(space: &SearchSpace, facts: &Facts) -> Option<PriorMean> {
     super::expected(space, facts, Shift::default())
 }
 
-fn object(value: Value) -> Map<String, Value> {
-    value.as_object().unwrap().clone()
-}
-
 fn facts(context: Value) -> Facts {
-    let (facts, unknown) = Facts::of(&object(context));
+    let Value::Object(context) = context else { unreachable!("{context} is no object") };
+    let (facts, unknown) = Facts::of(&context);
     assert_eq!(unknown, [""; 0]);
     facts
 }
@@ -95,7 +92,7 @@ fn what_tells_nothing_is_named() {
         "notes": "mine", "tokens": "many", "parameters": -1, "model_size": "infB", "method": "magic",
         "n_params": 1e9, "max_length": null,
     });
-    let (facts, unknown) = Facts::of(&object(context));
+    let (facts, unknown) = Facts::of(context.as_object().unwrap());
     assert_eq!(unknown, ["max_length", "method", "model_size", "notes", "parameters", "tokens"]);
     assert_eq!(facts, Facts { parameters: Some(1e9), ..Facts::default() });
 }

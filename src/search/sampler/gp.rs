@@ -163,4 +163,5 @@ impl Scorer<'_> {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "what is exact by construction is compared exactly")]
 mod tests;

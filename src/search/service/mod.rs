@@ -65,7 +65,7 @@ impl Service {
 
     fn init(&mut self, init: &Init) -> Result<Value, Complaint> {
         let space = space::checked(&init.space, &init.constraints)?;
-        let (facts, ignored) = Facts::of(&init.context);
+        let (facts, ignored) = init.context.as_ref().map(Facts::of).unwrap_or_default();
         let settings = settings(init, expected(&space, &facts, Shift::default()))?;
         let answer = json!({
             "ignored": ignored,

@@ -39,8 +39,7 @@ pub(super) struct Init {
     pub seed: u64,
     pub sampler: Option<String>,
     pub pruner: Option<String>,
-    #[serde(default)]
-    pub context: Map<String, Value>,
+    pub context: Option<Map<String, Value>>,
     #[serde(default)]
     pub suggest_first: Vec<Map<String, Value>>,
     #[serde(default)]

@@ -14,8 +14,8 @@ struct DimensionRequest {
     kind: Kind,
     low: Option<f64>,
     high: Option<f64>,
-    #[serde(default)]
-    log: bool,
+    log: Option<bool>,
+    /// What there is of them counts, whatever the bounds say.
     choices: Option<Vec<Value>>,
     /// Whether neighbours in `choices` are alike; numbers are unless it says no.
     ordered: Option<bool>,
@@ -100,8 +100,9 @@ fn domain(request: &DimensionRequest) -> Result<Domain, String> {
     if !(low.is_finite() && high.is_finite() && low <= high) {
         return Err(format!("has low {low} and high {high}; low may not be above high"));
     }
-    let width = if request.log { high / low } else { high - low };
-    if request.log && low <= 0.0 {
+    let log = request.log.unwrap_or(false);
+    let width = if log { high / low } else { high - low };
+    if log && low <= 0.0 {
         return Err(format!("has low {low}; on a logarithmic scale it must be above 0"));
     }
     if !width.is_finite() {
@@ -111,11 +112,11 @@ fn domain(request: &DimensionRequest) -> Result<Domain, String> {
         return Err("has `ordered` without `choices`".to_owned());
     }
     match request.kind {
-        Kind::Float => Ok(Domain::Float { low, high, log: request.log }),
+        Kind::Float => Ok(Domain::Float { low, high, log }),
         Kind::Int if low.fract() == 0.0 && high.fract() == 0.0 && low.abs().max(high.abs()) < 9e15 => {
             #[expect(clippy::cast_possible_truncation, reason = "whole and small, as was just looked at")]
             let (low, high) = (low as i64, high as i64);
-            Ok(Domain::Int { low, high, log: request.log })
+            Ok(Domain::Int { low, high, log })
         }
         Kind::Int => Err(format!("has low {low} and high {high}; an int has whole bounds")),
         Kind::Categorical | Kind::Ordinal => Err("has no `choices`".to_owned()),
@@ -125,9 +126,6 @@ fn domain(request: &DimensionRequest) -> Result<Domain, String> {
 fn listed(request: &DimensionRequest, choices: &[Value]) -> Result<Domain, String> {
     if choices.is_empty() {
         return Err("has empty `choices`; give at least one".to_owned());
-    }
-    if request.low.or(request.high).is_some() || request.log {
-        return Err("has `choices` and also `low`, `high` or `log`; give one of both".to_owned());
     }
     // 8 and 8.0 are the same number.
     let is_same = |a: &Value, b: &Value| a == b || a.as_f64().is_some_and(|a| Some(a) == b.as_f64());

@@ -1,7 +1,9 @@
 //! How likely does a trial fail at a point? A smoothed share of the failures near it.
 //!
 //! P(fail) = (u·a + Σ k over failures)/(a + Σ k over all) with a narrow kernel k: near nothing it is the usual share
-//! of failures, near a failure it is high. Nothing is assumed of why trials fail.
+//! of failures, near a failure it is high. The usual share u is that of the hyperparameter which, looked at alone in
+//! the same way, tells most of failures: often a single one decides, a batch that needs too much memory or a rate
+//! that is too high, and then its failures tell of all points beyond, however far apart they lie.
 //!
 //! Source: a kernel-weighted Beta-Bernoulli estimate (Goetschalckx et al. 2011, Continuous Correlated Beta Processes).
 
@@ -34,17 +36,42 @@ pub(crate) fn log_soundness(distances: &Distances, seen: &Observations, points: 
 }
 
 fn share_near(distances: &Distances, ended: &[(&[f64], bool)], point: &[f64]) -> f64 {
-    let (mut failed, mut all) = (USUAL * EVIDENCE, EVIDENCE);
+    let mut alone = vec![Tally::default(); point.len()];
+    let mut together = Tally::default();
     for (other, has_failed) in ended {
-        let squared: f64 = distances.squared(point, other).sum();
-        let weight = (-squared / (2.0 * WIDTH * WIDTH)).exp();
-        all += weight;
-        failed += if *has_failed { weight } else { 0.0 };
+        let mut weight = 1.0;
+        for (tally, squared) in alone.iter_mut().zip(distances.squared(point, other)) {
+            let own = (-squared / (2.0 * WIDTH * WIDTH)).exp();
+            tally.add(own, *has_failed);
+            weight *= own;
+        }
+        together.add(weight, *has_failed);
     }
-    failed / all
+    let usual = alone.iter().map(|tally| tally.share(USUAL)).fold(USUAL, f64::max);
+    together.share(usual)
+}
+
+/// Weights of trials.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    failed: f64,
+    all: f64,
+}
+
+impl Tally {
+    fn add(&mut self, weight: f64, has_failed: bool) {
+        self.all += weight;
+        self.failed += if has_failed { weight } else { 0.0 };
+    }
+
+    /// The share of failures, if it is usually `usual`.
+    fn share(self, usual: f64) -> f64 {
+        (usual * EVIDENCE + self.failed) / (EVIDENCE + self.all)
+    }
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "what is exact by construction is compared exactly")]
 mod tests {
     use super::super::super::{Failure, State};
     use super::super::testing::{add, shape};
@@ -71,7 +98,10 @@ mod tests {
         let mut seen = Observations::default();
         add(&mut seen, &[0.1], &[], FAILED);
         let told = soundness(&seen, &[0.1, 0.1 + WIDTH, 0.99]);
-        let share = |kernel: f64| (USUAL * EVIDENCE + kernel) / (EVIDENCE + kernel);
+        let share = |kernel: f64| {
+            let alone = (USUAL * EVIDENCE + kernel) / (EVIDENCE + kernel);
+            (alone * EVIDENCE + kernel) / (EVIDENCE + kernel)
+        };
         let expected = [1.0, (-0.5f64).exp(), 0.0].map(|kernel| (1.0 - share(kernel)).ln());
         for (told, expected) in told.iter().zip(expected) {
             assert!((told - expected).abs() < 1e-3, "{told} is not {expected}");
@@ -87,6 +117,19 @@ mod tests {
         assert_eq!(soundness(&seen, &[0.52])[0], alone);
         add(&mut seen, &[0.54], &[(1.0, 1.0)], State::Ended);
         assert!(soundness(&seen, &[0.52])[0] > alone);
+    }
+
+    #[test]
+    fn a_hyperparameter_that_decides_alone_tells_of_points_far_from_every_failure() {
+        let mut seen = Observations::default();
+        for index in 0..8 {
+            let other = f64::from(index) / 8.0;
+            add(&mut seen, &[0.9, other, 1.0 - other], &[], FAILED);
+            add(&mut seen, &[0.1, other, 1.0 - other], &[(1.0, 1.0)], State::Ended);
+        }
+        let points: [&[f64]; 2] = [&[0.9, 0.1, 0.1], &[0.1, 0.1, 0.1]];
+        let told = log_soundness(&shape(3, 0.0).distances, &seen, &points);
+        assert!(told[0] < told[1] - 1.0, "{told:?}");
     }
 
     proptest! {

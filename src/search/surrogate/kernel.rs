@@ -47,6 +47,7 @@ pub(crate) fn matern_slope(squared: f64) -> f64 {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "what is exact by construction is compared exactly")]
 mod tests {
     use super::*;
     use crate::space::{Dimension, Domain};

@@ -13,6 +13,7 @@ mod samples;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "what is exact by construction is compared exactly")]
 mod tests;
 mod warp;
 

@@ -68,6 +68,7 @@ fn log_value(space: &SearchSpace, dimension: usize, point: &[f64]) -> Option<f64
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "what is exact by construction is compared exactly")]
 mod tests {
     use super::super::testing::dimension;
     use super::*;

@@ -85,6 +85,7 @@ fn median(values: &mut [f64]) -> Option<f64> {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "what is exact by construction is compared exactly")]
 mod tests {
     use super::super::super::{Failure, Observations, State};
     use super::super::testing::{add, problem};

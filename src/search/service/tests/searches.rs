@@ -60,7 +60,7 @@ fn to_maximize_is_to_minimize_the_opposite() {
     let (up, best_up) = trials("maximize", -1.0);
     assert_eq!(down, up);
     assert_eq!(best_down["id"], best_up["id"]);
-    assert_eq!(best_down["value"].as_f64().unwrap(), -best_up["value"].as_f64().unwrap());
+    assert_eq!(best_down["value"], json!(-best_up["value"].as_f64().unwrap()));
 }
 
 #[test]

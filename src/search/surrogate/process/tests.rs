@@ -1,0 +1,122 @@
+//! The process against scikit-learn and numpy.
+
+use super::super::testing::{sample, shape};
+use super::*;
+
+const POINTS: [[f64; 2]; 4] = [[0.1, 0.2], [0.4, 0.9], [0.8, 0.3], [0.6, 0.6]];
+const VALUES: [f64; 4] = [0.5, -0.2, -1.0, 0.3];
+const SHORT: [f64; 4] = [0.0, 1.0, 0.0, 0.5];
+const PRIOR: [f64; 4] = [0.3, -0.4, -0.9, 0.1];
+const ASKED: [[f64; 2]; 2] = [[0.3, 0.3], [0.8, 0.35]];
+
+fn scales() -> Scales {
+    let [surface, bias, noise] = [0.8f64, 0.3, 0.1].map(f64::ln);
+    Scales { lengths: vec![0.5f64.ln(), 1.5f64.ln()], surface, bias, noise }
+}
+
+fn close(actual: f64, expected: f64) {
+    assert!((actual - expected).abs() < 1e-11, "{actual} is not {expected}");
+}
+
+fn check(actual: &[Belief], means: [f64; 2], deviations: [f64; 2]) {
+    for ((actual, mean), deviation) in actual.iter().zip(means).zip(deviations) {
+        close(actual.mean, mean);
+        close(actual.deviation, deviation);
+    }
+}
+
+/// ```python
+/// from sklearn.gaussian_process import GaussianProcessRegressor as R
+/// from sklearn.gaussian_process.kernels import ConstantKernel as C, Matern as M
+/// x = [[.1, .2], [.4, .9], [.8, .3], [.6, .6]]; z = [.5, -.2, -1., .3]; q = [[.3, .3], [.8, .35]]
+/// gp = R(C(1) + C(.8**2) * M([.5, 1.5], nu=2.5), alpha=.1**2, optimizer=None).fit(x, z)
+/// print(gp.predict(q, return_std=True), -gp.log_marginal_likelihood_value_ - 2 * np.log(2 * np.pi))
+/// ```
+#[test]
+fn full_runs_without_a_prior_mean_are_those_of_scikit_learn() {
+    let samples: Vec<Sample> =
+        POINTS.iter().zip(VALUES).map(|(point, value)| sample(point, 0.0, 0.0, value)).collect();
+    let shape = shape(2, 0.4);
+    let process = Process::new(&shape, &scales(), &samples).unwrap();
+    let beliefs = process.beliefs(&ASKED.each_ref().map(|point| (&point[..], 0.0)));
+    let means = [0.369_639_818_223_120_64, -0.872_937_731_739_250_8];
+    check(&beliefs, means, [0.242_237_966_622_773, 0.099_136_084_340_814_3]);
+    close(process.surprise(), 6.877_888_049_153_618);
+}
+
+fn mixed() -> Vec<Sample> {
+    let of = |index: usize| sample(&POINTS[index], SHORT[index], PRIOR[index], VALUES[index]);
+    (0..4).map(of).collect()
+}
+
+/// ```python
+/// x, z, q = map(np.array, (x, z, q)); g = np.array([0, 1, 0, .5]); m = np.array([.3, -.4, -.9, .1])
+/// def k(a, b):
+///     r = np.sqrt(5 * (((a[:, None] - b) / [.5, 1.5]) ** 2).sum(2)); return (1 + r + r * r / 3) * np.exp(-r)
+/// def cov(a, g, m, b, h, n):
+///     return 1 + .4**2 * np.outer(m, n) + (.8**2 + .3**2 * np.outer(g, h)) * k(a, b)
+/// p, o, r = np.array([-.2, -.8]), np.zeros(2), z - m
+/// K = cov(x, g, m, x, g, m) + .1**2 * np.eye(4); c = cov(q, o, p, x, g, m)
+/// mean = p + c @ np.linalg.solve(K, r); S = cov(q, o, p, q, o, p) - c @ np.linalg.solve(K, c.T)
+/// d = np.array([1, -1])
+/// print(mean, np.sqrt(np.diag(S)), .5 * r @ np.linalg.solve(K, r) + .5 * np.linalg.slogdet(K)[1])
+/// print(d @ mean, np.sqrt(d @ S @ d))
+/// ```
+#[test]
+fn short_runs_and_a_prior_mean_count_as_numpy_says() {
+    let (shape, samples) = (shape(2, 0.4), mixed());
+    let process = Process::new(&shape, &scales(), &samples).unwrap();
+    let asked = [(&ASKED[0][..], -0.2), (&ASKED[1][..], -0.8)];
+    let means = [-0.032_154_802_975_193_96, -0.875_651_752_541_266_8];
+    check(&process.beliefs(&asked), means, [0.278_134_161_708_507, 0.099_694_995_124_594_93]);
+    close(process.surprise(), -1.099_091_165_197_865);
+    let difference = process.differences(&asked[..1], asked[1])[0];
+    close(difference.mean, 0.843_496_949_566_072_9);
+    close(difference.deviation, 0.304_416_141_262_736_53);
+}
+
+#[test]
+fn nothing_is_uncertain_of_the_difference_to_oneself() {
+    let (shape, samples) = (shape(2, 0.4), mixed());
+    let process = Process::new(&shape, &scales(), &samples).unwrap();
+    let beside: &[f64] = &[0.800_1, 0.3];
+    let asked = [(&POINTS[2][..], -0.9), (beside, -0.9)];
+    let differences = process.differences(&asked, asked[0]);
+    close(differences[0].mean, 0.0);
+    assert!(differences[0].deviation <= 1e-6);
+    assert!(differences[1].deviation < 1e-3, "{:?}", differences[1]);
+    assert!(process.beliefs(&asked)[1].deviation > 0.05, "its own value is uncertain all the same");
+}
+
+/// What a run where much is expected is believed to be better than one where little is.
+fn believed_worth_of_the_prior(value_of: impl Fn(f64) -> f64) -> f64 {
+    let (shape, mut scales) = (shape(2, 0.4), scales());
+    // Samples that tell of the prior mean only, and not of each other.
+    scales.lengths = vec![0.01f64.ln(); 2];
+    scales.surface = 0.2f64.ln();
+    let at = |index: u32| {
+        let prior = f64::from(index % 5) / 2.0 - 1.0;
+        sample(&[f64::from(index) / 50.0, 0.1], 0.0, prior, value_of(prior))
+    };
+    let samples: Vec<Sample> = (0..40).map(at).collect();
+    let process = Process::new(&shape, &scales, &samples).unwrap();
+    let far: &[f64] = &[0.5, 0.9];
+    let beliefs = process.beliefs(&[(far, 0.0), (far, -1.0)]);
+    beliefs[0].mean - beliefs[1].mean
+}
+
+#[test]
+fn a_prior_mean_that_the_data_contradict_loses_its_weight() {
+    let kept = believed_worth_of_the_prior(|prior| prior);
+    assert!((kept - 1.0).abs() < 0.01, "{kept}");
+    let unrelated = believed_worth_of_the_prior(|_| 0.3);
+    assert!(unrelated.abs() < 0.1, "{unrelated}");
+    let opposite = believed_worth_of_the_prior(|prior| -prior);
+    assert!(opposite < -0.8, "{opposite}");
+}
+
+#[test]
+fn a_covariance_that_is_not_positive_definite_gives_no_process() {
+    let samples = [sample(&[f64::NAN, 0.0], 0.0, 0.0, 1.0)];
+    assert!(Process::new(&shape(2, 0.0), &scales(), &samples).is_none());
+}
