@@ -50,6 +50,14 @@ const BELOW: f64 = 0.9;
 const ABOVE: f64 = 0.7;
 /// The same of the batch.
 const BATCH_WIDTH: f64 = 1.2;
+/// How the best rates fall with the size of the model: through Hugging Face's 5e-5 to 1e-4 at 10⁸ parameters, and
+/// through the tuning sweeps of `benches/peers/search` at 3·10⁶.
+const FULL_BY_SIZE: f64 = 0.35;
+const LORA_BY_SIZE: f64 = 0.3;
+/// The textbook's batch is for about so many tokens (Alpaca's three epochs), and how it grows with them: weaker than
+/// the 0.57 of Step Law, which is for training from nothing.
+const USUAL_TOKENS: f64 = 1e7;
+const BATCH_BY_TOKENS: f64 = 0.2;
 /// How the best rate rises with the batch.
 const RATE_BY_BATCH: f64 = 0.3;
 /// How the best batch falls with the length of a run: short runs rank large batches too low.
@@ -194,8 +202,8 @@ pub(super) fn bowl(rate: f64, batch: f64) -> f64 {
 fn best_rate(method: Method, facts: &Facts) -> f64 {
     let size = facts.parameters.unwrap_or(7e9) / 7e9;
     match method {
-        Method::Full => textbook::FULL_LEARNING_RATE * size.powf(-0.25),
-        Method::Lora => textbook::LORA_LEARNING_RATE * size.powf(-0.15),
+        Method::Full => textbook::FULL_LEARNING_RATE * size.powf(-FULL_BY_SIZE),
+        Method::Lora => textbook::LORA_LEARNING_RATE * size.powf(-LORA_BY_SIZE),
         Method::Pretraining => {
             let parameters = facts.parameters.unwrap_or(1e9);
             1.79 * parameters.powf(-0.713) * facts.tokens.unwrap_or(20.0 * parameters).powf(0.307)
@@ -210,7 +218,10 @@ fn best_batch(method: Method, facts: &Facts) -> f64 {
             0.58 * tokens.powf(0.571) / facts.sequence_length.unwrap_or(2048.0)
         }
         #[expect(clippy::cast_precision_loss, reason = "a small number")]
-        _ => textbook::EFFECTIVE_BATCH_SIZE as f64,
+        (_, tokens) => {
+            let more = tokens.map_or(1.0, |tokens| (tokens / USUAL_TOKENS).powf(BATCH_BY_TOKENS));
+            textbook::EFFECTIVE_BATCH_SIZE as f64 * more.clamp(0.25, 4.0)
+        }
     }
 }
 

@@ -194,7 +194,8 @@ mod tests {
     }
 
     fn values(value: Value) -> Map<String, Value> {
-        value.as_object().unwrap().clone()
+        let Value::Object(values) = value else { unreachable!("{value} is no object") };
+        values
     }
 
     #[test]

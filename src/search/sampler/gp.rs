@@ -22,8 +22,8 @@ use crate::trial::TrialId;
 const INITIAL: u32 = 4;
 /// Later, one of so many is.
 const INTERLEAVE: u32 = 8;
-const QUASI_CANDIDATES: usize = 192;
-const NEIGHBOURS: usize = 16;
+const QUASI_CANDIDATES: usize = 128;
+const NEIGHBOURS: usize = 12;
 const BEST: usize = 6;
 const REFINED: usize = 4;
 /// Standard deviations of the moves, one a round.

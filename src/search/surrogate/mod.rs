@@ -52,8 +52,9 @@ pub struct Surrogate {
 pub(super) struct Beliefs {
     shape: Shape,
     prior: Option<PriorMean>,
-    scales: Scales,
     samples: Vec<Sample>,
+    /// None where the samples can't be told from each other.
+    process: Option<Process>,
     warp: Option<Warp>,
 }
 
@@ -73,7 +74,11 @@ impl Surrogate {
         let scales = scales(fitted, &shape, &selection.fitting(), problem.space.len());
         let warp = Warp::of(problem, seen.trials());
         let (samples, running) = (selection.all(warp.as_ref()), selection.running());
-        let mut beliefs = Beliefs { shape, prior: settings.prior.clone(), scales, samples, warp };
+        let process = Process::new(&shape, &scales, &samples);
+        let mut beliefs = Beliefs { shape, prior: settings.prior.clone(), samples, process, warp };
+        if running.is_empty() {
+            return beliefs;
+        }
         let expected: Vec<Belief> = beliefs.at(problem, &running);
         for (point, belief) in running.into_iter().zip(expected) {
             let prior = beliefs.prior_at(problem, &point);
@@ -86,6 +91,7 @@ impl Surrogate {
                 has_failed: false,
             });
         }
+        beliefs.process = Process::new(&beliefs.shape, &scales, &beliefs.samples);
         beliefs
     }
 }
@@ -111,6 +117,11 @@ fn scales(
     }
 }
 
+/// What is believed where nothing can be computed.
+fn flat(points: &[(&[f64], f64)]) -> Vec<Belief> {
+    points.iter().map(|(_, prior)| Belief { mean: *prior, deviation: 1.0 }).collect()
+}
+
 fn digest(samples: &[Sample]) -> u64 {
     let mut hasher = DefaultHasher::new();
     for sample in samples {
@@ -127,25 +138,19 @@ impl Beliefs {
     pub(super) fn at<P: AsRef<[f64]>>(&self, problem: &Problem, points: &[P]) -> Vec<Belief> {
         let with_prior: Vec<(&[f64], f64)> =
             points.iter().map(|point| (point.as_ref(), self.prior_at(problem, point.as_ref()))).collect();
-        let process = Process::new(&self.shape, &self.scales, &self.samples);
-        let flat = |(_, prior): &(&[f64], f64)| Belief { mean: *prior, deviation: 1.0 };
-        process.map_or_else(|| with_prior.iter().map(flat).collect(), |process| process.beliefs(&with_prior))
+        match &self.process {
+            Some(process) => process.beliefs(&with_prior),
+            None => flat(&with_prior),
+        }
     }
 
     /// How much better than the incumbent full runs may be at these points: a difference, to be minimised below 0.
     pub(super) fn gains<P: AsRef<[f64]>>(&self, problem: &Problem, points: &[P]) -> Vec<Belief> {
         let with_prior: Vec<(&[f64], f64)> =
             points.iter().map(|point| (point.as_ref(), self.prior_at(problem, point.as_ref()))).collect();
-        let process = Process::new(&self.shape, &self.scales, &self.samples);
-        let Some(process) = process else {
-            return with_prior.iter().map(|(_, prior)| Belief { mean: *prior, deviation: 1.0 }).collect();
-        };
-        let full = self.samples.iter().filter(|sample| sample.is_full && !sample.has_failed);
-        let full: Vec<(&[f64], f64)> = full.map(|sample| (sample.point.as_slice(), sample.prior)).collect();
-        let means = process.beliefs(&full);
-        let best = full.iter().zip(means).min_by(|a, b| a.1.mean.total_cmp(&b.1.mean));
-        match best {
-            Some((reference, _)) => process.differences(&with_prior, *reference),
+        let Some(process) = &self.process else { return flat(&with_prior) };
+        match process.incumbent() {
+            Some(reference) => process.differences(&with_prior, reference),
             None => process.beliefs(&with_prior),
         }
     }

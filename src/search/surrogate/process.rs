@@ -57,9 +57,9 @@ pub(crate) struct Shape {
 }
 
 /// A process conditioned on samples.
-pub(crate) struct Process<'a> {
-    shape: &'a Shape,
-    samples: &'a [Sample],
+pub(crate) struct Process {
+    shape: Shape,
+    samples: Vec<Sample>,
     inverse_squares: Vec<f64>,
     surface: f64,
     factor: Cholesky<f64, Dyn>,
@@ -92,9 +92,9 @@ impl Scales {
     }
 }
 
-impl<'a> Process<'a> {
+impl Process {
     /// Conditions on `samples`; none if the covariance is not positive definite.
-    pub(crate) fn new(shape: &'a Shape, scales: &Scales, samples: &'a [Sample]) -> Option<Self> {
+    pub(crate) fn new(shape: &Shape, scales: &Scales, samples: &[Sample]) -> Option<Self> {
         let inverse_squares = scales.inverse_squares();
         let (surface, bias) = ((2.0 * scales.surface).exp(), (2.0 * scales.bias).exp());
         let noise = (2.0 * scales.noise).exp();
@@ -110,6 +110,7 @@ impl<'a> Process<'a> {
         let factor = Cholesky::new(covariance)?;
         let residual = DVector::from_iterator(samples.len(), samples.iter().map(|one| one.value - one.prior));
         let weights = factor.solve(&residual);
+        let (shape, samples) = (shape.clone(), samples.to_vec());
         Some(Self { shape, samples, inverse_squares, surface, factor, weights })
     }
 
@@ -125,16 +126,34 @@ impl<'a> Process<'a> {
         .collect()
     }
 
+    /// The sound full run with the lowest mean: its point and its prior mean.
+    pub(crate) fn incumbent(&self) -> Option<(&[f64], f64)> {
+        let full = self.samples.iter().filter(|sample| sample.is_full && !sample.has_failed);
+        let full: Vec<(&[f64], f64)> = full.map(|sample| (sample.point.as_slice(), sample.prior)).collect();
+        let means = self.means(&full, &self.cross(&full));
+        full.into_iter().zip(means).min_by(|a, b| a.1.total_cmp(&b.1)).map(|(point, _)| point)
+    }
+
     /// The means at `points`, and L⁻¹·k for each.
     fn means_and_solved(&self, points: &[(&[f64], f64)]) -> (Vec<f64>, DMatrix<f64>) {
-        let mut cross = DMatrix::from_fn(self.samples.len(), points.len(), |i, j| {
+        let mut cross = self.cross(points);
+        let means = self.means(points, &cross);
+        self.factor.l_dirty().solve_lower_triangular_mut(&mut cross);
+        (means, cross)
+    }
+
+    /// Covariances of the samples, one a row, with full runs at `points`.
+    fn cross(&self, points: &[(&[f64], f64)]) -> DMatrix<f64> {
+        DMatrix::from_fn(self.samples.len(), points.len(), |i, j| {
             let (sample, (point, prior)) = (&self.samples[i], points[j]);
             let alike = matern(self.shape.distances.scaled(&sample.point, point, &self.inverse_squares));
             self.shape.explicit_of(sample.prior, prior) + self.surface * alike
-        });
+        })
+    }
+
+    fn means(&self, points: &[(&[f64], f64)], cross: &DMatrix<f64>) -> Vec<f64> {
         let means = cross.tr_mul(&self.weights);
-        self.factor.l_dirty().solve_lower_triangular_mut(&mut cross);
-        (points.iter().zip(means.iter()).map(|((_, prior), mean)| prior + mean).collect(), cross)
+        points.iter().zip(means.iter()).map(|((_, prior), mean)| prior + mean).collect()
     }
 
     /// How much better or worse than at `reference` full runs are believed to be at these points.
