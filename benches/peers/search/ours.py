@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from simulate import SLACK, Job
-from tables import Cell, Observation, Parameter, Table
+from tables import Cell, Facts, Observation, Parameter, Table
 
 PRIORS = ("on", "off", "wrong")
 
@@ -37,13 +37,28 @@ def described(parameter: Parameter, ladders: str) -> dict:
     return {"type": kind, "low": parameter.low, "high": parameter.high, "log": parameter.log}
 
 
+def context_of(facts: Facts | None, prior: str) -> dict:
+    """The facts of a task in the protocol's words; none, or false ones: the other way to train, a thousand times the model."""
+    if prior == "off" or (facts is None and prior == "on"):
+        return {}
+    if facts is None:
+        # A table that is no fine-tuning at all, called one.
+        return {"method": "lora", "model_parameters": 10**9, "training_tokens": 10**6, "lora_rank": 16}
+    told = facts
+    if prior == "wrong":
+        told = Facts(not facts.is_lora, 1000 * facts.parameters, facts.tokens, None if facts.is_lora else 16)
+    context = {"method": "lora" if told.is_lora else "full", "model_parameters": int(told.parameters),
+               "training_tokens": int(told.tokens)}
+    return context | ({"lora_rank": told.lora_rank} if told.lora_rank else {})
+
+
 def opening(table: Table, seed: int, default: Cell | None, mode: Mode) -> dict:
     """The first line of the conversation."""
     first = {
         "op": "init", "direction": table.direction, "seed": seed,
         "space": {parameter.name: described(parameter, mode.ladders) for parameter in table.parameters},
         "fidelity": {"levels": list(table.levels), "resume": True},
-        "context": {"on": table.context, "off": {}, "wrong": table.wrong_context}[mode.prior],
+        "context": context_of(table.facts, mode.prior),
     }
     if default is not None:
         first["suggest_first"] = [table.hyperparameters(default)]

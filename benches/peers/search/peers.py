@@ -235,7 +235,11 @@ class Smac:
         )
 
     def ask(self) -> Job:
-        info = self.facade.ask()
+        from joblib import parallel_config
+
+        # Its forest asks for twelve threads, which only wait for each other; the trees are the same without.
+        with parallel_config("sequential"):
+            info = self.facade.ask()
         level = FULL if info.budget is None else min(self.table.levels, key=lambda level: abs(level - info.budget))
         return Job(cell_of(self.table, info.config), level, (info, []))
 
@@ -256,7 +260,7 @@ class Smac:
 class Dehb:
     """DEHB by ask and tell; it needs more than one level."""
 
-    def __init__(self, table: Table, seed: int, default: Cell | None, reduction: int = 4) -> None:
+    def __init__(self, table: Table, seed: int, default: Cell | None, reduction: int = 2) -> None:
         import dehb
         from loguru import logger
 

