@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 from dataclasses import dataclass
@@ -90,9 +91,9 @@ class Conversation:
 
     def close(self) -> None:
         """Ends the child by the end of its input."""
-        if self.child.poll() is None:
+        with contextlib.suppress(BrokenPipeError):
             self.child.stdin.close()
-            self.child.wait(timeout=60)
+        self.child.wait(timeout=60)
         self.child.stdout.close()
 
 
@@ -101,7 +102,11 @@ class Ours:
 
     def __init__(self, command: list[str], table: Table, seed: int, default: Cell | None, mode: Mode) -> None:
         self.table, self.talk = table, Conversation(command)
-        self.talk.say(opening(table, seed, default, mode))
+        try:
+            self.talk.say(opening(table, seed, default, mode))
+        except SuggestError:
+            self.talk.close()
+            raise
         self.told: dict[int, float] = {}
         """Level up to which each trial was told."""
         self.points: dict[int, list[Observation]] = {}

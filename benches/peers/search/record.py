@@ -16,6 +16,7 @@ import argparse
 import json
 import math
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -147,6 +148,8 @@ def measure(task: Task, hyperparameters: dict, seed: int, binary: Path, work: Pa
     steps = [max(at, round(level * total)) for at, level in enumerate(LEVELS, start=1)]
     name = "-".join(f"{value:g}" for value in hyperparameters.values())
     checkpoint = work / "checkpoints" / f"{task.name}-{name}-{seed}"
+    # What a killed recording left behind would be gone on with, and its first levels never heard.
+    shutil.rmtree(checkpoint, ignore_errors=True)
     began, heard, outcome = time.monotonic(), [], None
     started = {}
     for level, stop in zip(LEVELS, steps):
@@ -155,7 +158,9 @@ def measure(task: Task, hyperparameters: dict, seed: int, binary: Path, work: Pa
         heard += [(level, loss, seconds) for step, loss in evaluations if step == stop]
         if outcome["event"] != "finished":
             break
-    subprocess.run(["rm", "-rf", str(checkpoint)], check=True)
+        if len(heard) != LEVELS.index(level) + 1:
+            raise RuntimeError(f"no evaluation at step {stop}: {spec}")
+    shutil.rmtree(checkpoint, ignore_errors=True)
     return {
         "hyperparameters": hyperparameters, "seed": seed, "total_steps": total, "steps": steps,
         "outcome": {"finished": "completed"}.get(outcome["event"], outcome["event"]),
