@@ -15,6 +15,8 @@ FROM = 5
 STEP = 0.125
 FLOOR = 0.01
 """Added to both sides of a single table's ratio: below it regrets are noise, and their ratio is no news."""
+MEAN_FLOOR = 0.001
+"""The same for means over tables; it also keeps a peer that found every best configuration from a ratio without a number."""
 
 Curve = Sequence[tuple[float, float]]
 Group = dict[str, list[Curve]]
@@ -76,14 +78,13 @@ class Worst:
     peer: str
 
 
-def worst_ratio(ours: Group, peers: dict[str, Group], floor: float = 0.0) -> Worst:
-    """The largest ratio of our mean regret to that of the best peer at the same budget, from `FROM` on."""
+def worst_ratio(ours: Group, peers: dict[str, Group], floor: float = MEAN_FLOOR) -> Worst:
+    """The largest ratio of our mean regret to that of the best peer at the same budget, from `FROM` on, both a floor higher."""
     found = []
     for budget in (budget for budget in BUDGETS if budget >= FROM):
         peer = min(peers, key=lambda name: mean_at(peers[name], budget))
         best, own = mean_at(peers[peer], budget), mean_at(ours, budget)
-        ratio = 1.0 if own == best else (own + floor) / (best + floor) if best + floor > 0 else math.inf
-        found.append(Worst(ratio, budget, own, best, peer))
+        found.append(Worst((own + floor) / (best + floor), budget, own + floor, best + floor, peer))
     return max(found, key=lambda worst: worst.ratio)
 
 
