@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from simulate import regret_curve, simulate
 OURS = "diapason"
 Curve = list[tuple[float, float]]
 HERE = Path(__file__).resolve().parent
-DRIVERS = ("simulate.py", "tables.py", "peers.py")
+RULES = ("simulate.py", "tables.py")
 """Their text is part of a kept curve's key: another rule makes other curves."""
 
 
@@ -50,10 +51,16 @@ class Kitchen:
 
 def key_of(order: Order) -> str:
     """What a peer's curve depends on."""
-    packages = {name: metadata.version(name) for name in PEERS[order.search].packages}
-    drivers = {name: hashlib.sha256((HERE / name).read_bytes()).hexdigest()[:12] for name in DRIVERS}
-    facts = [asdict(order), tables.read(order.table).digest, packages, drivers]
+    peer = PEERS[order.search]
+    packages = {name: metadata.version(name) for name in peer.packages}
+    facts = [asdict(order), tables.digest(order.table), packages, rules(), peer.code]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
+
+
+@cache
+def rules() -> str:
+    """The digest of how runs are metered and judged."""
+    return hashlib.sha256(b"".join((HERE / name).read_bytes() for name in RULES)).hexdigest()[:16]
 
 
 def make(order: Order, executable: Path | None) -> Curve:

@@ -13,7 +13,6 @@ A run's loss is a bowl over log learning rate and log batch (and rank, warm-up, 
 
 from __future__ import annotations
 
-import hashlib
 import math
 import random
 import statistics
@@ -212,11 +211,6 @@ class Emulator(Table):
             else:
                 moved.append(generator.choice(parameter.values) if generator.random() < 0.3 else value)
         return tuple(moved)
-
-    @cached_property
-    def digest(self) -> str:
-        probe = [self.run(cell, 1) for cell in self.sample[:50]]
-        return hashlib.sha256(repr((self.name, self.law, probe)).encode()).hexdigest()[:16]
 
 
 def spearman(a: list[float], b: list[float]) -> float:

