@@ -8,7 +8,7 @@ name=search what="the other programs"
 prepare "$@"
 # A program that is given, or none at all where only the others run, needs no build.
 for argument in "$@"; do
-    case $argument in --ours | --ours=* | --fill) exec "$venv/bin/python" "$driver" "$@" ;; esac
+    case $argument in --ours | --ours=* | --fill | --fill=*) exec "$venv/bin/python" "$driver" "$@" ;; esac
 done
 ours=$(executable diapason build --release --bin diapason)
 exec "$venv/bin/python" "$driver" --ours "$ours" "$@"

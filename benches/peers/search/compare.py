@@ -86,7 +86,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--ablate", choices=ABLATIONS, help="with --curve: ours without this part")
     parser.add_argument("--ladders", choices=("choices", "range"), default="choices",
                         help="how ours is told a ladder of numbers (default: choices)")
-    parser.add_argument("--fill", action="store_true", help="run the other programs only, to fill the cache, and stop")
+    parser.add_argument("--fill", choices=("plain", "default", "all"),
+                        help="run the other programs only, to fill the cache, and stop: without the default, with it, or both")
     parser.add_argument("--cache", type=Path, default=caches / "diapason" / "search-curves", help="other programs' curves")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="runs side by side (default: one a core)")
     parser.add_argument("--keep", action="store_true", help=f"write a partial run to {RESULTS.name} too")
@@ -345,10 +346,11 @@ def curve_only(compared: Comparison, arguments: argparse.Namespace) -> str:
     return "\n\n".join(parts)
 
 
-def fill(compared: Comparison) -> None:
-    """Every peer's curves that any row needs."""
+def fill(compared: Comparison, which: str) -> None:
+    """Every peer's curves that the rows need."""
+    defaults = {"plain": (False,), "default": (True,), "all": (False, True)}[which]
     compared.fetch([compared.orders(peer, kind, default=default)
-                    for peer in compared.peers for default in (False, True) for kind in compared.kinds(levelled=default)])
+                    for peer in compared.peers for default in defaults for kind in compared.kinds(levelled=default)])
 
 
 def main() -> int:
@@ -357,7 +359,7 @@ def main() -> int:
         return 0
     compared = Comparison(arguments)
     if arguments.fill:
-        fill(compared)
+        fill(compared, arguments.fill)
         return 0
     if arguments.ours is None:
         print("search.sh: --ours is missing; start benches/peers/search.sh instead", file=sys.stderr)
