@@ -79,7 +79,7 @@ class Emulator(Table):
         super().__init__(
             name=f"synthetic/{name}", kind="synthetic", parameters=parameters, levels=LEVELS, direction="minimize",
             default=tuple(default[parameter.name] for parameter in parameters),
-            facts=Facts(method == "lora", self.size, self.tokens, None),
+            facts=Facts(method, self.size, self.tokens, None),
         )
         # Smooth wiggles that the levels do not share: why short runs rank wrongly.
         self.waves = {

@@ -47,8 +47,9 @@ def context_of(facts: Facts | None, prior: str) -> dict:
         return {"method": "lora", "model_parameters": 10**9, "training_tokens": 10**6, "lora_rank": 16}
     told = facts
     if prior == "wrong":
-        told = Facts(not facts.is_lora, 1000 * facts.parameters, facts.tokens, None if facts.is_lora else 16)
-    context = {"method": "lora" if told.is_lora else "full", "model_parameters": int(told.parameters),
+        is_lora = facts.method == "lora"
+        told = Facts("full" if is_lora else "lora", 1000 * facts.parameters, facts.tokens, None if is_lora else 16)
+    context = {"method": told.method, "model_parameters": int(told.parameters),
                "training_tokens": int(told.tokens)}
     return context | ({"lora_rank": told.lora_rank} if told.lora_rank else {})
 

@@ -189,11 +189,14 @@ def pack(task: Task, work: Path) -> None:
         print(f"{task.name}: {found.count(None)} of {len(wanted)} runs are missing, no table yet", file=sys.stderr)
         return
     facts = data_facts(folder)
-    once = {key: sorted({run[key] for run in found}, key=str) for key in ("device", "dtype", "version", "parameters", "commit", "recorded")} | {"threads": [int(ENVIRONMENT["RAYON_NUM_THREADS"])]}
+    said = ("device", "dtype", "version", "parameters", "commit", "recorded")
+    once = {key: sorted({run[key] for run in found}, key=str) for key in said}
+    once["threads"] = [int(ENVIRONMENT["RAYON_NUM_THREADS"])]
     head = {
         "table": task.name, "what": task.what, "direction": "minimize", "metric": "validation loss, nats per scored token",
         "machine": machine.describe(), **{key: values[0] if len(values) == 1 else values for key, values in once.items()},
-        "model_parameters": parameters_of(DATA[task.data].model(folder, machine.ROOT)), "data": {"what": DATA[task.data].what, **facts}, "epochs": task.epochs, "lora_rank": task.lora_rank,
+        "model_parameters": parameters_of(DATA[task.data].model(folder, machine.ROOT)),
+        "data": {"what": DATA[task.data].what, **facts}, "from_nothing": bool(DATA[task.data].new_model), "epochs": task.epochs, "lora_rank": task.lora_rank,
         "schedule": task.schedule, "warmup_fraction": task.warmup_fraction, "weight_decay": task.weight_decay,
         "max_grad_norm": task.max_grad_norm, "seeds": [*task.seeds, task.second_seed], "resume": True,
         "levels": list(LEVELS), "default": task.default,

@@ -106,6 +106,8 @@ def cells(task: Task) -> list[tuple[dict, int]]:
 
 FULL = {"learning_rate": 2e-5, "effective_batch_size": 16}
 LORA = {"learning_rate": 2e-4, "effective_batch_size": 16}
+# What small models are trained from nothing with: nanoGPT's rate for GPT-2 of 124 million parameters.
+NOTHING = {"learning_rate": 6e-4, "effective_batch_size": 16}
 TASKS = {
     task.name: task
     for task in (
@@ -126,6 +128,6 @@ TASKS = {
         Task("source-lora", "LoRA of rank 16, 1 epoch of the source, linear schedule", "source", 1,
              {"learning_rate": rates(1e-4), "effective_batch_size": BATCHES[:4]}, lora_rank=16, default=LORA, schedule="linear"),
         Task("nothing-full", "a new small model, 3 epochs of the definitions", "nothing", 3,
-             {"learning_rate": rates(1e-4), "effective_batch_size": BATCHES}, default=FULL, weight_decay=0.1),
+             {"learning_rate": rates(1e-4), "effective_batch_size": BATCHES}, default=NOTHING, weight_decay=0.1),
     )
 }

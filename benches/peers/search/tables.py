@@ -90,7 +90,8 @@ class Observation:
 class Facts:
     """What a user knows of a fine-tuning task before the first run."""
 
-    is_lora: bool
+    method: str
+    """full, lora, or pretraining where the model has read nothing."""
     parameters: float
     """Of the model."""
     tokens: float
@@ -213,12 +214,13 @@ def read_recorded(path: Path) -> GridTable:
         else:
             times[cell] = seconds
         runs[cell] = [run]
-    adapter = kept["lora_rank"] > 0 or "lora_rank" in names
+    is_lora = kept["lora_rank"] > 0 or "lora_rank" in names
+    method = "lora" if is_lora else "pretraining" if kept["from_nothing"] else "full"
     return GridTable(
         runs, times, name=f"recorded/{kept['table']}", kind="recorded",
         parameters=[Parameter.ladder(name, kept["space"][name]) for name in names], levels=levels,
         direction=kept["direction"], default=nearest_default(kept),
-        facts=Facts(adapter, kept["model_parameters"], kept["data"]["train_tokens"] * kept["epochs"], kept["lora_rank"] or None),
+        facts=Facts(method, kept["model_parameters"], kept["data"]["train_tokens"] * kept["epochs"], kept["lora_rank"] or None),
     )
 
 

@@ -36,7 +36,7 @@ def table_of(runs: dict, direction: str = "minimize", **times) -> GridTable:
     """A table over one ladder, learning_rate."""
     ladder = Parameter.ladder("learning_rate", [cell[0] for cell in runs])
     return GridTable(runs, times.get("times", {}), name="recorded/test", kind="recorded", parameters=[ladder],
-                     levels=LEVELS, direction=direction, facts=Facts(False, 1e8, 1e6, None), default=next(iter(runs)))
+                     levels=LEVELS, direction=direction, facts=Facts("full", 1e8, 1e6, None), default=next(iter(runs)))
 
 
 GOOD, BAD, DEAD = (1,), (2,), (4,)
