@@ -83,7 +83,8 @@ class Emulator(Table):
         )
         # Smooth wiggles that the levels do not share: why short runs rank wrongly.
         self.waves = {
-            level: [([generator.gauss(0.0, 2.5) for _ in parameters], generator.uniform(0.0, 2 * math.pi)) for _ in range(24)]
+            level: [([generator.gauss(0.0, 2.5) for _ in parameters], generator.uniform(0.0, 2 * math.pi))
+                    for _ in range(24)]
             for level in LEVELS
         }
         self.sample = [self.draw(generator) for _ in range(SAMPLE)]
@@ -233,7 +234,8 @@ EXTRAS = {
 }
 SHAPES = (
     ("full", ()), ("full", ("warmup_fraction",)), ("full", ("warmup_fraction", "weight_decay")),
-    ("lora", ("lora_rank",)), ("lora", ("lora_rank", "warmup_fraction")), ("lora", ("lora_rank", "warmup_fraction", "weight_decay")),
+    ("lora", ("lora_rank",)), ("lora", ("lora_rank", "warmup_fraction")),
+    ("lora", ("lora_rank", "warmup_fraction", "weight_decay")),
 )
 
 

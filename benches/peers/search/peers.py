@@ -107,7 +107,8 @@ def rungs_of(levels: tuple[float, ...], reduction: int) -> list[float]:
 class Optuna:
     """A study of Optuna; with a pruner it hears of every level, else of full runs."""
 
-    def __init__(self, table: Table, seed: int, default: Cell | None, sampler: Callable, pruner: Callable | None = None) -> None:
+    def __init__(self, table: Table, seed: int, default: Cell | None, sampler: Callable,
+                 pruner: Callable | None = None) -> None:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -338,9 +339,12 @@ PEERS = {
         Peer("dehb", "differential evolution with Hyperband", Dehb, ("DEHB",), levels=2),
     )
 }
-DRIVERS = {"random": Random, "asha": Asha, "optuna-tpe": Optuna, "optuna-tpe-hyperband": Optuna, "optuna-gp": Optuna, "smac": Smac,
-           "dehb": Dehb}
+DRIVERS = {
+    "random": Random, "asha": Asha, "optuna-tpe": Optuna, "optuna-tpe-hyperband": Optuna, "optuna-gp": Optuna, "smac": Smac,
+    "dehb": Dehb,
+}
 COMMON = {
-    "random": (), "asha": (rungs_of,), "optuna-tpe": (told, tpe), "optuna-tpe-hyperband": (told, steps_of, tpe, hyperband),
-    "optuna-gp": (told, gp), "smac": (told, rungs_of, config_space, cell_of), "dehb": (told, rungs_of, config_space, cell_of),
+    "random": (), "asha": (rungs_of,),
+    "optuna-tpe": (told, tpe), "optuna-tpe-hyperband": (told, steps_of, tpe, hyperband), "optuna-gp": (told, gp),
+    "smac": (told, rungs_of, config_space, cell_of), "dehb": (told, rungs_of, config_space, cell_of),
 }

