@@ -47,6 +47,11 @@ pub(super) enum Command {
     /// The best candidates are then compared on the same validation examples, and run again by other seeds where
     /// they can't be told apart (`search.confirm`).
     Tune(SearchOptions),
+    /// Try trials again that crashed, failed or fell silent, then go on as `tune`
+    ///
+    /// For when the machine is mended: a trial that diverged or ran out of memory would do so again. The trial that
+    /// failed stays on record; its configuration becomes a new trial.
+    Retry(RetryOptions),
     /// Serve the sampler to any program: one JSON object a line in, one out
     ///
     /// {"op":"init","space":{"learning_rate":{"type":"float","low":1e-6,"high":1e-3,"log":true}},
@@ -105,6 +110,15 @@ pub(super) struct SearchOptions {
     /// The same at a time of day, such as `07:00`
     #[arg(long, value_name = "HH:MM", value_parser = deadline::time_of_day)]
     pub(super) until: Option<Time>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct RetryOptions {
+    #[command(flatten)]
+    pub(super) study: StudyOptions,
+    /// All of them
+    #[arg(long, required = true)]
+    pub(super) failed: bool,
 }
 
 #[derive(Args, Debug)]

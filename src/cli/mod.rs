@@ -48,6 +48,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Train(options) => study::run(&options, study::Until::Train),
         Command::Report(options) => study::report(&options),
         Command::Status(options) => study::status(&options),
+        Command::Retry(options) => study::run(&options.study, study::Until::Retry),
         Command::Suggest => suggest::run(),
         Command::Eval(options) => evaluate::run(&options),
         Command::Quantize(options) => quantize::run(&options),

@@ -28,6 +28,8 @@ pub(super) enum Until {
     Fit,
     /// The best trial.
     Tune,
+    /// The same, after what failed was put back.
+    Retry,
     /// The fine-tuned model.
     Train,
     /// Everything.
@@ -59,7 +61,8 @@ pub(super) fn run(options: &StudyOptions, until: Until) -> Result<ExitCode> {
 fn drive_to(study: &Study, options: &StudyOptions, until: Until, deadline: Option<f64>) -> Result<ExitCode> {
     let mut executor =
         Local::new(std::env::current_exe()?, vec!["worker".to_owned()], SILENCE, stop_on_interrupt()?)
-            .with_threads(study.threads);
+            .with_threads(study.threads)
+            .with_slots(study.slots.len());
     let mut progress = Progress::new(options.quiet);
     let mut listener = |event: study::StudyEvent<'_>| progress.show(event);
     let mut driver = Driver::open(study, &mut executor, &mut listener)?.with_deadline(deadline);
@@ -75,6 +78,10 @@ fn drive(driver: &mut Driver<'_>, until: Until) -> Result<(), study::StudyError>
     match until {
         Until::Fit => driver.fit().map(drop),
         Until::Tune => driver.tune(),
+        Until::Retry => {
+            driver.retry_failed()?;
+            driver.tune()
+        }
         Until::Train => driver.train().map(drop),
         Until::Report => {
             driver.tune()?;

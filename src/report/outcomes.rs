@@ -23,7 +23,7 @@ pub(super) fn describe(outcome: &Outcome) -> String {
             };
             if stderr_tail.trim().is_empty() { how } else { format!("{how}: {}", short(stderr_tail)) }
         }
-        Outcome::TimedOut { seconds } => format!("timed out after {seconds} s of silence"),
+        Outcome::TimedOut { seconds, .. } => format!("timed out after {seconds} s of silence"),
     }
 }
 

@@ -27,7 +27,7 @@ pub use batch::{
     feasible_plan, frontier_point, next_probe,
 };
 pub use confirm::{Comparison, Contest, Decision, Rerun, Standing, Verdict, Won, compare, standing};
-pub use halving::{Action, next_action, rung_steps};
+pub use halving::{Action, Begun, next_action, rung_steps};
 pub use knowledge::{Facts, Method};
 pub use observed::{Failure, Observations, Observed, State};
 pub use past::{PastRun, PastStudy, Shift};

@@ -11,9 +11,9 @@ use super::study_file::{
 };
 use super::{
     ALL_LINEAR, BatchDomain, BatchPlan, BlockFormat, ColumnMapping, ConfirmSettings, DataFormat,
-    DataSettings, DeviceSpec, FitSettings, FloatDomain, LoraSettings, Margin, ModelSettings, ModelSource,
-    NewModel, Optimizer, Precision, PrunerKind, QuantizeSettings, SamplerKind, Schedule, SearchSettings,
-    Space, Study, StudyFile, StudyFileError, TrainSettings, Trained, UnknownSampler, textbook,
+    DataSettings, FitSettings, FloatDomain, LoraSettings, Margin, ModelSettings, ModelSource, NewModel,
+    Optimizer, Precision, PrunerKind, QuantizeSettings, SamplerKind, Schedule, SearchSettings, Space, Study,
+    StudyFile, StudyFileError, TrainSettings, Trained, UnknownSampler, check_slots, textbook,
 };
 
 /// No model is as wide.
@@ -33,9 +33,11 @@ impl Study {
     pub fn check(file: &StudyFile, path: &Path) -> Result<Self, StudyFileError> {
         let check = Check { path, folder: path.parent().unwrap_or(Path::new("")) };
         let name = check.name(&file.study)?;
+        let slots = check_slots::slots(&check, &file.study)?;
         Ok(Self {
             seed: file.study.seed.unwrap_or(0),
-            device: check.device(&file.study)?,
+            device: slots[0],
+            slots,
             threads: check.threads(&file.study)?,
             output: file.study.output.clone().unwrap_or_else(|| Path::new("results").join(&name)),
             name,
@@ -72,15 +74,15 @@ impl Study {
 }
 
 /// One study file being checked: where it is, for messages and for relative paths.
-struct Check<'a> {
+pub(super) struct Check<'a> {
     path: &'a Path,
     folder: &'a Path,
 }
 
-type Checked<T> = Result<T, StudyFileError>;
+pub(super) type Checked<T> = Result<T, StudyFileError>;
 
 impl Check<'_> {
-    fn wrong<T>(&self, key: &str, value: impl fmt::Display, right: &str) -> Checked<T> {
+    pub(super) fn wrong<T>(&self, key: &str, value: impl fmt::Display, right: &str) -> Checked<T> {
         Err(StudyFileError {
             file: self.path.to_owned(),
             line: None,
@@ -129,13 +131,6 @@ impl Check<'_> {
             );
         }
         Ok(name)
-    }
-
-    fn device(&self, section: &StudySection) -> Checked<DeviceSpec> {
-        let text = section.device.as_deref().unwrap_or("cpu");
-        text.parse().or_else(|error: super::ParseDeviceError| {
-            self.wrong("study.device", format!("`{text}`"), &error.to_string())
-        })
     }
 
     fn threads(&self, section: &StudySection) -> Checked<Option<usize>> {
@@ -500,7 +495,7 @@ impl Check<'_> {
     }
 }
 
-fn many<T: Clone>(values: &OneOrMany<T>) -> Vec<T> {
+pub(super) fn many<T: Clone>(values: &OneOrMany<T>) -> Vec<T> {
     match values {
         OneOrMany::One(value) => vec![value.clone()],
         OneOrMany::Many(values) => values.clone(),

@@ -40,6 +40,14 @@ impl DeviceSpec {
     }
 }
 
+impl DeviceSpec {
+    /// Whether it is the processor.
+    #[must_use]
+    pub const fn is_cpu(&self) -> bool {
+        matches!(self, Self::Cpu { .. })
+    }
+}
+
 impl FromStr for DeviceSpec {
     type Err = ParseDeviceError;
 

@@ -5,6 +5,7 @@
 
 mod block_format;
 mod check;
+mod check_slots;
 mod device_spec;
 mod dimension;
 mod domain;

@@ -100,6 +100,8 @@ impl Store {
         &self,
         action: impl FnOnce(&Connection) -> Result<T, Fault>,
     ) -> Result<T, StoreError> {
+        #[cfg(test)]
+        super::testing::survive(&self.file)?;
         self.within(TransactionBehavior::Immediate, action)
     }
 

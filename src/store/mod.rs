@@ -19,7 +19,7 @@ mod probe;
 mod rung;
 mod schema;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod trial;
 
 pub use connection::Store;

@@ -153,7 +153,7 @@ mod tests {
         store.add_trial(0, &hyperparams(0.25)).unwrap();
         store.start((0, 0), 10).unwrap();
         store.append((0, 0), &[Event::Eval(eval(10, 1.5))]).unwrap();
-        store.finish((0, 0), &Outcome::TimedOut { seconds: 60 }).unwrap();
+        store.finish((0, 0), &Outcome::TimedOut { seconds: 60, stderr_tail: String::new() }).unwrap();
         let line: String = folder.ask(
             "SELECT concat_ws(' ', precision, micro_batch_size, learning_rate, rung, outcome, loss_nats)
              FROM trial JOIN rung ON trial.id = trial JOIN measurement ON measurement.id = measurement

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use super::breaker::Breaker;
 use super::layout::Layout;
 use super::{StudyError, StudyEvent, leftovers};
 use crate::device;
@@ -12,6 +13,8 @@ use crate::hub::Hub;
 use crate::quantize;
 use crate::space::{DeviceSpec, ModelSettings, ModelSource, Study};
 use crate::store::{Lock, Store};
+use crate::trial::{History, RunKey};
+use crate::units::Bytes;
 
 const WALL_SECONDS: &str = "wall_seconds";
 const CAPPED_DEVICE: &str = "capped_device";
@@ -32,6 +35,12 @@ pub struct Driver<'a> {
     pub(super) base: Option<PathBuf>,
     /// The moment after which no run of the search begins, in seconds since 1970.
     pub(super) deadline: Option<f64>,
+    /// What runs in each of the executor's slots.
+    pub(super) under_way: Vec<Option<RunKey>>,
+    /// How often a run that is to begin has waited for memory.
+    pub(super) pauses: usize,
+    /// Which devices are out of service.
+    pub(super) breaker: Breaker,
     executor: &'a mut dyn Executor,
     listener: &'a mut Listener<'a>,
     started: Instant,
@@ -70,6 +79,9 @@ impl<'a> Driver<'a> {
             hub: Hub::from_env(),
             base: None,
             deadline: None,
+            under_way: vec![None; executor.slots()],
+            pauses: 0,
+            breaker: Breaker::new(&study.slots, &History::default()),
             executor,
             listener,
             started: Instant::now(),
@@ -137,6 +149,13 @@ impl<'a> Driver<'a> {
     }
 }
 
+impl Drop for Driver<'_> {
+    /// However the loop has ended, no run goes on without it.
+    fn drop(&mut self) {
+        self.executor.abandon();
+    }
+}
+
 fn begin(study: &Study, store: &Store) -> Result<(), StudyError> {
     let mut fingerprint = Fingerprint::default();
     fingerprint.part(definition(&placeless(study)).as_bytes());
@@ -149,14 +168,15 @@ fn definition(study: &Study) -> String {
 
 /// What must not change between two commands of a study.
 ///
-/// Cards that are only estimated are no part of it, nor when the search stops: what has been found stays
-/// true where more is asked for. Nor is where files lie: the same study file can be typed as `a.toml` and `./a.toml`,
+/// Cards that are only estimated are no part of it, nor when the search stops, nor how many trials run at the same
+/// time: what has been found stays true where more is asked for. Nor is where files lie: the same study file can be typed as `a.toml` and `./a.toml`,
 /// and a study can be moved. What they hold is compared in the first stage.
 fn placeless(study: &Study) -> Study {
     let mut study = study.clone();
     study.output.clear();
     study.data.source.clear();
     study.gpu.clear();
+    study.slots.truncate(1);
     (study.search.trials, study.search.hours, study.search.plateau_nats) = (0, None, None);
     if let ModelSettings::Source(source) = &mut study.model {
         *source = ModelSource::default();
@@ -164,14 +184,16 @@ fn placeless(study: &Study) -> Study {
     study
 }
 
-/// A CPU without a cap gets the memory that is free when the study begins: a probe must never
-/// drive the machine out of memory. It is remembered, so that a resumed study meets the same cap.
+/// A CPU without a cap gets the memory that is free when the study begins, an equal share for each slot: a probe
+/// must never drive the machine out of memory. It is remembered, so that a resumed study meets the same cap.
 fn capped_device(study: &Study, store: &mut Store) -> Result<DeviceSpec, StudyError> {
     let known = known_device(study, store)?;
     if known != (DeviceSpec::Cpu { cap: None }) {
         return Ok(known);
     }
-    let device = DeviceSpec::Cpu { cap: device::open(&DeviceSpec::Cpu { cap: None })?.free() };
+    let free = device::open(&DeviceSpec::Cpu { cap: None })?.free();
+    let cap = free.map(|free| Bytes(free.0 / study.slots.len().max(1) as u64));
+    let device = DeviceSpec::Cpu { cap };
     store.set_fact(CAPPED_DEVICE, &device)?;
     Ok(device)
 }

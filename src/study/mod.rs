@@ -7,6 +7,7 @@
 
 mod base;
 mod base_gguf;
+mod breaker;
 mod confirm;
 mod driver;
 mod error;
@@ -20,6 +21,7 @@ mod predicted;
 mod prepare;
 mod quantize;
 mod report;
+mod room;
 mod runs;
 mod stop;
 mod summary;
@@ -28,6 +30,7 @@ mod task;
 mod tests;
 mod train;
 mod tune;
+mod under_way;
 
 pub use driver::{Driver, Listener};
 pub use error::StudyError;

@@ -90,9 +90,13 @@ impl Driver<'_> {
     }
 
     fn test_loss(&mut self, name: &str, model: &Path) -> Result<f64, StudyError> {
-        let mut spec = self.spec(self.device, self.evaluation_point()?, Task::Evaluate)?;
+        let mut spec = self.spec(
+            self.lone_device(self.free_slot().unwrap_or(0)),
+            self.evaluation_point()?,
+            Task::Evaluate,
+        )?;
         model.clone_into(&mut spec.model);
-        let (outcome, measurement) = self.measure(&spec)?;
+        let (outcome, measurement) = self.measure(&format!("evaluation-of-{name}"), &spec, true)?;
         let loss = measurement.eval_loss_nats().filter(|_| outcome == Outcome::Finished);
         let Some(loss_nats) = loss else {
             return Err(StudyError::Run { what: format!("the evaluation of {name}"), outcome });

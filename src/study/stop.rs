@@ -26,7 +26,8 @@ impl Driver<'_> {
         let is_timed = rules.seconds.is_some() || rules.deadline.is_some();
         let reserved = || Some(self.standing(history, &confirmations)?.seconds_left);
         Ok(Progress {
-            trials: history.trials.len(),
+            // A trial that is tried again counts once.
+            trials: history.trials.len() - history.retries(),
             seconds: seconds(history, &confirmations),
             now: now(),
             reserved_seconds: if is_timed { reserved().unwrap_or(0.0) } else { 0.0 },

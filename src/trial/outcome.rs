@@ -48,6 +48,9 @@ pub enum Outcome {
     TimedOut {
         /// Seconds of silence allowed.
         seconds: u64,
+        /// The end of its standard error; empty in what older versions recorded.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        stderr_tail: String,
     },
 }
 
@@ -63,6 +66,12 @@ impl Outcome {
             Self::Crashed { .. } => "crashed",
             Self::TimedOut { .. } => "timed_out",
         }
+    }
+
+    /// Whether it tells of the machine, not of the configuration: such a run is worth trying again.
+    #[must_use]
+    pub const fn blames_the_machine(&self) -> bool {
+        matches!(self, Self::Failed { .. } | Self::Crashed { .. } | Self::TimedOut { .. })
     }
 
     /// The outcome a child's last word stands for.

@@ -148,7 +148,7 @@ fn when_every_trial_failed_the_table_says_how() {
     let mut report = with_trials(6);
     for trial in &mut report.history.trials {
         trial.rungs.truncate(1);
-        trial.rungs[0].outcome = Outcome::TimedOut { seconds: 60 };
+        trial.rungs[0].outcome = Outcome::TimedOut { seconds: 60, stderr_tail: String::new() };
         trial.rungs[0].measurement.evals.clear();
     }
     report.best = None;

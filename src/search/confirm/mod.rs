@@ -47,8 +47,8 @@ pub struct Rerun {
 pub struct Standing {
     /// Who wins by what has run.
     pub decision: Decision,
-    /// What should run next to be surer.
-    pub next: Option<Rerun>,
+    /// What should run next to be surer: each of them, in this order.
+    pub next: Vec<Rerun>,
     /// Seconds that all missing runs of further seeds will take, at the most.
     pub seconds_left: f64,
 }
@@ -73,7 +73,7 @@ pub fn standing(
     let (best, _) = history.best()?;
     let mut standing = Standing {
         decision: Decision { winner: best.id, won: Won::Unrivalled, contests: Vec::new() },
-        next: None,
+        next: Vec::new(),
         seconds_left: 0.0,
     };
     let costs = Costs { history, confirmations };
@@ -96,10 +96,10 @@ pub fn standing(
         let again = other_seed(seed, round);
         let missing: Vec<&Candidate<'_>> =
             tied.iter().copied().filter(|one| one.again(again).of(confirmations).is_none()).collect();
-        if let Some(first) = missing.first() {
+        if !missing.is_empty() {
             let later = float(settings.seeds - round - 1);
             standing.seconds_left = seconds(&missing) + later * seconds(&tied);
-            standing.next = Some(first.again(again));
+            standing.next = missing.iter().map(|one| one.again(again)).collect();
             break;
         }
         field = field.into_iter().filter_map(|one| one.with(again, confirmations)).collect();

@@ -2,18 +2,21 @@
 
 mod confirm;
 mod failures;
+mod killed;
 mod origin;
 mod resume;
+mod retry;
 mod search;
+mod slots;
 mod stop;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{Driver, Stage, StudyError, StudyEvent, Summary};
-use crate::executor::Synthetic;
+use crate::executor::{Scene, Synthetic};
 use crate::space::{SamplerKind, Study};
 use crate::trial::{Confirmation, History, Outcome, RunKey, Task, TrialSpec};
 use crate::units::Bytes;
@@ -74,8 +77,12 @@ fn device() -> Synthetic {
         example_spread: 0.0,
         seed_spread: 0.0,
         script: BTreeMap::new(),
+        broken: BTreeMap::new(),
         specs: Vec::new(),
         interrupt_after: None,
+        slots: 1,
+        free: VecDeque::new(),
+        scene: Scene::default(),
     }
 }
 
@@ -124,7 +131,7 @@ fn name(event: &StudyEvent<'_>) -> String {
         StudyEvent::ProbeStarted { micro_batch_size, .. } => format!("probe {micro_batch_size}"),
         StudyEvent::ProbeEnded(probe) => format!("probed {}", probe.micro_batch_size),
         StudyEvent::Evaluated { name, .. } => format!("evaluated {name}"),
-        StudyEvent::Child(_) => "child".to_owned(),
+        StudyEvent::Child { .. } => "child".to_owned(),
         other => {
             let text = format!("{other:?}");
             text.split([' ', '(']).next().unwrap().to_owned()
@@ -160,4 +167,8 @@ fn trains(spec: &TrialSpec) -> Option<(&Path, usize)> {
 
 fn crash() -> Outcome {
     Outcome::Crashed { signal: Some(9), exit_code: None, stderr_tail: "oh no".to_owned() }
+}
+
+fn silence() -> Outcome {
+    Outcome::TimedOut { seconds: 1, stderr_tail: String::new() }
 }

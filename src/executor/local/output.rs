@@ -1,0 +1,68 @@
+//! What a child says on its standard output: lines to events, in a thread of its own.
+
+use std::io::{BufRead, BufReader, Read};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::trial::Event;
+
+/// A child that says more than the driver can record waits.
+const QUEUED: usize = 1024;
+/// No event is longer: the losses of a million examples take less. What is would fill the memory.
+const LINE_BYTES: u64 = 64 << 20;
+
+/// Rings when there is something to look at in any slot.
+pub(super) type Bell = SyncSender<()>;
+
+/// A bell, and where it is heard. One ring is kept; more would tell nothing new.
+pub(super) fn bell() -> (Bell, Receiver<()>) {
+    sync_channel(1)
+}
+
+/// When a child was last heard, whether or not the driver has had time to listen.
+#[derive(Clone)]
+pub(super) struct Pulse(Arc<Mutex<Instant>>);
+
+impl Pulse {
+    fn new() -> Self {
+        Self(Arc::new(Mutex::new(Instant::now())))
+    }
+
+    fn beat(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// How long the child has been silent.
+    pub(super) fn silence(&self) -> Duration {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+}
+
+/// The events of a stream, until it ends, and its pulse.
+///
+/// Lines that are no events (a library that prints, half a line at the end) are passed over.
+pub(super) fn events(stream: impl Read + Send + 'static, bell: Bell) -> (Receiver<Event>, Pulse) {
+    let (sender, receiver) = sync_channel(QUEUED);
+    let pulse = Pulse::new();
+    let beats = pulse.clone();
+    thread::spawn(move || {
+        let mut reader = BufReader::new(stream);
+        let mut line = Vec::new();
+        while matches!(reader.by_ref().take(LINE_BYTES).read_until(b'\n', &mut line), Ok(1..)) {
+            if let Ok(event) = serde_json::from_slice(&line) {
+                beats.beat();
+                if sender.send(event).is_err() {
+                    return;
+                }
+                // A bell that rings already is as good.
+                let _ = bell.try_send(());
+            }
+            line.clear();
+        }
+        drop(sender);
+        let _ = bell.try_send(());
+    });
+    (receiver, pulse)
+}
