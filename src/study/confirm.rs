@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::driver::Driver;
+use super::history::with_examples;
 use super::{Stage, StudyError, StudyEvent};
 use crate::search::{Decision, Progress, Rerun, Standing, standing};
 use crate::space::Study;
@@ -19,8 +20,8 @@ impl Driver<'_> {
         let rules = self.stop_rules();
         let mut announced = false;
         loop {
-            let history = self.store.history()?;
-            let Some(standing) = self.standing(&history, &self.store.confirmations()?) else {
+            let history = self.history()?;
+            let Some(standing) = self.standing(&history, &self.store.confirmations()?)? else {
                 return Ok(());
             };
             // What the runs still to come will take was reserved for them.
@@ -55,8 +56,13 @@ impl Driver<'_> {
     }
 
     /// How the candidates stand; none where no trial has finished.
-    pub(super) fn standing(&self, history: &History, confirmations: &[Confirmation]) -> Option<Standing> {
-        standing(history, confirmations, self.study.search.confirm, self.study.seed)
+    pub(super) fn standing(
+        &self,
+        history: &History,
+        confirmations: &[Confirmation],
+    ) -> Result<Option<Standing>, StudyError> {
+        let history = with_examples(&self.store, history, self.study.search.confirm)?;
+        Ok(standing(&history, confirmations, self.study.search.confirm, self.study.seed))
     }
 
     /// Remembers how the winner was found, and says it if it was not known.
@@ -80,6 +86,7 @@ pub(super) fn decide(
     store: &Store,
     history: &History,
 ) -> Result<Option<Decision>, StudyError> {
-    let standing = standing(history, &store.confirmations()?, study.search.confirm, study.seed);
+    let history = with_examples(store, history, study.search.confirm)?;
+    let standing = standing(&history, &store.confirmations()?, study.search.confirm, study.seed);
     Ok(standing.map(|standing| standing.decision))
 }

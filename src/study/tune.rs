@@ -23,7 +23,7 @@ impl Driver<'_> {
         let mut announced = false;
         let task = self.task()?;
         let reason = loop {
-            let history = self.store.history()?;
+            let history = self.history()?;
             let mut plane = Plane::new(self.study, &task, &history);
             let next = self.next_trial(&mut plane, &history, &frontier);
             let gain = next.and_then(|(_, gain)| gain);
@@ -101,7 +101,7 @@ impl Driver<'_> {
     }
 
     fn stop_if_all_fail(&self) -> Result<(), StudyError> {
-        let history = self.store.history()?;
+        let history = self.history()?;
         let ended: Vec<&Outcome> =
             history.trials.iter().filter_map(|trial| Some(&trial.last()?.outcome)).collect();
         let broken =
