@@ -64,6 +64,7 @@ const DOORS: &Table = &[
     ("candle_core", "device model train quantize"),
     ("clap", "cli"),
     ("clap_complete", "cli"),
+    ("console", "cli"),
     ("csv", "data"),
     ("ctrlc", "cli"),
     ("half", "model"),

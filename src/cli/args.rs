@@ -72,7 +72,9 @@ pub(super) enum Command {
     /// Draw a study's plots and its page again from what it remembers
     Report(StudyOptions),
     /// Show how far a study is, while it runs or later
-    Status(StudyOptions),
+    ///
+    /// Only reads: a study that runs is not disturbed.
+    Status(StatusOptions),
     /// Show devices, memory, hub access and what can't be known about them
     Doctor(DoctorOptions),
     /// Print a completion script for a shell
@@ -98,11 +100,26 @@ pub(super) struct StudyOptions {
 }
 
 #[derive(Args, Debug)]
+pub(super) struct StatusOptions {
+    /// The study file; see search-spaces/ for examples
+    pub(super) study: PathBuf,
+    /// Print one JSON object: what was found, what runs, and what ended last
+    #[arg(long, conflicts_with = "watch")]
+    pub(super) json: bool,
+    /// Show runs, rungs, the best trial, memory, time and the last lines of the log, until the study is no longer run
+    #[arg(long)]
+    pub(super) watch: bool,
+    /// Accepted as by the other commands; there is nothing to keep quiet about
+    #[arg(long, short, hide = true)]
+    pub(super) quiet: bool,
+}
+
+#[derive(Args, Debug)]
 pub(super) struct SearchOptions {
     #[command(flatten)]
     pub(super) study: StudyOptions,
     /// Most trials, in place of `search.trials`
-    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1 << 16))]
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1 << 20))]
     pub(super) trials: Option<usize>,
     /// Begin no trial after so long, such as `8h` or `1h30m`: those that run end, then the best goes on
     #[arg(long = "for", value_name = "TIME", value_parser = deadline::duration, conflicts_with = "until")]

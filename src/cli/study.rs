@@ -104,12 +104,6 @@ pub(super) fn report(options: &StudyOptions) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Shows what a study remembers.
-pub(super) fn status(options: &StudyOptions) -> Result<ExitCode> {
-    let study = read(&options.study)?;
-    show(&study::read_summary(&study)?, options.json)
-}
-
 fn show(summary: &Summary, json: bool) -> Result<ExitCode> {
     if json {
         print_json(summary)?;

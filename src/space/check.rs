@@ -304,7 +304,7 @@ impl Check<'_> {
 
     fn search(&self, section: &SearchSection) -> Checked<SearchSettings> {
         Ok(SearchSettings {
-            trials: self.count("search.trials", section.trials.unwrap_or(9), 1, 1 << 16)?,
+            trials: self.count("search.trials", section.trials.unwrap_or(9), 1, 1 << 20)?,
             rungs: u32::try_from(self.count("search.rungs", section.rungs.unwrap_or(3) as usize, 1, 16)?)
                 .unwrap_or(16),
             // η = 3 minimises the bound of Li et al. 2018 (Hyperband), section 2.6.

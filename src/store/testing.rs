@@ -9,7 +9,7 @@ use super::{Store, StoreError};
 use crate::space::{BatchPlan, Hyperparams, Precision};
 use crate::trial::{
     EvalPoint, Event, ExampleLosses, FailureClass, Measurement, NoiseSample, Outcome, Phase, PhasePeak,
-    SpeedPoint, StepEvent, StepPoint,
+    SpeedPoint, StepEvent, StepPoint, Totals,
 };
 use crate::units::Bytes;
 
@@ -125,6 +125,7 @@ pub(super) fn measurement(loss_nats: f64) -> Measurement {
         ],
         timed: vec![SpeedPoint { micro_batch_size: 4, tokens: 512, seconds: 0.1 }],
         examples: Some(ExampleLosses { nats: vec![loss_nats, 0.1 + 0.2, 1.0 / 3.0], tokens: vec![3, 1, 0] }),
+        condensed: Totals::default(),
     }
 }
 

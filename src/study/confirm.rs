@@ -4,6 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use super::driver::Driver;
+use super::history::with_examples;
 use super::room::PAUSE;
 use super::under_way::Ask;
 use super::{Stage, StudyError, StudyEvent};
@@ -22,8 +23,8 @@ impl Driver<'_> {
         let rules = self.stop_rules();
         let mut announced = false;
         loop {
-            let history = self.store.history()?;
-            let Some(standing) = self.standing(&history, &self.store.confirmations()?) else {
+            let history = self.history()?;
+            let Some(standing) = self.standing(&history, &self.store.confirmations()?)? else {
                 return Ok(());
             };
             // What the runs still to come will take was reserved for them.
@@ -74,8 +75,13 @@ impl Driver<'_> {
     }
 
     /// How the candidates stand; none where no trial has finished.
-    pub(super) fn standing(&self, history: &History, confirmations: &[Confirmation]) -> Option<Standing> {
-        standing(history, confirmations, self.study.search.confirm, self.study.seed)
+    pub(super) fn standing(
+        &self,
+        history: &History,
+        confirmations: &[Confirmation],
+    ) -> Result<Option<Standing>, StudyError> {
+        let history = with_examples(&self.store, history, self.study.search.confirm)?;
+        Ok(standing(&history, confirmations, self.study.search.confirm, self.study.seed))
     }
 
     /// Remembers how the winner was found, and says it if it was not known.
@@ -99,6 +105,7 @@ pub(super) fn decide(
     store: &Store,
     history: &History,
 ) -> Result<Option<Decision>, StudyError> {
-    let standing = standing(history, &store.confirmations()?, study.search.confirm, study.seed);
+    let history = with_examples(store, history, study.search.confirm)?;
+    let standing = standing(&history, &store.confirmations()?, study.search.confirm, study.seed);
     Ok(standing.map(|standing| standing.decision))
 }

@@ -1,5 +1,6 @@
 //! One study being driven: its settings, its memory, the executor and the listener.
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -12,7 +13,7 @@ use crate::fingerprint::Fingerprint;
 use crate::hub::Hub;
 use crate::quantize;
 use crate::space::{DeviceSpec, ModelSettings, ModelSource, Study};
-use crate::store::{Lock, Store};
+use crate::store::{Chronicle, Lock, Store};
 use crate::trial::{History, RunKey};
 use crate::units::Bytes;
 
@@ -27,6 +28,8 @@ pub struct Driver<'a> {
     pub(super) study: &'a Study,
     pub(super) layout: Layout,
     pub(super) store: Store,
+    /// What the store holds of trials, as far as it was read.
+    pub(super) chronicle: RefCell<Chronicle>,
     /// The device with the cap that holds for the whole study.
     pub(super) device: DeviceSpec,
     /// Where models are fetched that are named by a hub id.
@@ -75,6 +78,7 @@ impl<'a> Driver<'a> {
             study,
             layout,
             store,
+            chronicle: RefCell::default(),
             device,
             hub: Hub::from_env(),
             base: None,

@@ -13,9 +13,11 @@ mod driver;
 mod error;
 mod event;
 mod fit;
+mod history;
 mod horizon;
 mod layout;
 mod leftovers;
+mod look;
 mod origin;
 mod predicted;
 mod prepare;
@@ -37,6 +39,7 @@ pub use error::StudyError;
 pub use event::{Stage, StudyEvent};
 pub use horizon::{Horizon, horizon};
 pub use layout::Layout;
+pub use look::{Look, Memory, Plan, RungState, Watcher};
 pub use report::read_report;
 pub use summary::{
     Best, ConfirmationRun, ConfirmationSummary, Counts, QuantizedFile, Summary, TestLosses, read_summary,

@@ -9,6 +9,7 @@ use crate::store::Store;
 use crate::trial::{Confirmation, History};
 
 const STOPPED: &str = "stopped";
+const DEADLINE: &str = "deadline";
 
 impl Driver<'_> {
     pub(super) fn stop_rules(&self) -> StopRules {
@@ -24,13 +25,13 @@ impl Driver<'_> {
         let confirmations = self.store.confirmations()?;
         let rules = self.stop_rules();
         let is_timed = rules.seconds.is_some() || rules.deadline.is_some();
-        let reserved = || Some(self.standing(history, &confirmations)?.seconds_left);
+        let standing = if is_timed { self.standing(history, &confirmations)? } else { None };
         Ok(Progress {
             // A trial that is tried again counts once.
             trials: history.trials.len() - history.retries(),
             seconds: seconds(history, &confirmations),
             now: now(),
-            reserved_seconds: if is_timed { reserved().unwrap_or(0.0) } else { 0.0 },
+            reserved_seconds: standing.map_or(0.0, |standing| standing.seconds_left),
             expected_gain_nats,
         })
     }
@@ -46,6 +47,8 @@ impl Driver<'_> {
 
     /// A search that goes on is not stopped, unless it only ends what it has begun.
     pub(super) fn goes_on(&self, enough: Option<StopReason>) -> Result<(), StudyError> {
+        // For those who watch; the driver itself goes by what is typed.
+        self.store.set_fact(DEADLINE, &self.deadline)?;
         Ok(self
             .store
             .set_fact(STOPPED, &enough.filter(|reason| matches!(reason, StopReason::Plateau { .. })))?)
@@ -64,6 +67,11 @@ impl Driver<'_> {
 /// Why the search of a study stopped, if it has.
 pub(super) fn known_stop(store: &Store) -> Result<Option<StopReason>, StudyError> {
     Ok(store.fact::<Option<StopReason>>(STOPPED)?.flatten())
+}
+
+/// The deadline of the command that went on with the search last.
+pub(super) fn known_deadline(store: &Store) -> Result<Option<f64>, StudyError> {
+    Ok(store.fact::<Option<f64>>(DEADLINE)?.flatten())
 }
 
 /// Seconds of all ended runs.

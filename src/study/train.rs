@@ -59,12 +59,12 @@ impl Driver<'_> {
     }
 
     fn winner(&mut self) -> Result<Trial, StudyError> {
-        if self.store.history()?.trials.is_empty()
+        if self.history()?.trials.is_empty()
             && let Some(hyperparams) = self.only_point()
         {
             self.store.add_trial(0, &hyperparams)?;
         }
-        let history = self.store.history()?;
+        let history = self.history()?;
         if let Some(decision) = decide(self.study, &self.store, &history)? {
             self.decided(&decision)?;
             return Ok(history.trials[decision.winner as usize].clone());

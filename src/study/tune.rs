@@ -45,10 +45,11 @@ impl Driver<'_> {
     pub fn tune(&mut self) -> Result<(), StudyError> {
         let frontier = self.fit()?;
         let task = self.task()?;
-        self.breaker = Breaker::new(&self.study.slots, &self.store.history()?);
+        let history = self.history()?;
+        self.breaker = Breaker::new(&self.study.slots, &history);
         let mut sweep = Sweep { task, frontier, enough: self.known_plateau()?, announced: false };
         let reason = loop {
-            let history = self.store.history()?;
+            let history = self.history()?;
             let step = self.next_step(&mut sweep, &history)?;
             if !matches!(step, Step::Wait | Step::Stop(_)) {
                 self.announce(&mut sweep)?;
@@ -77,7 +78,7 @@ impl Driver<'_> {
     /// # Errors
     /// The database refuses.
     pub fn retry_failed(&mut self) -> Result<usize, StudyError> {
-        let history = self.store.history()?;
+        let history = self.history()?;
         let again: Vec<Hyperparams> = history.to_retry().map(|trial| trial.hyperparams).collect();
         for (hyperparams, id) in again.iter().zip(history.trials.len()..) {
             self.store.add_trial(TrialId::try_from(id).unwrap_or(TrialId::MAX), hyperparams)?;
