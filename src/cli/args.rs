@@ -121,7 +121,7 @@ pub(super) struct SearchOptions {
     /// Most trials, in place of `search.trials`
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1 << 20))]
     pub(super) trials: Option<usize>,
-    /// Begin no trial after so long, such as `8h` or `1h30m`: those that run end, then the best goes on
+    /// Be done after so long, such as `8h` or `1h30m`: `run` with all that follows the search, `tune` with the search
     #[arg(long = "for", value_name = "TIME", value_parser = deadline::duration, conflicts_with = "until")]
     pub(super) time: Option<Duration>,
     /// The same at a time of day, such as `07:00`

@@ -24,6 +24,11 @@ pub(super) const NOTHING_FITS: u8 = 3;
 const STOPPED_EARLY: u8 = 4;
 const INTERRUPTED: u8 = 130;
 
+/// What was asked for was cut short, and what there is was saved.
+pub(super) fn stopped_early() -> ExitCode {
+    ExitCode::from(STOPPED_EARLY)
+}
+
 /// The documented code for an error.
 pub(super) fn code_of(error: &Error) -> ExitCode {
     ExitCode::from(number(error))

@@ -12,6 +12,7 @@ mod exit;
 mod fetching;
 mod progress;
 mod quantize;
+mod sentences;
 mod study;
 mod suggest;
 mod tables;

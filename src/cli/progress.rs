@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::sentences::sentence;
 use super::tables;
 use crate::study::{Stage, StudyEvent};
 use crate::trial::{Event, Measurement, Outcome, ProbeRecord, RunKey};
-use crate::units::{Bytes, grouped};
+use crate::units::Bytes;
 
 /// Where there is no terminal a long rung still shows a line now and then.
 pub(super) const LINE_EVERY: Duration = Duration::from_secs(20);
@@ -41,58 +42,29 @@ impl Progress {
             return;
         }
         match event {
-            StudyEvent::Stage(stage) => self.line(&format!("\n{}", title(stage))),
             StudyEvent::Hub(event) => self.hub(event),
             StudyEvent::Unpacking { file, done, total } => self.unpacking(file, done, total),
-            StudyEvent::ModelReady { parameters, folder } => {
-                self.line(&format!("  model  {} · {} parameters", folder.display(), grouped(parameters)));
-            }
-            StudyEvent::DataReady { report, splits: [train, validation, test] } => {
-                self.line(&format!("  data   {report}"));
-                self.line(&format!("         {train} to train on, {validation} to validate, {test} to test"));
-            }
-            StudyEvent::LessFree { free, cap } => {
-                self.line(&format!("  {free} of the cap's {cap} are free: the next probe may hold no more"));
-            }
             StudyEvent::ProbeStarted { setting, micro_batch_size } => {
                 self.spin(&format!("{setting:<5}  micro-batch {micro_batch_size:>4}"));
             }
             StudyEvent::ProbeEnded(probe) => self.probe_ended(probe),
-            StudyEvent::Frontier(frontier) => self.line(&tables::frontier(frontier)),
             StudyEvent::RunStarted { run, hyperparams, stop_at_step, .. } => {
                 self.runs.insert(run, stop_at_step);
                 self.several |= self.runs.len() > 1;
                 self.start_bar(stop_at_step, format!("{}  {}", name(run), tables::point(hyperparams)));
             }
             StudyEvent::Child { run, event } => self.child(run, event),
-            StudyEvent::Retried { trials } => {
-                self.line(&format!("  failed trials to be tried again: {trials}"));
-            }
-            StudyEvent::Waits { run, free, needed } => {
-                let name = name(run);
-                self.line(&format!("  {name}  waits: it needs {needed}, others leave {free} free"));
-            }
-            StudyEvent::OutOfService { device, failures, reason } => {
-                self.line(&format!(
-                    "  {device} is out of service: {failures} runs in a row failed: {reason}"
-                ));
-            }
             StudyEvent::RunEnded { run, outcome, measurement } => {
                 self.runs.remove(&run);
                 self.run_ended(&name(run), outcome, measurement);
             }
-            StudyEvent::Stopped(reason) => self.line(&format!("  stopped: {reason}")),
-            StudyEvent::Decided(decision) => self.line(&format!("  {decision}")),
-            StudyEvent::Evaluated { name, loss_nats } => {
-                self.line(&format!("  {name:<8} test loss {loss_nats:.4}"));
+            StudyEvent::CutOff { run } => {
+                self.runs.remove(&run);
             }
-            StudyEvent::Quantized { path, bytes, warnings } => {
-                self.line(&format!("  {} · {bytes}", path.display()));
-                for warning in warnings {
-                    self.line(&format!("  warning: {warning}"));
-                }
-            }
-            StudyEvent::ReportWritten(page) => self.line(&format!("  {}", page.display())),
+            _ => {}
+        }
+        if let Some(text) = sentence(event) {
+            self.line(&text);
         }
     }
 
@@ -194,13 +166,13 @@ impl Progress {
     }
 }
 
-fn name(run: RunKey) -> String {
+pub(super) fn name(run: RunKey) -> String {
     let RunKey { trial, rung, seed } = run;
     let seed = seed.map(|seed| format!(" seed {seed}")).unwrap_or_default();
     format!("trial {trial:>2} rung {rung}{seed}")
 }
 
-const fn title(stage: Stage) -> &'static str {
+pub(super) const fn title(stage: Stage) -> &'static str {
     match stage {
         Stage::Prepare => "prepare: model and data",
         Stage::Fit => "fit: the largest micro-batch",

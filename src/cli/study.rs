@@ -11,10 +11,10 @@ use anyhow::{Result, anyhow};
 
 use super::args::{FitOptions, SearchOptions, StudyOptions};
 use super::progress::Progress;
-use super::{deadline, print, print_json, tables};
+use super::{deadline, exit, print, print_json, tables};
 use crate::executor::Local;
 use crate::space::{Margin, Study, StudyFileError};
-use crate::study::{self, Driver, Summary};
+use crate::study::{self, Deadline, Driver, Summary};
 
 /// A child that says nothing for so long is killed. A step on a slow machine takes seconds; loading
 /// a large model from a slow disk takes minutes.
@@ -65,12 +65,14 @@ fn drive_to(study: &Study, options: &StudyOptions, until: Until, deadline: Optio
             .with_slots(study.slots.len());
     let mut progress = Progress::new(options.quiet);
     let mut listener = |event: study::StudyEvent<'_>| progress.show(event);
+    let deadline = deadline.map(|moment| Deadline { moment, covers_ending: until == Until::Report });
     let mut driver = Driver::open(study, &mut executor, &mut listener)?.with_deadline(deadline);
     drive(&mut driver, until)?;
     let summary = driver.summary()?;
     drop(driver);
     progress.finish();
-    show(&summary, options.json)
+    let code = show(&summary, options.json)?;
+    Ok(if summary.cut_short.is_some() { exit::stopped_early() } else { code })
 }
 
 fn drive(driver: &mut Driver<'_>, until: Until) -> Result<(), study::StudyError> {

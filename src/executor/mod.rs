@@ -5,12 +5,12 @@ mod job;
 mod local;
 mod synthetic;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use error::ExecutorError;
 pub use job::{Heard, Job, run_to_end};
 pub use local::Local;
-pub use synthetic::{Scene, Synthetic};
+pub use synthetic::{Scene, Synthetic, Weather};
 
 use crate::space::DeviceSpec;
 use crate::units::Bytes;
@@ -50,6 +50,11 @@ pub trait Executor {
     /// Whether the user asked to stop: for long work between two runs.
     fn is_interrupted(&self) -> bool {
         false
+    }
+
+    /// The moment, in seconds since 1970. A clock before 1970 is no reason to fail; a deadline is then far away.
+    fn now(&self) -> f64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
     }
 
     /// Memory that another run on `device` could use at the moment; none where nobody tells.

@@ -70,6 +70,20 @@ pub fn next_action(
     if begun.under_way.is_empty() { Action::Finish } else { Action::Wait }
 }
 
+/// Optimizer steps of the promotions that are still to come if no further trial does.
+#[must_use]
+pub fn steps_of_promotions(history: &History, total_steps: usize, settings: &SearchSettings) -> usize {
+    let ended = |rung: u32| history.trials.iter().filter(|trial| has_run(trial, rung)).count();
+    let mut entered = history.trials.len() - history.retries();
+    let mut steps = 0;
+    for rung in 1..settings.rungs.saturating_sub(1) {
+        entered = (entered / settings.reduction_factor).max(1);
+        let of_one = rung_steps(total_steps, rung, settings) - rung_steps(total_steps, rung - 1, settings);
+        steps += entered.saturating_sub(ended(rung)) * of_one;
+    }
+    steps
+}
+
 fn has_run(trial: &Trial, rung: u32) -> bool {
     trial.rungs.iter().any(|record| record.rung == rung)
 }

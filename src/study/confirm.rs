@@ -28,9 +28,12 @@ impl Driver<'_> {
                 return Ok(());
             };
             // What the runs still to come will take was reserved for them.
-            let progress = Progress { reserved_seconds: 0.0, ..self.progress(&history, None)? };
             let mut missing = standing.next.clone();
             missing.retain(|rerun| !self.under_way.contains(&Some(rerun.run)));
+            let progress = self.progress(&history, None)?;
+            let ending_seconds = progress.ending_seconds + standing.seconds_of_one;
+            let progress = Progress { reserved_seconds: 0.0, ending_seconds, ..progress };
+            self.plan_search(&history)?;
             let next = missing.first().filter(|_| rules.time_is_up(&progress).is_none());
             match next.zip(self.free_slot()) {
                 Some((rerun, slot)) => {
@@ -41,6 +44,7 @@ impl Driver<'_> {
                     self.run_again(slot, &history, *rerun)?;
                 }
                 None if self.under_way.iter().all(Option::is_none) => {
+                    self.cut_off = None;
                     return self.decided(&standing.decision);
                 }
                 None => self.hear_confirmation(None)?,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::breaker::Breaker;
+use super::deadline::Deadline;
 use super::layout::Layout;
 use super::{StudyError, StudyEvent, leftovers};
 use crate::device;
@@ -36,8 +37,12 @@ pub struct Driver<'a> {
     pub(super) hub: Hub,
     /// The folder of the base model, once it is there.
     pub(super) base: Option<PathBuf>,
-    /// The moment after which no run of the search begins, in seconds since 1970.
-    pub(super) deadline: Option<f64>,
+    /// By when what is to be done.
+    pub(super) deadline: Option<Deadline>,
+    /// When what is under way ends, whatever it has reached.
+    pub(super) cut_off: Option<f64>,
+    /// When the driver was opened, by the executor's clock.
+    pub(super) opened_at: f64,
     /// What runs in each of the executor's slots.
     pub(super) under_way: Vec<Option<RunKey>>,
     /// How often a run that is to begin has waited for memory.
@@ -83,6 +88,8 @@ impl<'a> Driver<'a> {
             hub: Hub::from_env(),
             base: None,
             deadline: None,
+            cut_off: None,
+            opened_at: executor.now(),
             under_way: vec![None; executor.slots()],
             pauses: 0,
             breaker: Breaker::new(&study.slots, &History::default()),
@@ -101,9 +108,9 @@ impl<'a> Driver<'a> {
         self
     }
 
-    /// Begins no run of the search after a moment, in seconds since 1970.
+    /// Is done by a moment.
     #[must_use]
-    pub fn with_deadline(mut self, deadline: Option<f64>) -> Self {
+    pub fn with_deadline(mut self, deadline: Option<Deadline>) -> Self {
         self.deadline = deadline;
         self
     }
@@ -122,6 +129,10 @@ impl<'a> Driver<'a> {
     /// Whether the user asked to stop.
     pub(super) fn is_interrupted(&self) -> bool {
         self.executor.is_interrupted()
+    }
+
+    pub(super) fn executor(&self) -> &dyn Executor {
+        self.executor
     }
 
     /// The three parts a running child needs at once.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::deadline::CutShort;
 use crate::data::CleaningReport;
 use crate::hub::HubEvent;
 use crate::search::{Decision, FrontierPoint, StopReason};
@@ -127,6 +128,18 @@ pub enum StudyEvent<'a> {
         outcome: &'a Outcome,
         /// What it measured.
         measurement: &'a Measurement,
+    },
+    /// The time of a run is up: it ends where it is, and more time lets it go on from its checkpoint.
+    CutOff {
+        /// Which run.
+        run: RunKey,
+    },
+    /// The full run was cut short; what it has reached is the model.
+    CutShort(&'a CutShort),
+    /// There is no time left for a file that was asked for.
+    LeftOut {
+        /// Its type.
+        name: &'a str,
     },
     /// Nothing more is tried.
     Stopped(&'a StopReason),

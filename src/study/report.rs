@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::confirm::{decide, known_decision};
+use super::deadline::known_cut;
 use super::driver::{Driver, known_device};
 use super::fit::known_frontier;
 use super::origin::{HubOrigin, known_origin};
@@ -81,6 +82,7 @@ fn build(
         best,
         confirmation: confirmation(store)?,
         stopped: known_stop(store)?.map(|reason| reason.to_string()),
+        cut_short: known_cut(store)?.map(|cut| cut.to_string()),
         history,
         full_run: None,
         tuned: tuned(&finish, layout),

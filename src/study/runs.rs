@@ -12,6 +12,8 @@ use crate::search::rung_steps;
 use crate::space::{BatchPlan, DeviceSpec, Hyperparams};
 use crate::trial::{Measurement, Outcome, RunKey, Task, TrainSpec, Trial, TrialSpec};
 
+/// Waiting for a moment may end so many seconds before it.
+const A_MOMENT: f64 = 1.0;
 /// Evaluating more examples at once than this is hardly faster on any device.
 const EVAL_MICRO_BATCH: usize = 16;
 
@@ -86,7 +88,7 @@ impl Driver<'_> {
         Ok((outcome, measurement))
     }
 
-    /// Runs a rung of a trial to its end, while no other runs.
+    /// Runs a rung of a trial to its end, while no other runs; none where it was cut off.
     ///
     /// The rung stays open until [`Self::end_run`]: run again, it goes on from its checkpoint.
     pub(super) fn run_rung(
@@ -94,8 +96,8 @@ impl Driver<'_> {
         trial: &Trial,
         rung: u32,
         best: Option<PathBuf>,
-    ) -> Result<Outcome, StudyError> {
-        let run = (trial.id, rung).into();
+    ) -> Result<Option<Outcome>, StudyError> {
+        let run: RunKey = (trial.id, rung).into();
         let stop_at_step = self.stop_of(trial, rung)?;
         let slot = self.free_slot().unwrap_or(0);
         while !self.has_room(slot, run, &trial.hyperparams)? {
@@ -103,8 +105,15 @@ impl Driver<'_> {
         }
         let ask = Ask { run, hyperparams: &trial.hyperparams, stop_at_step, best, is_alone: true };
         self.begin_run(slot, ask)?;
-        let lost = || ExecutorError::Lost { name: run.to_string() };
-        Ok(self.hear_end(None)?.ok_or_else(lost)?.outcome)
+        while self.under_way.contains(&Some(run)) {
+            if let Some(ended) = self.hear_end(None)? {
+                return Ok(Some(ended.outcome));
+            }
+            if self.cut_off.is_none_or(|moment| self.now() + A_MOMENT < moment) {
+                return Err(ExecutorError::Lost { name: run.to_string() }.into());
+            }
+        }
+        Ok(None)
     }
 
     /// Optimizer step at which a rung of a trial stops.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::confirm::{decide, known_decision};
+use super::deadline::{CutShort, known_cut};
 use super::driver::{Driver, known_device, known_wall_seconds};
 use super::fit::known_frontier;
 use super::origin::known_origin;
@@ -42,6 +43,8 @@ pub struct Summary {
     pub confirmation: Option<ConfirmationSummary>,
     /// Why nothing more is tried, once so.
     pub stopped: Option<StopReason>,
+    /// How far the full run came that a deadline has cut short, if one has.
+    pub cut_short: Option<CutShort>,
     /// Losses on the test split, once known.
     pub test_loss_nats: Option<TestLosses>,
     /// Quantized files.
@@ -165,6 +168,7 @@ pub(super) fn read(study: &Study, store: &Store, history: &History) -> Result<Su
         best,
         confirmation: confirmation(store)?,
         stopped: known_stop(store)?,
+        cut_short: known_cut(store)?,
         test_loss_nats: finish.losses(),
         quantized: finish.quantized,
         report: report.exists().then_some(report),

@@ -8,7 +8,7 @@ use super::room::PAUSE;
 use super::under_way::Ask;
 use super::{Stage, StudyError, StudyEvent};
 use crate::search::{
-    Action, Begun, FrontierPoint, Plane, StopReason, Suggestion, Task, feasible_plan, next_action,
+    Action, Begun, FrontierPoint, Plane, Progress, StopReason, Suggestion, Task, feasible_plan, next_action,
 };
 use crate::space::{Hyperparams, PrunerKind};
 use crate::trial::{History, Outcome, Trial, TrialId};
@@ -44,6 +44,7 @@ impl Driver<'_> {
     /// Trials can't be run, or all fail for a reason that more trials will not mend.
     pub fn tune(&mut self) -> Result<(), StudyError> {
         let frontier = self.fit()?;
+        self.judge_early()?;
         let task = self.task()?;
         let history = self.history()?;
         self.breaker = Breaker::new(&self.study.slots, &history);
@@ -65,10 +66,14 @@ impl Driver<'_> {
                 Step::Exhausted => {
                     sweep.enough = Some(StopReason::Exhausted { trials: history.trials.len() });
                 }
-                Step::Wait => self.hear_trial(None)?,
+                Step::Wait => {
+                    self.plan_search(&history)?;
+                    self.hear_trial(None)?;
+                }
                 Step::Stop(reason) => break reason,
             }
         };
+        self.cut_off = None;
         self.stops(reason)?;
         self.confirm()
     }
@@ -98,7 +103,9 @@ impl Driver<'_> {
         let mut plane = Plane::new(self.study, &sweep.task, history);
         let next = self.next_trial(&mut plane, history, begun, &sweep.frontier);
         let progress = self.progress(history, next.and_then(|(_, gain)| gain))?;
+        let of_one = expected_seconds(history, Action::Suggest);
         sweep.enough = sweep.enough.or_else(|| rules.has_enough(&progress));
+        sweep.enough = sweep.enough.or_else(|| rules.is_late(&with_run(progress, of_one)));
         let mut settings = self.study.search;
         if sweep.enough.is_some() {
             settings.trials = history.trials.len() - history.retries();
@@ -110,13 +117,15 @@ impl Driver<'_> {
                 let all = StopReason::Trials { trials: progress.trials };
                 Step::Stop(sweep.enough.unwrap_or(all))
             }
-            action => match (rules.time_is_up(&progress), action) {
-                // What runs has been paid for.
-                (Some(_), _) if !under_way.is_empty() => Step::Wait,
-                (Some(reason), _) => Step::Stop(reason),
-                (None, Action::Run { trial, rung }) => Step::Begin(trial, rung),
-                (None, _) => next.map_or(Step::Exhausted, |(hyperparams, _)| Step::Add(hyperparams)),
-            },
+            action => {
+                match (rules.time_is_up(&with_run(progress, expected_seconds(history, action))), action) {
+                    // What runs has been paid for.
+                    (Some(_), _) if !under_way.is_empty() => Step::Wait,
+                    (Some(reason), _) => Step::Stop(reason),
+                    (None, Action::Run { trial, rung }) => Step::Begin(trial, rung),
+                    (None, _) => next.map_or(Step::Exhausted, |(hyperparams, _)| Step::Add(hyperparams)),
+                }
+            }
         };
         Ok(step)
     }
@@ -181,6 +190,24 @@ impl Driver<'_> {
     fn hear_trial(&mut self, patience: Option<Duration>) -> Result<(), StudyError> {
         self.hear_end(patience)?.map_or(Ok(()), |ended| self.end_and_judge(&ended))
     }
+}
+
+/// A run that can't end before the time is up does not begin.
+fn with_run(progress: Progress, seconds: f64) -> Progress {
+    Progress { ending_seconds: progress.ending_seconds + seconds, ..progress }
+}
+
+/// What the action's run will take about: the mean of what others took for the same rung.
+fn expected_seconds(history: &History, action: Action) -> f64 {
+    let rung = match action {
+        Action::Run { rung, .. } => rung,
+        _ => 0,
+    };
+    let records = history.trials.iter().filter_map(|trial| trial.finished(rung));
+    let seconds: Vec<f64> = records.map(|record| record.measurement.seconds()).collect();
+    #[expect(clippy::cast_precision_loss, reason = "runs are few")]
+    let count = seconds.len().max(1) as f64;
+    seconds.iter().sum::<f64>() / count
 }
 
 /// Whether this point has been tried, or is at least as large as one that ran out of memory.

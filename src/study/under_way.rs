@@ -63,7 +63,7 @@ impl Driver<'_> {
         Ok(())
     }
 
-    fn spec_of(&self, slot: usize, ask: Ask<'_>) -> Result<TrialSpec, StudyError> {
+    pub(super) fn spec_of(&self, slot: usize, ask: Ask<'_>) -> Result<TrialSpec, StudyError> {
         let total_steps = self.total_steps(ask.hyperparams.batch)?;
         let task = Task::Train {
             stop_at_step: ask.stop_at_step,
@@ -96,12 +96,18 @@ impl Driver<'_> {
         }
     }
 
-    /// Waits until a run has ended, or nothing is heard for `patience`; each event is in the database before the
-    /// next is read.
+    /// Waits until a run has ended, nothing is heard for `patience`, or the moment has come at which all are cut
+    /// off; each event is in the database before the next is read.
     ///
     /// The slot of a run that has ended is free; its rung stays open until [`Self::end_run`].
     pub(super) fn hear_end(&mut self, patience: Option<Duration>) -> Result<Option<Ended>, StudyError> {
-        while let Some((slot, heard)) = self.parts().0.next(patience)? {
+        loop {
+            if self.is_cut_off() {
+                self.cut_off();
+                return Ok(None);
+            }
+            let patience = self.patience(patience);
+            let Some((slot, heard)) = self.parts().0.next(patience)? else { break };
             let run = self.under_way[slot];
             let (_, store, listener) = self.parts();
             match (heard, run) {
@@ -116,7 +122,17 @@ impl Driver<'_> {
                 (_, None) => {}
             }
         }
+        if self.is_cut_off() {
+            self.cut_off();
+        }
         Ok(None)
+    }
+
+    /// No longer than until all runs are cut off.
+    fn patience(&self, asked: Option<Duration>) -> Option<Duration> {
+        let left = self.cut_off.map(|moment| (moment - self.now()).max(0.0));
+        let left = left.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        asked.into_iter().chain(left).min()
     }
 
     /// Makes a rung's or confirmation's end history, and looks whether its device is still good.

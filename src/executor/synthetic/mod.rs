@@ -5,6 +5,7 @@
 //! above the executor is tested on it in milliseconds.
 
 mod scene;
+mod weather;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
@@ -19,8 +20,10 @@ use crate::trial::{
     EvalEvent, Event, ExampleLosses, FailureClass, Outcome, Phase, SpeedPoint, StepEvent, Task, TrialSpec,
 };
 use crate::units::Bytes;
-use scene::Leaves;
 pub use scene::Scene;
+use scene::{Leaves, Playing};
+use weather::Luck;
+pub use weather::Weather;
 
 /// A device and a model as formulas.
 #[derive(Clone, Debug)]
@@ -51,6 +54,8 @@ pub struct Synthetic {
     pub slots: usize,
     /// What is free before each run, one answer after the other; then nobody tells.
     pub free: VecDeque<Bytes>,
+    /// What the night brings.
+    pub weather: Weather,
     /// What is under way.
     pub scene: Scene,
 }
@@ -66,6 +71,8 @@ struct Checkpoint {
     step: usize,
 }
 
+/// When the virtual clock begins, in seconds since 1970.
+const BEGINNING: f64 = 1.7e9;
 const CHECKPOINT: &str = "synthetic.json";
 
 impl Synthetic {
@@ -146,8 +153,11 @@ impl Synthetic {
                 }
             }
         }
-        checkpoint.step = end;
-        played.leaves.checkpoint = Some((folder.clone(), checkpoint));
+        // One that has come further is asked for its weights alone.
+        if end >= checkpoint.step {
+            checkpoint.step = end;
+            played.leaves.checkpoint = Some((folder.clone(), checkpoint));
+        }
         played.leaves.best = best.as_ref().map(|best| (spec.model.clone(), best.clone()));
     }
 }
@@ -218,6 +228,15 @@ const fn noise(seed: u64) -> f64 {
 /// Tokens of each step.
 const TOKENS: u64 = 1000;
 
+fn take_longer(event: &mut Event, factor: f64) {
+    match event {
+        Event::Step(step) => step.seconds *= factor,
+        Event::Eval(eval) => eval.seconds *= factor,
+        Event::Timed(speed) => speed.seconds *= factor,
+        _ => {}
+    }
+}
+
 /// Twice the micro-batch is faster, up to eight.
 #[expect(clippy::cast_precision_loss, reason = "small numbers")]
 fn seconds(micro_batch_size: usize) -> f64 {
@@ -247,7 +266,8 @@ impl Executor for Synthetic {
     fn start(&mut self, job: &Job<'_>) -> Result<(), ExecutorError> {
         let number = self.specs.len() + self.scene.runs.len();
         let is_interrupted = self.interrupt_after.is_some_and(|limit| number >= limit);
-        let scripted = self.script.get(&number).or_else(|| self.broken.get(&job.slot)).cloned();
+        let Luck { factor, end: fate, silence } = self.weather.luck(number, &job.spec.task);
+        let scripted = self.script.get(&number).or_else(|| self.broken.get(&job.slot)).cloned().or(fate);
         let failed =
             |error: io::Error| Outcome::Failed { class: FailureClass::Internal, message: error.to_string() };
         let played = self.obey(job.spec, is_interrupted || scripted.is_some());
@@ -256,13 +276,17 @@ impl Executor for Synthetic {
         if is_interrupted {
             events.retain(|event| !matches!(event, Event::Eval(_) | Event::Examples(_)));
         }
+        for event in &mut events {
+            take_longer(event, factor);
+        }
         let end = (!is_interrupted).then(|| scripted.unwrap_or(outcome));
-        self.scene.begin(job.slot, job.spec.clone(), events, end, leaves);
+        let spec = job.spec.clone();
+        self.scene.begin(job.slot, Playing { spec, events, end, leaves, silence, time: 0.0 });
         Ok(())
     }
 
-    fn next(&mut self, _patience: Option<Duration>) -> Result<Option<(usize, Heard)>, ExecutorError> {
-        let next = self.scene.next();
+    fn next(&mut self, patience: Option<Duration>) -> Result<Option<(usize, Heard)>, ExecutorError> {
+        let next = self.scene.next(patience);
         if next.is_err() {
             self.abandon();
         }
@@ -273,6 +297,10 @@ impl Executor for Synthetic {
 
     fn abandon(&mut self) {
         self.scene.runs.clear();
+    }
+
+    fn now(&self) -> f64 {
+        BEGINNING + self.scene.clock
     }
 
     fn free(&mut self, _device: &DeviceSpec) -> Option<Bytes> {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::{CHECKPOINT, Checkpoint, copy_folder};
 use crate::executor::{ExecutorError, Heard};
@@ -13,7 +14,8 @@ use crate::trial::{Event, Outcome, TrialSpec};
 #[derive(Clone, Debug, Default)]
 pub struct Scene {
     pub(super) runs: BTreeMap<usize, Playing>,
-    clock: f64,
+    /// Seconds since it began.
+    pub(super) clock: f64,
 }
 
 /// One run whose events are known and not yet told.
@@ -25,8 +27,10 @@ pub(super) struct Playing {
     pub(super) end: Option<Outcome>,
     /// What it leaves on the disk before it ends.
     pub(super) leaves: Leaves,
+    /// Seconds between its last event and its end.
+    pub(super) silence: f64,
     /// The moment of its last event.
-    time: f64,
+    pub(super) time: f64,
 }
 
 /// Files that a run leaves.
@@ -48,25 +52,25 @@ impl Leaves {
 }
 
 impl Scene {
-    pub(super) fn begin(
-        &mut self,
-        slot: usize,
-        spec: TrialSpec,
-        events: VecDeque<Event>,
-        end: Option<Outcome>,
-        leaves: Leaves,
-    ) {
-        let time = self.clock;
-        self.runs.insert(slot, Playing { spec, events, end, leaves, time });
+    pub(super) fn begin(&mut self, slot: usize, playing: Playing) {
+        self.runs.insert(slot, Playing { time: self.clock, ..playing });
     }
 
-    /// What comes next on the clock, and the specification of a run that has ended.
+    /// What comes next on the clock within `patience`, and the specification of a run that has ended.
     ///
     /// Files are on the disk before the end is told, and not earlier: a child dies with its driver.
-    pub(super) fn next(&mut self) -> Result<Option<(usize, Heard, Option<TrialSpec>)>, ExecutorError> {
+    pub(super) fn next(
+        &mut self,
+        patience: Option<Duration>,
+    ) -> Result<Option<(usize, Heard, Option<TrialSpec>)>, ExecutorError> {
         let soonest = self.runs.iter().min_by(|a, b| a.1.moment().total_cmp(&b.1.moment()));
         let Some(slot) = soonest.map(|(slot, _)| *slot) else { return Ok(None) };
         let Some(playing) = self.runs.get_mut(&slot) else { return Ok(None) };
+        let until = patience.map_or(f64::INFINITY, |patience| self.clock + patience.as_secs_f64());
+        if playing.moment() > until {
+            self.clock = until;
+            return Ok(None);
+        }
         self.clock = playing.moment();
         playing.time = self.clock;
         if let Some(event) = playing.events.pop_front() {
@@ -86,8 +90,10 @@ impl Playing {
             Some(Event::Step(step)) => step.seconds,
             Some(Event::Eval(eval)) => eval.seconds,
             Some(Event::Timed(speed)) => speed.seconds,
-            _ => 0.0,
+            Some(_) => 0.0,
+            None => return self.time + self.silence,
         };
+        // Events say what they took, as a child does.
         self.time + seconds
     }
 }

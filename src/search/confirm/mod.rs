@@ -51,6 +51,8 @@ pub struct Standing {
     pub next: Vec<Rerun>,
     /// Seconds that all missing runs of further seeds will take, at the most.
     pub seconds_left: f64,
+    /// Seconds that each of `next` will take about.
+    pub seconds_of_one: f64,
 }
 
 /// One candidate and the runs in which it can be compared, its own first.
@@ -75,6 +77,7 @@ pub fn standing(
         decision: Decision { winner: best.id, won: Won::Unrivalled, contests: Vec::new() },
         next: Vec::new(),
         seconds_left: 0.0,
+        seconds_of_one: 0.0,
     };
     let costs = Costs { history, confirmations };
     let mut field = candidates(history, settings.candidates);
@@ -99,6 +102,7 @@ pub fn standing(
         if !missing.is_empty() {
             let later = float(settings.seeds - round - 1);
             standing.seconds_left = seconds(&missing) + later * seconds(&tied);
+            standing.seconds_of_one = seconds(&missing) / float(missing.len());
             standing.next = missing.iter().map(|one| one.again(again)).collect();
             break;
         }

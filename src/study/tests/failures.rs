@@ -1,6 +1,7 @@
 //! What trials suffer is data; what no trial can mend ends the study.
 
 use super::{Folder, crash, device, drive, first_trial, silence, spread, trains};
+use crate::executor::Synthetic;
 use crate::space::{BatchDomain, FloatDomain, Precision, Study};
 use crate::store::StoreError;
 use crate::study::StudyError;
@@ -31,7 +32,7 @@ fn a_trial_that_ran_out_of_memory_is_recorded_and_nothing_as_large_is_proposed_a
 
 #[test]
 fn a_diverged_trial_is_recorded_and_no_point_is_proposed_twice() {
-    let (folder, mut device) = (Folder::new(), device());
+    let (folder, mut device) = (Folder::new(), Synthetic { diverges_at: 1.1e-3, ..device() });
     let told = drive(&folder.study(|_| ()), &mut device).unwrap();
     let diverged = told.summary.trials["diverged"];
     assert!((1..9).contains(&diverged), "{:?}", told.summary.trials);

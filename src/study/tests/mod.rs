@@ -3,6 +3,7 @@
 mod confirm;
 mod failures;
 mod killed;
+mod nights;
 mod origin;
 mod resume;
 mod retry;
@@ -15,8 +16,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Driver, Stage, StudyError, StudyEvent, Summary};
-use crate::executor::{Scene, Synthetic};
+use super::{Deadline, Driver, Stage, StudyError, StudyEvent, Summary};
+use crate::executor::{Scene, Synthetic, Weather};
 use crate::space::{SamplerKind, Study};
 use crate::trial::{Confirmation, History, Outcome, RunKey, Task, TrialSpec};
 use crate::units::Bytes;
@@ -82,6 +83,7 @@ fn device() -> Synthetic {
         interrupt_after: None,
         slots: 1,
         free: VecDeque::new(),
+        weather: Weather::fair(),
         scene: Scene::default(),
     }
 }
@@ -103,6 +105,10 @@ fn drive(study: &Study, device: &mut Synthetic) -> Result<Told, StudyError> {
 
 /// The same with a moment after which the search begins nothing, in seconds since 1970.
 fn drive_until(study: &Study, device: &mut Synthetic, deadline: Option<f64>) -> Result<Told, StudyError> {
+    drive_by(study, device, deadline.map(|moment| Deadline { moment, covers_ending: false }))
+}
+
+fn drive_by(study: &Study, device: &mut Synthetic, deadline: Option<Deadline>) -> Result<Told, StudyError> {
     let (mut stages, mut log) = (Vec::new(), Vec::new());
     let mut listener = |event: StudyEvent<'_>| {
         if let StudyEvent::Stage(stage) = event {

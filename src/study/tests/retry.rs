@@ -1,6 +1,7 @@
 //! What the machine failed is tried again, and history keeps both.
 
 use super::{Folder, crash, device, drive, first_trial, silence, spread};
+use crate::executor::Synthetic;
 use crate::study::{Driver, StudyEvent};
 
 #[test]
@@ -43,7 +44,7 @@ fn failed_trials_are_tried_again_and_the_study_is_then_as_if_they_had_not_failed
 
 #[test]
 fn a_trial_that_diverged_or_did_not_fit_is_not_tried_again() {
-    let (folder, mut device) = (Folder::new(), device());
+    let (folder, mut device) = (Folder::new(), Synthetic { diverges_at: 1.1e-3, ..device() });
     let study = folder.study(|_| ());
     let told = drive(&study, &mut device).unwrap();
     assert!(told.summary.trials.contains_key("diverged"), "{:?}", told.summary.trials);
