@@ -81,7 +81,7 @@ fn a_child_that_has_exited_is_not_waited_for_because_a_grandchild_holds_the_pipe
     let patient = |script: &str| {
         let started = Instant::now();
         let (outcome, _) = end_of(&mut local(script, Duration::from_mins(10), &Arc::default())).unwrap();
-        assert!(started.elapsed() < Duration::from_secs(60), "{script}");
+        assert!(started.elapsed() < Duration::from_mins(1), "{script}");
         outcome
     };
     assert_eq!(patient("echo oh no >&2; sleep 300 & exit 3"), crash(None, Some(3), "oh no"));
