@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn what_a_configuration_suffers_is_no_failure_of_the_device() {
         assert_eq!(trips(1, &vec![Outcome::Diverged { step: 1 }; 99]), None);
-        let now_and_then = vec![vec![crash(9); 2], vec![Outcome::Finished], vec![crash(9); 5]];
+        let now_and_then = [vec![crash(9); 2], vec![Outcome::Finished], vec![crash(9); 5]];
         assert_eq!(trips(1, &vec![now_and_then.concat(); 9].concat()), None);
     }
 

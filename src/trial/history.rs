@@ -171,9 +171,11 @@ impl History {
     /// No other two trials of a history have the same configuration.
     #[must_use]
     pub fn retry_of(&self, trial: &Trial) -> Option<&Trial> {
-        let later = self.trials.iter().rev().take_while(|other| other.id > trial.id);
-        let mut same = later.filter(|other| other.hyperparams == trial.hyperparams);
-        same.next().filter(|_| trial.was_failed_by_the_machine())
+        if !trial.was_failed_by_the_machine() {
+            return None;
+        }
+        let mut later = self.trials.iter().rev().take_while(|other| other.id > trial.id);
+        later.find(|other| other.hyperparams == trial.hyperparams)
     }
 
     /// Trials that tried a configuration again.

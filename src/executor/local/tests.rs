@@ -81,7 +81,7 @@ fn a_child_that_has_exited_is_not_waited_for_because_a_grandchild_holds_the_pipe
     let patient = |script: &str| {
         let started = Instant::now();
         let (outcome, _) = end_of(&mut local(script, Duration::from_mins(10), &Arc::default())).unwrap();
-        assert!(started.elapsed() < Duration::from_secs(60), "{script}");
+        assert!(started.elapsed() < Duration::from_mins(1), "{script}");
         outcome
     };
     assert_eq!(patient("echo oh no >&2; sleep 300 & exit 3"), crash(None, Some(3), "oh no"));
@@ -152,16 +152,20 @@ fn a_talkative_child_does_not_drown_the_other() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path().display();
     let word = r#"{"event":"memory","phase":"loss","peak_bytes":7,"live_bytes":1}"#;
-    // One floods until the other has been heard; the other says one word when the flood runs.
-    let script = format!(
-        r#"if mkdir {here}/flood 2>/dev/null; then
-               yes '{word}' | head -n 20000; touch {here}/runs; yes '{word}' | head -n 20000
-           else until [ -e {here}/runs ]; do sleep 0.02; done; fi; echo '{{"event":"finished"}}'"#
-    );
-    let heard = both(&script);
-    let quiet = heard.iter().position(|(_, heard)| matches!(heard, Heard::Ended(_))).unwrap();
-    assert_eq!(heard.len(), 40_002);
-    assert!(quiet < 40_001, "the flood ended before the other was heard");
+    // Both have said much before anybody listens.
+    let script =
+        format!("yes '{word}' | head -n 500; mkdir {here}/a 2>/dev/null || mkdir {here}/b; sleep 300");
+    let mut local = local(&script, Duration::from_mins(10), &Arc::default()).with_slots(2);
+    let spec = spec();
+    for (slot, name) in ["one", "other"].into_iter().enumerate() {
+        local.start(&Job { slot, name, spec: &spec, is_alone: false }).unwrap();
+    }
+    while !folder.path().join("b").exists() {
+        thread::sleep(Duration::from_millis(20));
+    }
+    thread::sleep(Duration::from_millis(300));
+    let heard: Vec<usize> = (0..300).map(|_| local.next(None).unwrap().unwrap().0).collect();
+    assert!(heard.contains(&0) && heard.contains(&1), "{heard:?}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::executor::Synthetic;
 use crate::space::Study;
 use crate::store::{Store, testing};
 use crate::study::Layout;
-use crate::trial::{History, RunKey, TrialSpec};
+use crate::trial::{History, Outcome, RunKey, RungRecord, TrialSpec};
 
 /// Examples that disagree: the best two are confirmed by another seed.
 fn noisy() -> Synthetic {
@@ -79,6 +79,15 @@ fn killed_at_any_write_a_study_ends_as_if_it_never_was() {
     let whole = drive(&study, &mut undisturbed).unwrap();
     let (writes, all) = (testing::writes(), ended_runs(&study));
     assert!(writes > 100 && whole.confirmations.len() == 2, "{writes}");
+    let told = |record: &RungRecord| {
+        let stop = record.stop_at_step;
+        let measured = &record.measurement;
+        measured.steps.iter().any(|step| step.step == stop)
+            && measured.evals.iter().any(|eval| eval.step == stop)
+    };
+    let finished = whole.history.trials.iter().flat_map(|trial| &trial.rungs);
+    let mut finished = finished.filter(|record| record.outcome == Outcome::Finished);
+    assert!(finished.all(told), "what a child said is not on record");
     let mut repeated = 0;
     for n in 0..writes {
         let killed = killed_after(n, small, noisy()).unwrap();
