@@ -58,9 +58,14 @@ impl Driver<'_> {
         self.executor().now()
     }
 
+    /// Whether everything has to be done by a moment.
+    pub(super) fn covers_ending(&self) -> bool {
+        self.deadline.is_some_and(|deadline| deadline.covers_ending)
+    }
+
     /// What is left to be done when the search ends now; nothing where the deadline is the search's own.
     pub(super) fn ending(&self, history: &History) -> Result<Ending, StudyError> {
-        if !self.deadline.is_some_and(|deadline| deadline.covers_ending) {
+        if !self.covers_ending() {
             return Ok(Ending::default());
         }
         let facts = known_finish(&self.store)?;

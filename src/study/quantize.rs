@@ -93,7 +93,7 @@ impl Driver<'_> {
     /// The base model's loss before anything else where there is a deadline for all: it tells what judging takes.
     pub(super) fn judge_early(&mut self) -> Result<(), StudyError> {
         let mut facts = known_finish(&self.store)?;
-        if self.deadline.is_some_and(|deadline| deadline.covers_ending) {
+        if self.covers_ending() {
             self.judge_base(&mut facts)?;
         }
         Ok(())

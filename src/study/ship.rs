@@ -2,6 +2,7 @@
 
 use super::deadline::CutShort;
 use super::driver::Driver;
+use super::train::ATTEMPTS;
 use super::under_way::Ask;
 use super::{StudyError, StudyEvent};
 use crate::trial::{Measurement, Outcome, Task, Trial};
@@ -40,7 +41,13 @@ impl Driver<'_> {
         if let Task::Train { examples, .. } = &mut spec.task {
             *examples = false;
         }
-        let (outcome, _) = self.measure(&format!("weights-of-trial-{}", trial.id), &spec, true)?;
+        let name = format!("weights-of-trial-{}", trial.id);
+        let mut outcome = self.measure(&name, &spec, true)?.0;
+        for _ in 1..ATTEMPTS {
+            if outcome != Outcome::Finished {
+                outcome = self.measure(&name, &spec, true)?.0;
+            }
+        }
         if outcome != Outcome::Finished {
             return Err(StudyError::Run {
                 what: format!("keeping the weights of trial {}", trial.id),

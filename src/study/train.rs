@@ -11,6 +11,9 @@ use crate::model::{CONFIG_FILE, WEIGHTS_FILE};
 use crate::space::{BatchDomain, Hyperparams};
 use crate::trial::{Outcome, Trial, TrialId};
 
+/// How often a run goes on in a night in which it breaks off.
+pub(super) const ATTEMPTS: usize = 3;
+
 impl Driver<'_> {
     /// The full fine-tune of the study's best trial, going on from its checkpoint.
     ///
@@ -18,11 +21,14 @@ impl Driver<'_> {
     /// In a space of one point with an explicit batch there is nothing to search, so that point is
     /// trained without `fit` and `tune`.
     ///
+    /// Where everything has to be done by a deadline, a run that breaks off goes on at once, a few times; then what it has
+    /// reached is the model.
+    ///
     /// # Errors
     /// There is no best trial, or the run broke off; the same command then goes on with it.
     pub fn train(&mut self) -> Result<TrialId, StudyError> {
         let rung = self.study.search.rungs - 1;
-        let mut announced = false;
+        let (mut announced, mut failures) = (false, 0);
         loop {
             let trial = self.winner()?;
             if trial.loss_at(rung).is_some() {
@@ -43,6 +49,11 @@ impl Driver<'_> {
                     outcome @ (Outcome::Finished | Outcome::OutOfMemory { .. } | Outcome::Diverged { .. }),
                 ) => self.end_run((trial.id, rung), &outcome)?,
                 // No observation about the configuration: the rung stays open to go on later.
+                Some(_) if self.covers_ending() && failures + 1 < ATTEMPTS => failures += 1,
+                Some(_) if self.covers_ending() => {
+                    self.ship(&trial, rung)?;
+                    return Ok(trial.id);
+                }
                 Some(outcome) => {
                     let what = format!("the full run of trial {}", trial.id);
                     return Err(StudyError::Run { what, outcome });
