@@ -32,7 +32,9 @@ impl Driver<'_> {
             if enough.is_some() {
                 settings.trials = history.trials.len();
             }
-            let forecasts = (settings.pruner == PrunerKind::Forecast).then(|| plane.forecasts());
+            // Nobody is promoted before all are suggested, and a forecast of each of many takes its time.
+            let promotes = history.trials.len() >= settings.trials && settings.pruner == PrunerKind::Forecast;
+            let forecasts = promotes.then(|| plane.forecasts());
             let action = next_action(&history, &settings, forecasts.as_deref());
             if action == Action::Finish {
                 break enough.unwrap_or(StopReason::Trials { trials: history.trials.len() });
