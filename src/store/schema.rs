@@ -19,8 +19,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
 /// "diap" in ASCII: marks the file as ours, for `file(1)` and against mistaking another's.
 const APPLICATION_ID: i64 = 0x6469_6170;
 
-/// A file of so many bytes is checked in some tenths of a second.
-const CHECKED_WHOLE: u64 = 64 << 20;
+/// A file of so many bytes is checked in about a tenth of a second.
+const CHECKED_WHOLE: u64 = 16 << 20;
 
 const DECIDING: &[&str] =
     &["study", "fact", "trial", "rung", "confirmation", "probe", "measurement", "ended"];

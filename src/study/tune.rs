@@ -110,7 +110,10 @@ impl Driver<'_> {
         if sweep.enough.is_some() {
             settings.trials = history.trials.len() - history.retries();
         }
-        let forecasts = (settings.pruner == PrunerKind::Forecast).then(|| plane.forecasts());
+        // Nobody is promoted before all are suggested, and a forecast of each of many takes its time.
+        let all_suggested = history.trials.len() >= settings.trials + history.retries();
+        let promotes = all_suggested && settings.pruner == PrunerKind::Forecast;
+        let forecasts = promotes.then(|| plane.forecasts());
         let step = match next_action(history, begun, &settings, forecasts.as_deref()) {
             Action::Wait => Step::Wait,
             Action::Finish => {
