@@ -47,6 +47,10 @@ impl Progress {
                 self.line(&format!("  data   {report}"));
                 self.line(&format!("         {train} to train on, {validation} to validate, {test} to test"));
             }
+            StudyEvent::OwnData { examples } => {
+                self.line(&format!("  model and data are the trainer's own: {examples} examples an epoch"));
+            }
+            StudyEvent::LeftOut { what, why } => self.line(&format!("  left out: {what}: {why}")),
             StudyEvent::LessFree { free, cap } => {
                 self.line(&format!("  {free} of the cap's {cap} are free: the next probe may hold no more"));
             }

@@ -57,9 +57,12 @@ pub(super) fn run(options: &StudyOptions, until: Until) -> Result<ExitCode> {
 }
 
 fn drive_to(study: &Study, options: &StudyOptions, until: Until, deadline: Option<f64>) -> Result<ExitCode> {
-    let mut executor =
-        Local::new(std::env::current_exe()?, vec!["worker".to_owned()], SILENCE, stop_on_interrupt()?)
-            .with_threads(study.threads);
+    let program = std::env::current_exe()?;
+    // Only Linux has what the launcher sets.
+    let launcher = cfg!(target_os = "linux").then(|| program.clone());
+    let mut executor = Local::new(program, vec!["worker".to_owned()], SILENCE, stop_on_interrupt()?)
+        .with_threads(study.threads)
+        .with_trainer(study.trainer.clone(), launcher);
     let mut progress = Progress::new(options.quiet);
     let mut listener = |event: study::StudyEvent<'_>| progress.show(event);
     let mut driver = Driver::open(study, &mut executor, &mut listener)?.with_deadline(deadline);

@@ -1,16 +1,19 @@
 //! One child process on this machine at a time.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::RecvTimeoutError;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::command::Programs;
 use super::tail::Tail;
+use super::voice::Voice;
 use super::{Executor, ExecutorError};
+use crate::space::TrainerSettings;
 use crate::trial::{Event, Outcome, TrialSpec};
 
 /// How often the wish to stop is looked at while a child is silent.
@@ -21,13 +24,11 @@ const REQUESTS: [i32; 3] = [1, 2, 15];
 /// How long after such a death of its child the driver may take to hear of the request itself.
 const HEARSAY: Duration = Duration::from_secs(1);
 
-/// Re-executes a program as `PROGRAM worker` for each specification.
+/// Re-executes a program as `PROGRAM worker` for each specification, or a foreign trainer in its place.
 pub struct Local {
-    program: PathBuf,
-    arguments: Vec<String>,
+    programs: Programs,
     silence: Duration,
     stop: Arc<AtomicBool>,
-    threads: Option<usize>,
 }
 
 impl Local {
@@ -40,39 +41,28 @@ impl Local {
         silence: Duration,
         stop: Arc<AtomicBool>,
     ) -> Self {
-        Self { program, arguments, silence, stop, threads: None }
+        Self { programs: Programs::new(program, arguments), silence, stop }
     }
 
     /// Gives each trial so many threads; without it, one for every processor.
     #[must_use]
-    pub fn with_threads(self, threads: Option<usize>) -> Self {
-        Self { threads, ..self }
+    pub const fn with_threads(mut self, threads: Option<usize>) -> Self {
+        self.programs.set_threads(threads);
+        self
     }
 
-    fn start(&self) -> Result<Child, ExecutorError> {
-        let mut command = Command::new(&self.program);
-        command.args(&self.arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // Freed tensors go back to the allocator instead of the kernel: without this every large
-        // tensor is mapped, zeroed and unmapped again in every step.
-        for (name, value) in [
-            ("MALLOC_MMAP_THRESHOLD_", "4294967296"),
-            ("MALLOC_TRIM_THRESHOLD_", "8589934592"),
-            ("MALLOC_TOP_PAD_", "67108864"),
-            // One arena: what one thread frees another can use.
-            ("MALLOC_ARENA_MAX", "1"),
-        ] {
-            command.env(name, value);
-        }
-        if let Some(threads) = self.threads {
-            command.env("RAYON_NUM_THREADS", threads.to_string());
-        }
-        #[cfg(unix)]
-        {
-            use std::os::unix::process::CommandExt;
-            // A group of its own: killing it reaches grandchildren, and Ctrl-C does not.
-            command.process_group(0);
-        }
-        command.spawn().map_err(ExecutorError::Start)
+    /// Lets a foreign `trainer` train and probe. A `launcher` starts it as `LAUNCHER launch -- COMMAND`, and is what
+    /// holds it to its cap and lets it die with the driver.
+    #[must_use]
+    pub fn with_trainer(mut self, trainer: Option<TrainerSettings>, launcher: Option<PathBuf>) -> Self {
+        self.programs.set_trainer(trainer, launcher);
+        self
+    }
+
+    /// How long a child that obeys `spec` may say nothing.
+    fn silence(&self, spec: &TrialSpec) -> Duration {
+        let minutes = self.programs.trainer(spec).map(|trainer| trainer.silence_minutes);
+        minutes.map_or(self.silence, |minutes| Duration::from_secs_f64(60.0 * minutes))
     }
 }
 
@@ -81,17 +71,18 @@ impl Executor for Local {
         if self.stop.load(Ordering::Relaxed) {
             return Err(ExecutorError::Interrupted);
         }
-        let mut child = self.start()?;
+        let mut child = self.programs.command(spec).spawn().map_err(ExecutorError::Start)?;
         if let Some(mut stdin) = child.stdin.take() {
             let spec = serde_json::to_vec(spec).map_err(|error| ExecutorError::Start(error.into()))?;
             // A child that died before it read its task is classified by how it died.
             let _ = stdin.write_all(&spec);
         }
         let tail = child.stderr.take().map(Tail::of);
-        let events = read_events(&mut child);
-        let heard = self.listen(&events, on_event);
+        let mut voice = Voice::of(child.stdout.take(), self.programs.trainer(spec), spec);
+        let silence = self.silence(spec);
+        let heard = self.listen(&mut voice, silence, on_event);
         let status = match heard {
-            Heard::EndOfOutput => self.wait_a_while(&mut child)?,
+            Heard::EndOfOutput => wait_a_while(&mut child, silence)?,
             _ => None,
         };
         // What is left of the group, grandchildren included, must not hold memory or the pipes.
@@ -101,9 +92,11 @@ impl Executor for Local {
         match heard {
             Heard::Interrupt => Err(ExecutorError::Interrupted),
             Heard::LastWord(outcome) => Ok(outcome),
-            Heard::Silence => Ok(Outcome::TimedOut { seconds: self.silence.as_secs() }),
+            Heard::Silence => Ok(Outcome::TimedOut { seconds: silence.as_secs() }),
             Heard::EndOfOutput if self.was_asked_to_end(status) => Err(ExecutorError::Interrupted),
-            Heard::EndOfOutput => Ok(crashed(status, stderr_tail)),
+            Heard::EndOfOutput => Ok(last_of(&mut voice, on_event)
+                .or_else(|| voice.ending(spec, status, &stderr_tail))
+                .unwrap_or_else(|| crashed(status, stderr_tail))),
         }
     }
 
@@ -127,15 +120,15 @@ impl Local {
         }
         self.stop.load(Ordering::Relaxed)
     }
+}
 
-    /// The exit status of a child that closed its output, unless it goes on silently.
-    fn wait_a_while(&self, child: &mut Child) -> Result<Option<ExitStatus>, ExecutorError> {
-        let closed = Instant::now();
-        loop {
-            match child.try_wait().map_err(ExecutorError::Start)? {
-                None if closed.elapsed() < self.silence => thread::sleep(POLL / 10),
-                status => return Ok(status),
-            }
+/// The exit status of a child that closed its output, unless it goes on silently.
+fn wait_a_while(child: &mut Child, silence: Duration) -> Result<Option<ExitStatus>, ExecutorError> {
+    let closed = Instant::now();
+    loop {
+        match child.try_wait().map_err(ExecutorError::Start)? {
+            None if closed.elapsed() < silence => thread::sleep(POLL / 10),
+            status => return Ok(status),
         }
     }
 }
@@ -149,19 +142,19 @@ enum Heard {
 }
 
 impl Local {
-    fn listen(&self, events: &Receiver<Event>, on_event: &mut dyn FnMut(&Event)) -> Heard {
+    fn listen(&self, voice: &mut Voice, silence: Duration, on_event: &mut dyn FnMut(&Event)) -> Heard {
         let mut last_heard = Instant::now();
         loop {
-            match events.recv_timeout(POLL) {
+            match voice.hear(POLL) {
                 Ok(event) => {
-                    if let Some(outcome) = Outcome::from_last_word(&event) {
+                    if let Some(outcome) = event.as_ref().and_then(Outcome::from_last_word) {
                         return Heard::LastWord(outcome);
                     }
-                    on_event(&event);
+                    event.iter().for_each(&mut *on_event);
                     last_heard = Instant::now();
                 }
                 Err(RecvTimeoutError::Disconnected) => return Heard::EndOfOutput,
-                Err(RecvTimeoutError::Timeout) if last_heard.elapsed() > self.silence => {
+                Err(RecvTimeoutError::Timeout) if last_heard.elapsed() > silence => {
                     return Heard::Silence;
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -173,21 +166,15 @@ impl Local {
     }
 }
 
-/// Lines that are no events (a library that prints, half a line at the end) are passed over.
-fn read_events(child: &mut Child) -> Receiver<Event> {
-    let (sender, receiver) = mpsc::channel();
-    if let Some(stdout) = child.stdout.take() {
-        thread::spawn(move || {
-            for line in BufReader::new(stdout).split(b'\n').map_while(Result::ok) {
-                if let Ok(event) = serde_json::from_slice(&line)
-                    && sender.send(event).is_err()
-                {
-                    return;
-                }
-            }
-        });
+/// Hands on what a child that is gone had still to say, up to a last word.
+fn last_of(voice: &mut Voice, on_event: &mut dyn FnMut(&Event)) -> Option<Outcome> {
+    for event in voice.rest() {
+        if let Some(outcome) = Outcome::from_last_word(&event) {
+            return Some(outcome);
+        }
+        on_event(&event);
     }
-    receiver
+    None
 }
 
 fn crashed(status: ExitStatus, stderr_tail: String) -> Outcome {
@@ -212,23 +199,17 @@ fn kill_group(child: &Child) {
 #[cfg(test)]
 #[cfg(unix)]
 mod tests {
+    use super::super::testing::{spec, train, trainer};
     use super::*;
-    use crate::trial::Phase;
+    use crate::space::{MetricsForm, MetricsKeys, MetricsSettings, Template};
+    use crate::trial::{Phase, Task};
     use crate::units::Bytes;
-
-    fn spec() -> TrialSpec {
-        let json = r#"{"device":"cpu","model":"m","dataset":"d","hyperparams":{"precision":"f32","micro_batch_size":1,
-            "gradient_accumulation_steps":1,"learning_rate":1e-3},"train":{"seed":0,"total_steps":1,"schedule":"linear",
-            "warmup_fraction":0.0,"weight_decay":0.0,"max_grad_norm":1.0,"gradient_checkpointing":false,"validation_examples":1,"eval_micro_batch_size":1},
-            "task":{"kind":"evaluate"}}"#;
-        serde_json::from_str(json).unwrap()
-    }
 
     fn run(script: &str) -> (Outcome, Vec<Event>) {
         let arguments = vec!["-c".to_owned(), script.to_owned()];
         let mut local = Local::new("sh".into(), arguments, Duration::from_secs(1), Arc::default());
         let mut events = Vec::new();
-        let outcome = local.run(&spec(), &mut |event| events.push(event.clone())).unwrap();
+        let outcome = local.run(&spec(Task::Evaluate), &mut |event| events.push(event.clone())).unwrap();
         (outcome, events)
     }
 
@@ -260,7 +241,7 @@ mod tests {
     fn a_trial_is_told_how_many_threads_it_has() {
         let arguments = vec!["-c".to_owned(), "exit ${RAYON_NUM_THREADS:-0}".to_owned()];
         let local = Local::new("sh".into(), arguments, Duration::from_secs(9), Arc::default());
-        let outcome = local.with_threads(Some(3)).run(&spec(), &mut |_| {}).unwrap();
+        let outcome = local.with_threads(Some(3)).run(&spec(Task::Evaluate), &mut |_| {}).unwrap();
         assert!(matches!(outcome, Outcome::Crashed { exit_code: Some(3), .. }), "{outcome:?}");
     }
 
@@ -290,7 +271,7 @@ mod tests {
                 thread::sleep(Duration::from_millis(600));
                 asked.store(stop, Ordering::Relaxed);
             });
-            let ended = local.run(&spec(), &mut |_| {});
+            let ended = local.run(&spec(Task::Evaluate), &mut |_| {});
             later.join().unwrap();
             ended
         };
@@ -302,6 +283,92 @@ mod tests {
     fn the_wish_to_stop_ends_a_running_child() {
         let stop = Arc::new(AtomicBool::new(true));
         let mut local = Local::new("sleep".into(), vec!["60".to_owned()], Duration::from_secs(99), stop);
-        assert!(matches!(local.run(&spec(), &mut |_| {}), Err(ExecutorError::Interrupted)));
+        assert!(matches!(local.run(&spec(Task::Evaluate), &mut |_| {}), Err(ExecutorError::Interrupted)));
+    }
+
+    /// A script in place of a trainer, whose metrics file is `m.jsonl` or `trainer_state.json` in its folder.
+    fn run_trainer(script: &str, file: Option<&str>) -> (Outcome, Vec<Event>) {
+        let folder = tempfile::tempdir().unwrap();
+        let typed = |text: &str| Template::parse(text).unwrap();
+        let script = script.replace('{', "{{").replace('}', "}}");
+        let metrics = file.map(|file| MetricsSettings {
+            file: typed(&format!("{{checkpoint}}/{file}")),
+            form: if file.ends_with('l') { MetricsForm::Lines } else { MetricsForm::TrainerState },
+            keys: MetricsKeys::default(),
+        });
+        let settings = TrainerSettings {
+            command: ["sh", "-c", &script, "{checkpoint}"].map(typed).to_vec(),
+            metrics,
+            silence_minutes: 2.0 / 60.0,
+            ..trainer(&[])
+        };
+        let mut local = Local::new("false".into(), vec![], Duration::from_secs(99), Arc::default())
+            .with_trainer(Some(settings), None);
+        let mut events = Vec::new();
+        let spec = train(4, folder.path().to_str().unwrap());
+        let outcome = local.run(&spec, &mut |event| events.push(event.clone())).unwrap();
+        (outcome, events)
+    }
+
+    /// The evaluations of a run.
+    fn evals(events: &[Event]) -> Vec<(usize, f64)> {
+        let eval = |event: &Event| match event {
+            Event::Eval(eval) => Some((eval.step, eval.loss_nats)),
+            _ => None,
+        };
+        events.iter().filter_map(eval).collect()
+    }
+
+    #[test]
+    fn a_trainer_gets_the_specification_and_its_events_are_heard() {
+        let script = r#"grep -q '"stop_at_step":4' && echo loading... && echo '{"event":"eval","step":4,"loss_nats":2.5}' &&
+            echo '{"event":"finished"}'; sleep 9"#;
+        let (outcome, events) = run_trainer(script, None);
+        assert_eq!((outcome, evals(&events)), (Outcome::Finished, vec![(4, 2.5)]));
+    }
+
+    #[test]
+    fn a_trainer_that_writes_metrics_has_finished_when_it_has_told_an_evaluation_at_its_last_step() {
+        let script = |last: usize| {
+            format!(
+                r#"cd $0; echo '{{"step":2,"eval_loss":3.0}}' > m.jsonl; printf '{{"step":{last},"ev' >> m.jsonl; sleep 0.4;
+                printf 'al_loss":2.0}}' >> m.jsonl"#
+            )
+        };
+        let (outcome, events) = run_trainer(&script(4), Some("m.jsonl"));
+        assert_eq!((outcome, evals(&events)), (Outcome::Finished, vec![(2, 3.0), (4, 2.0)]));
+        let (outcome, events) = run_trainer(&script(3), Some("m.jsonl"));
+        assert_eq!(outcome, crashed(ExitStatus::default(), String::new()), "{events:?}");
+    }
+
+    #[test]
+    fn a_state_that_is_written_anew_while_the_trainer_runs_tells_each_entry_once() {
+        let script = r#"cd $0; echo '{"log_history":[{"step":2,"eval_loss":3.0}]}' > trainer_state.json; sleep 0.4;
+            mkdir checkpoint-4;
+            echo '{"log_history":[{"step":2,"eval_loss":3.0},{"step":4,"eval_loss":2.0}]}' > checkpoint-4/trainer_state.json"#;
+        let (outcome, events) = run_trainer(script, Some("trainer_state.json"));
+        assert_eq!((outcome, evals(&events)), (Outcome::Finished, vec![(2, 3.0), (4, 2.0)]));
+    }
+
+    #[test]
+    fn a_trainer_that_is_refused_memory_says_so_in_its_own_words() {
+        let script = "echo 'RuntimeError: DefaultCPUAllocator: can'\"'\"'t allocate memory: you tried to allocate 9 bytes.' >&2; exit 1";
+        let (outcome, _) = run_trainer(script, None);
+        assert!(matches!(outcome, Outcome::OutOfMemory { requested: Some(Bytes(9)), .. }), "{outcome:?}");
+        let (outcome, _) = run_trainer("echo 'ValueError: no' >&2; exit 1", None);
+        assert!(matches!(outcome, Outcome::Crashed { exit_code: Some(1), .. }), "{outcome:?}");
+    }
+
+    #[test]
+    fn a_loss_that_is_no_number_ends_a_trainer_at_once() {
+        let script = r#"echo '{"step":3,"loss":NaN}' > $0/m.jsonl; while :; do sleep 0.1; echo alive; done"#;
+        assert_eq!(run_trainer(script, Some("m.jsonl")).0, Outcome::Diverged { step: 3 });
+    }
+
+    #[test]
+    fn what_a_trainer_prints_is_a_sign_of_life_and_silence_is_none() {
+        let script = r#"for n in 1 2 3 4 5 6 7 8; do sleep 0.4; echo $n; done; echo '{"event":"finished"}'"#;
+        assert_eq!(run_trainer(script, None).0, Outcome::Finished);
+        assert_eq!(run_trainer("sleep 60", None).0, Outcome::TimedOut { seconds: 2 });
     }
 }

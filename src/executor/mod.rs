@@ -1,9 +1,17 @@
 //! The driver's side of the trial protocol: where and how a specification is run.
 
+mod command;
 mod error;
 mod local;
+mod metrics_file;
+mod python_json;
+mod reading;
+mod refusal;
 mod synthetic;
 mod tail;
+#[cfg(test)]
+mod testing;
+mod voice;
 
 pub use error::ExecutorError;
 pub use local::Local;

@@ -27,6 +27,8 @@ pub struct StudyReport {
     pub confirmation: Option<ConfirmationTable>,
     /// Why nothing more was tried, in words.
     pub stopped: Option<String>,
+    /// Why no model will be tested, where that is so.
+    pub untested: Option<String>,
     /// The trial the study chose.
     pub best: Option<TrialId>,
     /// The full fine-tune, if it ran apart from the trials; else the rungs of the best trial are shown.

@@ -58,6 +58,18 @@ pub enum StudyEvent<'a> {
         /// Examples of train, validation and test.
         splits: [usize; 3],
     },
+    /// Model and data are a foreign trainer's own.
+    OwnData {
+        /// Examples of an epoch.
+        examples: usize,
+    },
+    /// Something is not done, and why.
+    LeftOut {
+        /// What.
+        what: &'a str,
+        /// Why not.
+        why: &'a str,
+    },
     /// Others hold so much memory that less is free than the cap; the next probe may hold no more.
     LessFree {
         /// What is free at the moment.

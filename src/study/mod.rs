@@ -12,6 +12,7 @@ mod driver;
 mod error;
 mod event;
 mod fit;
+mod foreign;
 mod horizon;
 mod layout;
 mod leftovers;

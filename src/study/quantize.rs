@@ -1,14 +1,14 @@
 //! Stage 5: GGUF files of the result, and what each model loses on examples nobody has seen.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::driver::Driver;
 use super::fit::known_frontier;
 use super::{QuantizedFile, Stage, StudyError, StudyEvent, TestLosses};
-use crate::model::WEIGHTS_FILE;
+use crate::model::weight_files;
 use crate::quantize::{GgufType, export};
 use crate::space::{BatchPlan, Hyperparams, Precision};
 use crate::store::Store;
@@ -48,6 +48,10 @@ impl Driver<'_> {
     /// # Errors
     /// A file can't be written or an evaluation does not finish.
     pub fn quantize(&mut self, trial: TrialId) -> Result<(), StudyError> {
+        if let Some(why) = self.not_judged() {
+            self.emit(StudyEvent::LeftOut { what: "GGUF files and test losses", why: &why });
+            return self.save_wall_seconds();
+        }
         let mut facts = known_finish(&self.store)?;
         let model = self.layout.model();
         if facts.trial != trial {
@@ -58,7 +62,7 @@ impl Driver<'_> {
             return Ok(());
         }
         self.emit(StudyEvent::Stage(Stage::Quantize));
-        facts.tuned_bytes = file_bytes(&model.join(WEIGHTS_FILE))?;
+        facts.tuned_bytes = weights_bytes(&model)?;
         if facts.base.is_none() {
             let base = self.base_model();
             facts.base = Some(self.test_loss("base", &base)?);
@@ -90,7 +94,7 @@ impl Driver<'_> {
     }
 
     fn test_loss(&mut self, name: &str, model: &Path) -> Result<f64, StudyError> {
-        let mut spec = self.spec(self.device, self.evaluation_point()?, Task::Evaluate)?;
+        let mut spec = self.spec(self.evaluation_device(), self.evaluation_point()?, Task::Evaluate)?;
         model.clone_into(&mut spec.model);
         let (outcome, measurement) = self.measure(&spec)?;
         let loss = measurement.eval_loss_nats().filter(|_| outcome == Outcome::Finished);
@@ -111,7 +115,12 @@ impl Driver<'_> {
     }
 }
 
-fn file_bytes(file: &Path) -> Result<Bytes, StudyError> {
-    let metadata = fs::metadata(file).map_err(|source| StudyError::Io { file: file.to_owned(), source })?;
-    Ok(Bytes(metadata.len()))
+/// Of one file, or of the several that a foreign trainer may leave.
+fn weights_bytes(folder: &Path) -> Result<Bytes, StudyError> {
+    let bytes = |file: &PathBuf| {
+        let metadata = fs::metadata(file).map_err(|source| StudyError::Io { file: file.clone(), source })?;
+        Ok(metadata.len())
+    };
+    let bytes: Result<Vec<u64>, StudyError> = weight_files(folder)?.iter().map(bytes).collect();
+    Ok(Bytes(bytes?.iter().sum()))
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::confirm::{decide, known_decision};
 use super::driver::{Driver, known_device};
 use super::fit::known_frontier;
+use super::foreign::OWN_DATA;
 use super::origin::{HubOrigin, known_origin};
 use super::prepare::{DataFacts, ModelFacts, known_facts};
 use super::quantize::{FinishFacts, known_finish};
@@ -79,6 +80,7 @@ fn build(
         best: decide(study, store, &history)?.map(|decision| decision.winner),
         confirmation: confirmation(store)?,
         stopped: known_stop(store)?.map(|reason| reason.to_string()),
+        untested: study.own_examples().map(|_| format!("No model is tested: {OWN_DATA}.")),
         history,
         full_run: None,
         tuned: tuned(&finish, layout),

@@ -111,6 +111,7 @@ impl Driver<'_> {
         };
         let mut spec = self.spec(self.device, *hyperparams, task)?;
         spec.train.seed = run.seed.unwrap_or(spec.train.seed);
+        let spec = self.told(spec)?;
         self.store.start(run, stop_at_step)?;
         self.emit(StudyEvent::RunStarted { run, hyperparams, stop_at_step, total_steps });
         let (executor, store, listener) = self.parts();
