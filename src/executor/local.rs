@@ -80,10 +80,9 @@ impl Executor for Local {
         let tail = child.stderr.take().map(Tail::of);
         let mut voice = Voice::of(child.stdout.take(), self.programs.trainer(spec), spec);
         let silence = self.silence(spec);
-        let heard = self.listen(&mut voice, silence, on_event);
-        let status = match heard {
-            Heard::EndOfOutput => wait_a_while(&mut child, silence)?,
-            _ => None,
+        let (heard, status) = match self.listen(&mut voice, silence, on_event) {
+            Heard::EndOfOutput => self.wait_a_while(&mut child, &mut voice, silence, on_event)?,
+            heard => (heard, None),
         };
         // What is left of the group, grandchildren included, must not hold memory or the pipes.
         kill_group(&child);
@@ -94,7 +93,7 @@ impl Executor for Local {
             Heard::LastWord(outcome) => Ok(outcome),
             Heard::Silence => Ok(Outcome::TimedOut { seconds: silence.as_secs() }),
             Heard::EndOfOutput if self.was_asked_to_end(status) => Err(ExecutorError::Interrupted),
-            Heard::EndOfOutput => Ok(last_of(&mut voice, on_event)
+            Heard::EndOfOutput => Ok(hand_on(voice.rest(), on_event)
                 .or_else(|| voice.ending(spec, status, &stderr_tail))
                 .unwrap_or_else(|| crashed(status, stderr_tail))),
         }
@@ -122,17 +121,6 @@ impl Local {
     }
 }
 
-/// The exit status of a child that closed its output, unless it goes on silently.
-fn wait_a_while(child: &mut Child, silence: Duration) -> Result<Option<ExitStatus>, ExecutorError> {
-    let closed = Instant::now();
-    loop {
-        match child.try_wait().map_err(ExecutorError::Start)? {
-            None if closed.elapsed() < silence => thread::sleep(POLL / 10),
-            status => return Ok(status),
-        }
-    }
-}
-
 /// Why listening ended.
 enum Heard {
     LastWord(Outcome),
@@ -142,6 +130,37 @@ enum Heard {
 }
 
 impl Local {
+    /// What becomes of a child that closed its output: its end, unless it goes on silently. A foreign one may go on
+    /// for long that writes its words to a file of its own, and metrics to another.
+    fn wait_a_while(
+        &self,
+        child: &mut Child,
+        voice: &mut Voice,
+        silence: Duration,
+        on_event: &mut dyn FnMut(&Event),
+    ) -> Result<(Heard, Option<ExitStatus>), ExecutorError> {
+        let mut last_heard = Instant::now();
+        loop {
+            if let Some(status) = child.try_wait().map_err(ExecutorError::Start)? {
+                return Ok((Heard::EndOfOutput, Some(status)));
+            }
+            let news = voice.news(POLL);
+            if !news.is_empty() {
+                last_heard = Instant::now();
+            }
+            if let Some(outcome) = hand_on(news, on_event) {
+                return Ok((Heard::LastWord(outcome), None));
+            }
+            if self.is_interrupted() {
+                return Ok((Heard::Interrupt, None));
+            }
+            if last_heard.elapsed() > silence {
+                return Ok((Heard::EndOfOutput, None));
+            }
+            thread::sleep(POLL / 10);
+        }
+    }
+
     fn listen(&self, voice: &mut Voice, silence: Duration, on_event: &mut dyn FnMut(&Event)) -> Heard {
         let mut last_heard = Instant::now();
         loop {
@@ -166,9 +185,9 @@ impl Local {
     }
 }
 
-/// Hands on what a child that is gone had still to say, up to a last word.
-fn last_of(voice: &mut Voice, on_event: &mut dyn FnMut(&Event)) -> Option<Outcome> {
-    for event in voice.rest() {
+/// Hands on events, up to a last word.
+fn hand_on(events: Vec<Event>, on_event: &mut dyn FnMut(&Event)) -> Option<Outcome> {
+    for event in events {
         if let Some(outcome) = Outcome::from_last_word(&event) {
             return Some(outcome);
         }
@@ -339,6 +358,18 @@ mod tests {
         assert_eq!((outcome, evals(&events)), (Outcome::Finished, vec![(2, 3.0), (4, 2.0)]));
         let (outcome, events) = run_trainer(&script(3), Some("m.jsonl"));
         assert_eq!(outcome, crashed(ExitStatus::default(), String::new()), "{events:?}");
+    }
+
+    #[test]
+    fn a_trainer_that_closes_its_output_is_still_heard_by_its_metrics() {
+        let script = r#"exec > $0/log 2>&1; cd $0
+            for n in 1 2 3 4; do sleep 0.7; echo "{\"step\":$n,\"eval_loss\":$n}" >> m.jsonl; done"#;
+        let (outcome, events) = run_trainer(script, Some("m.jsonl"));
+        assert_eq!(
+            (outcome, evals(&events).len()),
+            (Outcome::Finished, 4),
+            "2.8 s, of which 2 may be silent"
+        );
     }
 
     #[test]

@@ -58,15 +58,17 @@ impl Voice {
         Ok(foreign.heard(&line))
     }
 
+    /// What a child has written that has closed its output; looked for no more often than every `patience`.
+    pub(super) fn news(&mut self, patience: Duration) -> Vec<Event> {
+        let Some(foreign) = &mut self.foreign else { return vec![] };
+        std::iter::from_fn(|| foreign.next(patience)).collect()
+    }
+
     /// What a child that is gone had still to say.
     pub(super) fn rest(&mut self) -> Vec<Event> {
         let Some(foreign) = &mut self.foreign else { return vec![] };
         foreign.look(true);
-        let events: Vec<Event> = foreign.waiting.drain(..).collect();
-        for event in &events {
-            foreign.remember(event);
-        }
-        events
+        std::iter::from_fn(|| foreign.next(Duration::MAX)).collect()
     }
 
     /// How a foreign child ended that said no last word; none where that must be a crash.

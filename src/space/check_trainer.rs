@@ -156,6 +156,17 @@ mod tests {
     }
 
     #[test]
+    fn the_shipped_studies_with_trainers_are_valid() {
+        for (name, text) in [
+            ("transformers", include_str!("../../search-spaces/transformers.toml")),
+            ("torchrun", include_str!("../../search-spaces/torchrun.toml")),
+        ] {
+            let study = Study::from_toml(text, Path::new("search-spaces/study.toml")).unwrap();
+            assert!(study.name == name && study.trainer.is_some());
+        }
+    }
+
+    #[test]
     fn data_of_its_own_needs_no_format_and_leaves_gguf_files_out() {
         let text =
             "[model]\nsource = 'o/m'\n[data]\nsource = 'o/d'\n[trainer]\ncommand = ['t']\nexamples = 900\n";

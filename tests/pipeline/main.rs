@@ -9,4 +9,5 @@ mod child;
 mod gguf;
 mod micro_batches;
 mod stopping;
+mod trainers;
 mod whole_run;
