@@ -121,7 +121,7 @@ def longest(examples, count, most=None):
 
 
 class Memory:
-    """Peaks of what the run holds for itself: a card's allocator, or the process less the files it maps."""
+    """Peaks of what the run holds for itself: by a card's allocator, or as data of the process."""
 
     def __init__(self, spec):
         name, *rest = spec["device"].split(":")
@@ -155,12 +155,14 @@ class Memory:
         if self.is_card:
             return torch.cuda.max_memory_allocated(self.index)
         status = status_of_process()
-        return status.get("VmHWM", 0) - status.get("RssFile", 0)
+        # What is set aside and was never touched counts, too, as it does for the cap.
+        untouched = status.get("VmData", 0) - status.get("RssAnon", 0)
+        return status.get("VmHWM", 0) - status.get("RssFile", 0) + untouched
 
     def live(self):
         if self.is_card:
             return torch.cuda.memory_allocated(self.index)
-        return status_of_process().get("RssAnon", 0)
+        return status_of_process().get("VmData", 0)
 
     def tell(self, phase):
         emit("memory", phase=phase, peak_bytes=self.peak(), live_bytes=self.live())

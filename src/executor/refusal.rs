@@ -4,8 +4,8 @@ use crate::space::DeviceSpec;
 use crate::trial::Outcome;
 use crate::units::Bytes;
 
-/// What PyTorch, its allocators and Python write when memory is refused.
-const MESSAGES: [&str; 7] = [
+/// What PyTorch, its allocators, Python and C++ write when memory is refused.
+const MESSAGES: [&str; 8] = [
     "torch.cuda.OutOfMemoryError",
     "torch.OutOfMemoryError",
     "CUDA out of memory",
@@ -13,6 +13,7 @@ const MESSAGES: [&str; 7] = [
     "HIP out of memory",
     "DefaultCPUAllocator: can't allocate memory",
     "MemoryError",
+    "std::bad_alloc",
 ];
 
 /// Whether a line of standard error says that memory was refused.

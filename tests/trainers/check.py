@@ -48,7 +48,8 @@ def study_file(folder, name, trainer, *changes):
 
 
 # A few dozen steps, in two rungs.
-SMALL = (("epochs = 1", "epochs = 0.2"), ("rungs = 3", "rungs = 2"), ("[search]", "[search]\nvalidation_examples = 32"))
+SMALL = (("epochs = 1", "epochs = 0.2"), ("rungs = 3", "rungs = 2"), ("[search]", "[search]\nvalidation_examples = 32"),
+         ("cpu:2GiB", "cpu:1GiB"))
 # One batch, so that no choice rests on the clock and a study can be repeated to the last bit.
 ONE_BATCH = ("effective_batch_size = [4, 8, 16, 32]", "micro_batch_size = 8")
 
