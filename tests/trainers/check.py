@@ -48,10 +48,11 @@ def study_file(folder, name, trainer, *changes):
 
 
 # A few dozen steps, in two rungs.
-SMALL = (("epochs = 1", "epochs = 0.2"), ("rungs = 3", "rungs = 2"), ("[search]", "[search]\nvalidation_examples = 32"),
-         ("cpu:2GiB", "cpu:1GiB"))
+SMALL = (("epochs = 1", "epochs = 0.2"), ("rungs = 3", "rungs = 2"), ("[search]", "[search]\nvalidation_examples = 32"))
+# So low that the largest micro-batch has a boundary that is met.
+LOW_CAP = ("cpu:2GiB", "cpu:1GiB")
 # One batch, so that no choice rests on the clock and a study can be repeated to the last bit.
-ONE_BATCH = ("effective_batch_size = [4, 8, 16, 32]", "micro_batch_size = 8")
+ONE_BATCH = ("effective_batch_size = [4, 8, 16, 32]", "micro_batch_size = 4\ngradient_accumulation_steps = 2")
 
 
 def run(file, *arguments, code=0):
@@ -74,7 +75,7 @@ def losses(output):
 
 
 def check_transformers(folder):
-    file = study_file(folder, "whole", "transformers", *SMALL, ONE_BATCH, ("trials = 5", "trials = 3"))
+    file = study_file(folder, "whole", "transformers", *SMALL, LOW_CAP, ONE_BATCH, ("trials = 5", "trials = 3"))
     began = time.monotonic()
     summary = run(file, "run")
     seconds = time.monotonic() - began
@@ -87,7 +88,7 @@ def check_transformers(folder):
     print(f"transformers: {seconds:.0f} s; largest micro-batch {point['max_micro_batch']} ({point['boundary']}, "
           f"{point['probes']} probes, {point['peak_bytes'] / 2**20:.0f} MiB, {point['tokens_per_second']:.0f} tokens/s); "
           f"{summary['confirmation']['sentence']}; test loss {test['base']:.4f} -> {test['tuned']:.4f}")
-    again = study_file(folder, "killed", "transformers", *SMALL, ONE_BATCH, ("trials = 5", "trials = 3"))
+    again = study_file(folder, "killed", "transformers", *SMALL, LOW_CAP, ONE_BATCH, ("trials = 5", "trials = 3"))
     kills = 0
     while kills < KILLS:
         # Later each time, so that runs are hit which go on from a checkpoint.
