@@ -113,11 +113,13 @@ def check_transformers(folder):
 
 
 def check_torchrun(folder):
-    changes = (*SMALL, ONE_BATCH, ("trials = 3", "trials = 1"))
+    changes = (*SMALL, ONE_BATCH, ("trials = 3", "trials = 1"), ("low = 3e-5", "low = 1e-3"))
     one = study_file(folder, "one-rank", "torchrun", *changes, ('"--nproc-per-node", "2"', '"--nproc-per-node", "1"'))
     two = study_file(folder, "two-ranks", "torchrun", *changes)
     began = time.monotonic()
-    single, double = run(one, "tune")["best"], run(two, "tune")["best"]
+    single, double = run(one, "tune"), run(two, "tune")
+    assert "× 2" in double["device"] and "×" not in single["device"], double["device"]
+    single, double = single["best"], double["best"]
     difference = abs(single["eval_loss_nats"] - double["eval_loss_nats"])
     assert difference < 1e-4, (single, double)
     print(f"torchrun: {time.monotonic() - began:.0f} s; two ranks and one end at {double['eval_loss_nats']:.5f}, "
