@@ -42,7 +42,7 @@ const IMPORTS: &Table = &[
     ("train", "units space trial arch memory device data model"),
     ("quantize", "units files arch data model"),
     ("worker", "units space trial arch device data model train quantize"),
-    ("executor", "units space trial"),
+    ("executor", "units space trial device"),
     ("store", "units space trial"),
     ("report", "units files space trial"),
     (
@@ -64,6 +64,7 @@ const DOORS: &Table = &[
     ("candle_core", "device model train quantize"),
     ("clap", "cli"),
     ("clap_complete", "cli"),
+    ("console", "cli"),
     ("csv", "data"),
     ("ctrlc", "cli"),
     ("half", "model"),

@@ -48,6 +48,11 @@ pub(super) enum Command {
     /// The best candidates are then compared on the same validation examples, and run again by other seeds where
     /// they can't be told apart (`search.confirm`).
     Tune(SearchOptions),
+    /// Try trials again that crashed, failed or fell silent, then go on as `tune`
+    ///
+    /// For when the machine is mended: a trial that diverged or ran out of memory would do so again. The trial that
+    /// failed stays on record; its configuration becomes a new trial.
+    Retry(RetryOptions),
     /// Serve the sampler to any program: one JSON object a line in, one out
     ///
     /// {"op":"init","space":{"learning_rate":{"type":"float","low":1e-6,"high":1e-3,"log":true}},
@@ -68,7 +73,9 @@ pub(super) enum Command {
     /// Draw a study's plots and its page again from what it remembers
     Report(StudyOptions),
     /// Show how far a study is, while it runs or later
-    Status(StudyOptions),
+    ///
+    /// Only reads: a study that runs is not disturbed.
+    Status(StatusOptions),
     /// Show devices, memory, hub access and what can't be known about them
     Doctor(DoctorOptions),
     /// Print a completion script for a shell
@@ -104,18 +111,42 @@ pub(super) struct StudyOptions {
 }
 
 #[derive(Args, Debug)]
+pub(super) struct StatusOptions {
+    /// The study file; see search-spaces/ for examples
+    pub(super) study: PathBuf,
+    /// Print one JSON object: what was found, what runs, and what ended last
+    #[arg(long, conflicts_with = "watch")]
+    pub(super) json: bool,
+    /// Show runs, rungs, the best trial, memory, time and the last lines of the log, until the study is no longer run
+    #[arg(long)]
+    pub(super) watch: bool,
+    /// Accepted as by the other commands; there is nothing to keep quiet about
+    #[arg(long, short, hide = true)]
+    pub(super) quiet: bool,
+}
+
+#[derive(Args, Debug)]
 pub(super) struct SearchOptions {
     #[command(flatten)]
     pub(super) study: StudyOptions,
     /// Most trials, in place of `search.trials`
-    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1 << 16))]
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1 << 20))]
     pub(super) trials: Option<usize>,
-    /// Begin no trial after so long, such as `8h` or `1h30m`: those that run end, then the best goes on
+    /// Be done after so long, such as `8h` or `1h30m`: `run` with all that follows the search, `tune` with the search
     #[arg(long = "for", value_name = "TIME", value_parser = deadline::duration, conflicts_with = "until")]
     pub(super) time: Option<Duration>,
     /// The same at a time of day, such as `07:00`
     #[arg(long, value_name = "HH:MM", value_parser = deadline::time_of_day)]
     pub(super) until: Option<Time>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct RetryOptions {
+    #[command(flatten)]
+    pub(super) study: StudyOptions,
+    /// All of them
+    #[arg(long, required = true)]
+    pub(super) failed: bool,
 }
 
 #[derive(Args, Debug)]

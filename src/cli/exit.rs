@@ -24,6 +24,11 @@ pub(super) const NOTHING_FITS: u8 = 3;
 const STOPPED_EARLY: u8 = 4;
 const INTERRUPTED: u8 = 130;
 
+/// What was asked for was cut short, and what there is was saved.
+pub(super) fn stopped_early() -> ExitCode {
+    ExitCode::from(STOPPED_EARLY)
+}
+
 /// The documented code for an error.
 pub(super) fn code_of(error: &Error) -> ExitCode {
     ExitCode::from(number(error))
@@ -57,10 +62,14 @@ fn code_of_study(error: &StudyError) -> u8 {
     match error {
         StudyError::Executor(ExecutorError::Interrupted) => INTERRUPTED,
         StudyError::NothingFits { .. } => NOTHING_FITS,
-        StudyError::AllFail { .. } | StudyError::NoBest | StudyError::TooLittleTime { .. } => STOPPED_EARLY,
+        StudyError::KeepsFailing { .. } | StudyError::NoBest | StudyError::TooLittleTime { .. } => {
+            STOPPED_EARLY
+        }
         StudyError::Model(error) => code_of_model(error),
         StudyError::Hub(error) => code_of_hub(error),
-        StudyError::Data(_)
+        // The first trials failed alike: something is set up wrongly.
+        StudyError::AllFail { .. }
+        | StudyError::Data(_)
         | StudyError::NewModel(_)
         | StudyError::Device(_)
         | StudyError::Changed { .. }
@@ -128,6 +137,8 @@ mod tests {
             NOTHING_FITS,
         );
         check(StudyError::NoBest, STOPPED_EARLY);
+        check(StudyError::AllFail { trials: 3, reason: String::new() }, USAGE);
+        check(StudyError::KeepsFailing { runs: 8, reason: String::new() }, STOPPED_EARLY);
         check(StudyError::Executor(ExecutorError::Interrupted), INTERRUPTED);
         check(std::io::Error::other("the unforeseen"), UNEXPECTED);
     }

@@ -1,7 +1,7 @@
 //! The command line: what was typed becomes calls, what happens becomes text.
 //!
 //! Data goes to standard output, messages to standard error. The only module that prints, and the
-//! only door of clap and indicatif.
+//! only door of clap, console and indicatif.
 
 mod args;
 mod deadline;
@@ -12,10 +12,13 @@ mod exit;
 mod fetching;
 mod progress;
 mod quantize;
+mod sentences;
 mod study;
 mod suggest;
 mod tables;
 mod usage;
+mod view;
+mod watch;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -47,7 +50,8 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Tune(options) => study::search(&options, study::Until::Tune),
         Command::Train(options) => study::run(&options, study::Until::Train),
         Command::Report(options) => study::report(&options),
-        Command::Status(options) => study::status(&options),
+        Command::Status(options) => watch::run(&options),
+        Command::Retry(options) => study::run(&options.study, study::Until::Retry),
         Command::Suggest => suggest::run(),
         Command::Eval(options) => evaluate::run(&options),
         Command::Quantize(options) => quantize::run(&options),

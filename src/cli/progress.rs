@@ -1,15 +1,17 @@
 //! A study's events as lines and a progress bar on standard error.
 
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::sentences::sentence;
 use super::tables;
 use crate::study::{Stage, StudyEvent};
 use crate::trial::{Event, Measurement, Outcome, ProbeRecord, RunKey};
-use crate::units::{Bytes, grouped};
+use crate::units::Bytes;
 
 /// Where there is no terminal a long rung still shows a line now and then.
 pub(super) const LINE_EVERY: Duration = Duration::from_secs(20);
@@ -20,7 +22,10 @@ pub(super) struct Progress {
     pub(super) bar: ProgressBar,
     pub(super) terminal: bool,
     pub(super) last_line: Instant,
-    horizon: usize,
+    /// The runs under way, and where each stops.
+    runs: BTreeMap<RunKey, usize>,
+    /// Whether there was ever more than one at a time: then each line says whose it is.
+    several: bool,
 }
 
 impl Progress {
@@ -28,7 +33,7 @@ impl Progress {
     pub(super) fn new(quiet: bool) -> Self {
         let terminal = io::stderr().is_terminal();
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-        Self { quiet, bar, terminal, last_line: Instant::now(), horizon: 0 }
+        Self { quiet, bar, terminal, last_line: Instant::now(), runs: BTreeMap::new(), several: false }
     }
 
     /// Shows one event.
@@ -37,48 +42,29 @@ impl Progress {
             return;
         }
         match event {
-            StudyEvent::Stage(stage) => self.line(&format!("\n{}", title(stage))),
             StudyEvent::Hub(event) => self.hub(event),
             StudyEvent::Unpacking { file, done, total } => self.unpacking(file, done, total),
-            StudyEvent::ModelReady { parameters, folder } => {
-                self.line(&format!("  model  {} · {} parameters", folder.display(), grouped(parameters)));
-            }
-            StudyEvent::DataReady { report, splits: [train, validation, test] } => {
-                self.line(&format!("  data   {report}"));
-                self.line(&format!("         {train} to train on, {validation} to validate, {test} to test"));
-            }
-            StudyEvent::OwnData { examples } => {
-                self.line(&format!("  model and data are the trainer's own: {examples} examples an epoch"));
-            }
-            StudyEvent::LeftOut { what, why } => self.line(&format!("  left out: {what}: {why}")),
-            StudyEvent::LessFree { free, cap } => {
-                self.line(&format!("  {free} of the cap's {cap} are free: the next probe may hold no more"));
-            }
             StudyEvent::ProbeStarted { setting, micro_batch_size } => {
                 self.spin(&format!("{setting:<5}  micro-batch {micro_batch_size:>4}"));
             }
             StudyEvent::ProbeEnded(probe) => self.probe_ended(probe),
-            StudyEvent::Frontier(frontier) => self.line(&tables::frontier(frontier)),
             StudyEvent::RunStarted { run, hyperparams, stop_at_step, .. } => {
-                self.horizon = stop_at_step;
+                self.runs.insert(run, stop_at_step);
+                self.several |= self.runs.len() > 1;
                 self.start_bar(stop_at_step, format!("{}  {}", name(run), tables::point(hyperparams)));
             }
-            StudyEvent::Child(event) => self.child(event),
+            StudyEvent::Child { run, event } => self.child(run, event),
             StudyEvent::RunEnded { run, outcome, measurement } => {
+                self.runs.remove(&run);
                 self.run_ended(&name(run), outcome, measurement);
             }
-            StudyEvent::Stopped(reason) => self.line(&format!("  stopped: {reason}")),
-            StudyEvent::Decided(decision) => self.line(&format!("  {decision}")),
-            StudyEvent::Evaluated { name, loss_nats } => {
-                self.line(&format!("  {name:<8} test loss {loss_nats:.4}"));
+            StudyEvent::CutOff { run } => {
+                self.runs.remove(&run);
             }
-            StudyEvent::Quantized { path, bytes, warnings } => {
-                self.line(&format!("  {} · {bytes}", path.display()));
-                for warning in warnings {
-                    self.line(&format!("  warning: {warning}"));
-                }
-            }
-            StudyEvent::ReportWritten(page) => self.line(&format!("  {}", page.display())),
+            _ => {}
+        }
+        if let Some(text) = sentence(event) {
+            self.line(&text);
         }
     }
 
@@ -96,7 +82,7 @@ impl Progress {
 
     fn start_bar(&mut self, length: usize, message: String) {
         self.bar.finish_and_clear();
-        if !self.terminal {
+        if !self.terminal || self.several {
             self.line(&format!("  {message}"));
             return;
         }
@@ -130,20 +116,24 @@ impl Progress {
         }
     }
 
-    fn child(&mut self, event: &Event) {
-        match event {
-            Event::Started { resumed_at_step, .. } => self.bar.set_position(*resumed_at_step as u64),
-            Event::Step(step) => {
+    fn child(&mut self, run: Option<RunKey>, event: &Event) {
+        let horizon = run.and_then(|run| self.runs.get(&run).copied());
+        let whose = run.filter(|_| self.several).map(|run| format!("{}  ", name(run))).unwrap_or_default();
+        let is_bar = self.terminal && !self.several;
+        match (event, horizon) {
+            (Event::Started { resumed_at_step, .. }, _) => self.bar.set_position(*resumed_at_step as u64),
+            (Event::Step(step), horizon) => {
                 self.bar.set_position(step.step as u64);
-                if !self.terminal && self.horizon > 0 && self.last_line.elapsed() > LINE_EVERY {
-                    let horizon = self.horizon;
-                    self.line(&format!("    step {}/{horizon}  train loss {:.4}", step.step, step.loss_nats));
+                let is_due = !is_bar && self.last_line.elapsed() > LINE_EVERY;
+                if let Some(horizon) = horizon.filter(|_| is_due) {
+                    let (step, loss) = (step.step, step.loss_nats);
+                    self.line(&format!("    {whose}step {step}/{horizon}  train loss {loss:.4}"));
                 }
             }
-            Event::Eval(eval) if eval.step > 0 && self.horizon > 0 => {
+            (Event::Eval(eval), Some(horizon)) if eval.step > 0 => {
                 let text =
-                    format!("    step {}/{}  eval loss {:.4}", eval.step, self.horizon, eval.loss_nats);
-                if self.terminal {
+                    format!("    {whose}step {}/{horizon}  eval loss {:.4}", eval.step, eval.loss_nats);
+                if is_bar {
                     self.bar.println(text);
                 } else {
                     self.line(&text);
@@ -165,7 +155,6 @@ impl Progress {
     }
 
     fn run_ended(&mut self, name: &str, outcome: &Outcome, measurement: &Measurement) {
-        self.horizon = 0;
         let result = match (outcome, measurement.eval_loss_nats()) {
             (Outcome::Finished, Some(loss)) => {
                 let speed = measurement.tokens_per_second().unwrap_or_default();
@@ -177,13 +166,13 @@ impl Progress {
     }
 }
 
-fn name(run: RunKey) -> String {
+pub(super) fn name(run: RunKey) -> String {
     let RunKey { trial, rung, seed } = run;
     let seed = seed.map(|seed| format!(" seed {seed}")).unwrap_or_default();
     format!("trial {trial:>2} rung {rung}{seed}")
 }
 
-const fn title(stage: Stage) -> &'static str {
+pub(super) const fn title(stage: Stage) -> &'static str {
     match stage {
         Stage::Prepare => "prepare: model and data",
         Stage::Fit => "fit: the largest micro-batch",

@@ -11,10 +11,10 @@ use anyhow::{Result, anyhow};
 
 use super::args::{FitOptions, SearchOptions, StudyOptions};
 use super::progress::Progress;
-use super::{deadline, print, print_json, tables};
+use super::{deadline, exit, print, print_json, tables};
 use crate::executor::Local;
 use crate::space::{Margin, Study, StudyFileError};
-use crate::study::{self, Driver, Summary};
+use crate::study::{self, Deadline, Driver, Summary};
 
 /// A child that says nothing for so long is killed. A step on a slow machine takes seconds; loading
 /// a large model from a slow disk takes minutes.
@@ -28,6 +28,8 @@ pub(super) enum Until {
     Fit,
     /// The best trial.
     Tune,
+    /// The same, after what failed was put back.
+    Retry,
     /// The fine-tuned model.
     Train,
     /// Everything.
@@ -62,15 +64,18 @@ fn drive_to(study: &Study, options: &StudyOptions, until: Until, deadline: Optio
     let launcher = cfg!(target_os = "linux").then(|| program.clone());
     let mut executor = Local::new(program, vec!["worker".to_owned()], SILENCE, stop_on_interrupt()?)
         .with_threads(study.threads)
+        .with_slots(study.slots.len())
         .with_trainer(study.trainer.clone(), launcher);
     let mut progress = Progress::new(options.quiet);
     let mut listener = |event: study::StudyEvent<'_>| progress.show(event);
+    let deadline = deadline.map(|moment| Deadline { moment, covers_ending: until == Until::Report });
     let mut driver = Driver::open(study, &mut executor, &mut listener)?.with_deadline(deadline);
     drive(&mut driver, until)?;
     let summary = driver.summary()?;
     drop(driver);
     progress.finish();
-    show(&summary, options.json)
+    let code = show(&summary, options.json)?;
+    Ok(if summary.cut_short.is_some() { exit::stopped_early() } else { code })
 }
 
 fn drive(driver: &mut Driver<'_>, until: Until) -> Result<(), study::StudyError> {
@@ -78,6 +83,10 @@ fn drive(driver: &mut Driver<'_>, until: Until) -> Result<(), study::StudyError>
     match until {
         Until::Fit => driver.fit().map(drop),
         Until::Tune => driver.tune(),
+        Until::Retry => {
+            driver.retry_failed()?;
+            driver.tune()
+        }
         Until::Train => driver.train().map(drop),
         Until::Report => {
             driver.tune()?;
@@ -98,12 +107,6 @@ pub(super) fn report(options: &StudyOptions) -> Result<ExitCode> {
         print(&page.display().to_string())?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Shows what a study remembers.
-pub(super) fn status(options: &StudyOptions) -> Result<ExitCode> {
-    let study = read(&options.study)?;
-    show(&study::read_summary(&study)?, options.json)
 }
 
 fn show(summary: &Summary, json: bool) -> Result<ExitCode> {

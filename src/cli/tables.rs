@@ -66,6 +66,9 @@ pub(super) fn summary(summary: &Summary) -> String {
         let by = if runs == 0 { String::new() } else { format!(", {runs} runs by other seeds") };
         let _ = writeln!(text, "  confirmed  {}{by}", confirmation.sentence);
     }
+    if let Some(cut) = &summary.cut_short {
+        let _ = writeln!(text, "  cut short  {cut}");
+    }
     if let Some(reason) = &summary.stopped {
         let _ = writeln!(text, "  stopped    {reason}");
     }

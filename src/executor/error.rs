@@ -13,4 +13,10 @@ pub enum ExecutorError {
         "a trial could not be started: {0}\n  hint: the program re-executes itself for each trial; was it moved or deleted while running?"
     )]
     Start(io::Error),
+    /// A run that was begun is under way nowhere.
+    #[error("nothing is heard of {name} any more; the same command begins it again")]
+    Lost {
+        /// Its name.
+        name: String,
+    },
 }

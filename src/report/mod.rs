@@ -9,6 +9,7 @@ mod numbers;
 mod outcomes;
 mod page;
 mod plots;
+mod shown;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use error::ReportError;
+pub use shown::curves;
 pub use summary::{
     ConfirmationTable, ContestRow, DataSummary, FrontierRow, ModelSummary, Provenance, QuantizedRow, Setting,
     StudyReport, TunedModel,

@@ -1,6 +1,6 @@
 //! Outcomes in words a reader understands without knowing the protocol.
 
-use crate::trial::{FailureClass, Outcome, Trial};
+use crate::trial::{Outcome, Trial};
 
 /// Longest message shown in a table; the store keeps all of it.
 const MESSAGE_CHARS: usize = 160;
@@ -14,7 +14,7 @@ pub(super) fn describe(outcome: &Outcome) -> String {
             None => format!("out of memory at {live}"),
         },
         Outcome::Diverged { step } => format!("diverged at step {step}"),
-        Outcome::Failed { class, message } => format!("failed ({}): {}", class_name(*class), short(message)),
+        Outcome::Failed { class, message } => format!("failed ({}): {}", class.name(), short(message)),
         Outcome::Crashed { signal, exit_code, stderr_tail } => {
             let how = match (signal, exit_code) {
                 (Some(signal), _) => format!("crashed (signal {signal})"),
@@ -23,23 +23,13 @@ pub(super) fn describe(outcome: &Outcome) -> String {
             };
             if stderr_tail.trim().is_empty() { how } else { format!("{how}: {}", short(stderr_tail)) }
         }
-        Outcome::TimedOut { seconds } => format!("timed out after {seconds} s of silence"),
+        Outcome::TimedOut { seconds, .. } => format!("timed out after {seconds} s of silence"),
     }
 }
 
 /// The phrase for a trial: how its last rung ended.
 pub(super) fn describe_trial(trial: &Trial) -> String {
     trial.last().map_or_else(|| "not run yet".to_owned(), |record| describe(&record.outcome))
-}
-
-const fn class_name(class: FailureClass) -> &'static str {
-    match class {
-        FailureClass::Model => "model",
-        FailureClass::Data => "data",
-        FailureClass::Device => "device",
-        FailureClass::Checkpoint => "checkpoint",
-        FailureClass::Internal => "internal",
-    }
 }
 
 /// The end of a message on one line: the end says why, the start often only where.
@@ -58,6 +48,7 @@ pub(super) fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trial::FailureClass;
     use crate::units::Bytes;
 
     #[test]

@@ -29,6 +29,8 @@ pub struct StudyReport {
     pub stopped: Option<String>,
     /// Why no model will be tested, where that is so.
     pub untested: Option<String>,
+    /// How far the full run came that was cut short, in words.
+    pub cut_short: Option<String>,
     /// The trial the study chose.
     pub best: Option<TrialId>,
     /// The full fine-tune, if it ran apart from the trials; else the rungs of the best trial are shown.

@@ -18,29 +18,70 @@ pub enum Action {
         /// Which rung.
         rung: u32,
     },
+    /// Wait for a run that is under way: what is next depends on it.
+    Wait,
     /// Every rung below the full run is done.
     Finish,
+}
+
+/// Rungs that have begun and not ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Begun<'a> {
+    /// Those that run at the moment.
+    pub under_way: &'a [(TrialId, u32)],
+    /// Those that a driver which was killed has left: they go on before anything else.
+    pub cut: &'a [(TrialId, u32)],
 }
 
 /// The next action, given everything that ended.
 ///
 /// `forecasts`, one a trial, say who is promoted; where there are none, the losses of the rung below do.
 #[must_use]
-pub fn next_action(history: &History, settings: &SearchSettings, forecasts: Option<&[f64]>) -> Action {
-    if let Some(trial) = history.trials.iter().find(|trial| trial.rungs.is_empty()) {
+pub fn next_action(
+    history: &History,
+    begun: Begun<'_>,
+    settings: &SearchSettings,
+    forecasts: Option<&[f64]>,
+) -> Action {
+    let runs = |trial: &Trial, rung: u32| begun.under_way.contains(&(trial.id, rung));
+    // The full run belongs to the winner, unless all runs are full ones.
+    let is_searched = |rung: u32| rung == 0 || rung + 1 < settings.rungs;
+    if let Some((trial, rung)) = begun.cut.iter().copied().find(|(_, rung)| is_searched(*rung)) {
+        return Action::Run { trial, rung };
+    }
+    if let Some(trial) = history.trials.iter().find(|trial| trial.rungs.is_empty() && !runs(trial, 0)) {
         return Action::Run { trial: trial.id, rung: 0 };
     }
-    if history.trials.len() < settings.trials {
+    if history.trials.len() < settings.trials + history.retries() {
         return Action::Suggest;
     }
     for rung in 1..settings.rungs.saturating_sub(1) {
-        let waiting =
-            promoted(history, settings, forecasts, rung).into_iter().find(|trial| !has_run(trial, rung));
+        // Who is promoted is known when all of the rung below have ended.
+        if begun.under_way.iter().any(|(_, lower)| *lower < rung) {
+            return Action::Wait;
+        }
+        let waiting = promoted(history, settings, forecasts, rung)
+            .into_iter()
+            .find(|trial| !has_run(trial, rung) && !runs(trial, rung));
         if let Some(trial) = waiting {
             return Action::Run { trial: trial.id, rung };
         }
     }
-    Action::Finish
+    if begun.under_way.is_empty() { Action::Finish } else { Action::Wait }
+}
+
+/// Optimizer steps of the promotions that are still to come if no further trial does.
+#[must_use]
+pub fn steps_of_promotions(history: &History, total_steps: usize, settings: &SearchSettings) -> usize {
+    let ended = |rung: u32| history.trials.iter().filter(|trial| has_run(trial, rung)).count();
+    let mut entered = history.trials.len() - history.retries();
+    let mut steps = 0;
+    for rung in 1..settings.rungs.saturating_sub(1) {
+        entered = (entered / settings.reduction_factor).max(1);
+        let of_one = rung_steps(total_steps, rung, settings) - rung_steps(total_steps, rung - 1, settings);
+        steps += entered.saturating_sub(ended(rung)) * of_one;
+    }
+    steps
 }
 
 fn has_run(trial: &Trial, rung: u32) -> bool {
@@ -61,7 +102,9 @@ fn promoted<'a>(
     });
     let mut finished: Vec<(&Trial, f64)> = finished.collect();
     finished.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.id.cmp(&b.0.id)));
-    let entered = history.trials.iter().filter(|trial| has_run(trial, rung - 1)).count();
+    // One that was tried again takes no second place.
+    let counts = |trial: &&Trial| has_run(trial, rung - 1) && history.retry_of(trial).is_none();
+    let entered = history.trials.iter().filter(counts).count();
     let places = (entered / settings.reduction_factor).max(1);
     finished.into_iter().take(places).map(|(trial, _)| trial).collect()
 }
@@ -125,16 +168,19 @@ mod tests {
 
     #[test]
     fn a_study_first_fills_the_lowest_rung() {
-        assert_eq!(next_action(&History::default(), &SETTINGS, None), Action::Suggest);
+        assert_eq!(next_action(&History::default(), Begun::default(), &SETTINGS, None), Action::Suggest);
         let fresh = History { trials: vec![trial(0, &[])] };
-        assert_eq!(next_action(&fresh, &SETTINGS, None), Action::Run { trial: 0, rung: 0 });
+        assert_eq!(next_action(&fresh, Begun::default(), &SETTINGS, None), Action::Run { trial: 0, rung: 0 });
     }
 
     #[test]
     fn the_best_third_is_promoted_and_failed_trials_are_not() {
         let start =
             vec![trial(0, &[None]), trial(1, &[Some(3.0)]), trial(2, &[Some(1.0)]), trial(3, &[Some(2.0)])];
-        assert_eq!(next_action(&nine(start), &SETTINGS, None), Action::Run { trial: 2, rung: 1 });
+        assert_eq!(
+            next_action(&nine(start), Begun::default(), &SETTINGS, None),
+            Action::Run { trial: 2, rung: 1 }
+        );
         let done = vec![
             trial(0, &[None]),
             trial(1, &[Some(3.0), Some(2.5)]),
@@ -142,14 +188,38 @@ mod tests {
             trial(3, &[Some(2.0), Some(1.5)]),
         ];
         let history = nine(done);
-        assert_eq!(next_action(&history, &SETTINGS, None), Action::Finish);
+        assert_eq!(next_action(&history, Begun::default(), &SETTINGS, None), Action::Finish);
         assert_eq!(history.best().unwrap().0.id, 3);
+    }
+
+    #[test]
+    fn what_is_under_way_is_not_begun_twice_and_is_waited_for_before_who_goes_on_is_decided() {
+        let act = |history: &History, under_way: &[(TrialId, u32)], cut: &[(TrialId, u32)]| {
+            next_action(history, Begun { under_way, cut }, &SETTINGS, None)
+        };
+        let two = History { trials: vec![trial(0, &[]), trial(1, &[])] };
+        assert_eq!(act(&two, &[(0, 0)], &[]), Action::Run { trial: 1, rung: 0 });
+        assert_eq!(act(&two, &[(0, 0), (1, 0)], &[]), Action::Suggest);
+        let nine = nine(vec![trial(0, &[]), trial(1, &[Some(3.0)]), trial(2, &[Some(1.0)])]);
+        assert_eq!(act(&nine, &[(0, 0)], &[]), Action::Wait);
+        let mut all = nine;
+        all.trials[0] = trial(0, &[Some(2.0)]);
+        assert_eq!(act(&all, &[(2, 1)], &[]), Action::Run { trial: 0, rung: 1 });
+        assert_eq!(act(&all, &[(2, 1), (0, 1), (1, 1)], &[]), Action::Wait);
+    }
+
+    #[test]
+    fn a_rung_that_was_cut_goes_on_first_even_if_others_are_better_by_now_unless_it_is_the_full_run() {
+        let all = nine(vec![trial(0, &[Some(3.0), Some(2.0)])]);
+        let act = |cut: &[(TrialId, u32)]| next_action(&all, Begun { under_way: &[], cut }, &SETTINGS, None);
+        assert_eq!(act(&[(8, 1)]), Action::Run { trial: 8, rung: 1 });
+        assert_eq!(act(&[(0, 2)]), Action::Run { trial: 1, rung: 1 });
     }
 
     #[test]
     fn a_study_whose_trials_all_failed_still_ends() {
         let history = History { trials: (0..9).map(|id| trial(id, &[None])).collect() };
-        assert_eq!(next_action(&history, &SETTINGS, None), Action::Finish);
+        assert_eq!(next_action(&history, Begun::default(), &SETTINGS, None), Action::Finish);
         assert!(history.best().is_none());
     }
 

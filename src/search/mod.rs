@@ -5,6 +5,7 @@
 
 mod batch;
 mod confirm;
+mod ending;
 mod halving;
 mod knowledge;
 mod normal;
@@ -27,7 +28,8 @@ pub use batch::{
     feasible_plan, frontier_point, next_probe,
 };
 pub use confirm::{Comparison, Contest, Decision, Rerun, Standing, Verdict, Won, compare, standing};
-pub use halving::{Action, next_action, rung_steps};
+pub use ending::{Ending, FullRun};
+pub use halving::{Action, Begun, next_action, rung_steps, steps_of_promotions};
 pub use knowledge::{Facts, Method};
 pub use observed::{Failure, Observations, Observed, State};
 pub use past::{PastRun, PastStudy, Shift};

@@ -57,7 +57,8 @@ impl<'a> Plane<'a> {
         let problem = Problem { space, fidelity, seed: study.seed, first: vec![first] };
         let mut seen = Observations::default();
         for trial in &history.trials {
-            add(&mut seen, study, &problem, trial);
+            // What the machine failed says nothing of a configuration that was tried again.
+            add(&mut seen, study, &problem, history.retry_of(trial).unwrap_or(trial));
         }
         Self { study, tuner: Tuner::resumed(problem, settings, seen) }
     }

@@ -31,8 +31,12 @@ pub struct Progress {
     pub seconds: f64,
     /// The moment, in seconds since 1970.
     pub now: f64,
-    /// Seconds that are kept for what follows the trials.
+    /// Seconds that are kept for what follows the trials in the search itself.
     pub reserved_seconds: f64,
+    /// Seconds that a deadline keeps besides: for what follows the search, and for the run that would begin now.
+    pub ending_seconds: f64,
+    /// Seconds that the promotions take of the trials there are.
+    pub promotion_seconds: f64,
     /// What the sampler expects of another trial, in nats per token below the best; none where it has no
     /// opinion.
     pub expected_gain_nats: Option<f64>,
@@ -96,6 +100,13 @@ impl StopRules {
         (trials > 0 && !is_worth_it).then_some(StopReason::Plateau { expected_gain_nats, worth_nats })
     }
 
+    /// Why no further trial may be suggested, if so: the time that is left is that of the promotions.
+    #[must_use]
+    pub fn is_late(&self, progress: &Progress) -> Option<StopReason> {
+        let reserved_seconds = progress.reserved_seconds + progress.promotion_seconds;
+        self.time_is_up(&Progress { reserved_seconds, ..*progress }).filter(|_| progress.trials > 0)
+    }
+
     /// Why no run may begin, if so.
     #[must_use]
     pub fn time_is_up(&self, progress: &Progress) -> Option<StopReason> {
@@ -103,7 +114,8 @@ impl StopRules {
         if let Some(limit) = self.seconds.filter(|limit| seconds + reserved_seconds >= *limit) {
             return Some(StopReason::Hours { hours: limit / SECONDS_PER_HOUR });
         }
-        let deadline = self.deadline.filter(|deadline| now + reserved_seconds >= *deadline)?;
+        let left = reserved_seconds + progress.ending_seconds;
+        let deadline = self.deadline.filter(|deadline| now + left >= *deadline)?;
         Some(StopReason::Deadline { deadline })
     }
 }
@@ -145,6 +157,8 @@ mod tests {
         seconds: 3600.0,
         now: 500.0,
         reserved_seconds: 0.0,
+        ending_seconds: 0.0,
+        promotion_seconds: 0.0,
         expected_gain_nats: Some(0.02),
     };
 
@@ -188,6 +202,19 @@ mod tests {
         assert_eq!(up(Progress { now: 1_000.0, ..MIDST }), deadline);
         assert_eq!(up(Progress { reserved_seconds: 500.0, ..MIDST }), deadline);
         assert_eq!(up(Progress { reserved_seconds: 3600.0, ..MIDST }), hours);
+        // The hours are those of the search, the deadline may be that of everything.
+        assert_eq!(up(Progress { ending_seconds: 500.0, ..MIDST }), deadline);
+        assert_eq!(up(Progress { ending_seconds: 499.0, seconds: 7199.0, ..MIDST }), None);
+    }
+
+    #[test]
+    fn a_trial_is_too_late_where_the_promotions_need_the_time() {
+        let late =
+            |promotion_seconds, trials| RULES.is_late(&Progress { promotion_seconds, trials, ..MIDST });
+        assert_eq!(late(499.0, 4), None);
+        assert_eq!(late(500.0, 4), Some(StopReason::Deadline { deadline: 1_000.0 }));
+        assert_eq!(late(3600.0, 4), Some(StopReason::Hours { hours: 2.0 }));
+        assert_eq!(late(3600.0, 0), None, "there is nothing to promote");
     }
 
     #[test]

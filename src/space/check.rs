@@ -11,9 +11,9 @@ use super::study_file::{
 };
 use super::{
     ALL_LINEAR, BatchDomain, BatchPlan, BlockFormat, ColumnMapping, ConfirmSettings, DataFormat,
-    DataSettings, DeviceSpec, FitSettings, FloatDomain, LoraSettings, Margin, ModelSettings, ModelSource,
-    NewModel, Optimizer, Precision, PrunerKind, QuantizeSettings, SamplerKind, Schedule, SearchSettings,
-    Space, Study, StudyFile, StudyFileError, TrainSettings, Trained, UnknownSampler, textbook,
+    DataSettings, FitSettings, FloatDomain, LoraSettings, Margin, ModelSettings, ModelSource, NewModel,
+    Optimizer, Precision, PrunerKind, QuantizeSettings, SamplerKind, Schedule, SearchSettings, Space, Study,
+    StudyFile, StudyFileError, TrainSettings, Trained, UnknownSampler, check_slots, textbook,
 };
 
 /// No model is as wide.
@@ -33,9 +33,11 @@ impl Study {
     pub fn check(file: &StudyFile, path: &Path) -> Result<Self, StudyFileError> {
         let check = Check { path, folder: path.parent().unwrap_or(Path::new("")) };
         let name = check.name(&file.study)?;
+        let slots = check_slots::slots(&check, &file.study)?;
         Ok(Self {
             seed: file.study.seed.unwrap_or(0),
-            device: check.device(&file.study)?,
+            device: slots[0],
+            slots,
             threads: check.threads(&file.study)?,
             output: file.study.output.clone().unwrap_or_else(|| Path::new("results").join(&name)),
             name,
@@ -130,13 +132,6 @@ impl Check<'_> {
             );
         }
         Ok(name)
-    }
-
-    fn device(&self, section: &StudySection) -> Checked<DeviceSpec> {
-        let text = section.device.as_deref().unwrap_or("cpu");
-        text.parse().or_else(|error: super::ParseDeviceError| {
-            self.wrong("study.device", format!("`{text}`"), &error.to_string())
-        })
     }
 
     fn threads(&self, section: &StudySection) -> Checked<Option<usize>> {
@@ -314,7 +309,7 @@ impl Check<'_> {
 
     fn search(&self, section: &SearchSection) -> Checked<SearchSettings> {
         Ok(SearchSettings {
-            trials: self.count("search.trials", section.trials.unwrap_or(9), 1, 1 << 16)?,
+            trials: self.count("search.trials", section.trials.unwrap_or(9), 1, 1 << 20)?,
             rungs: u32::try_from(self.count("search.rungs", section.rungs.unwrap_or(3) as usize, 1, 16)?)
                 .unwrap_or(16),
             // η = 3 minimises the bound of Li et al. 2018 (Hyperband), section 2.6.

@@ -55,6 +55,8 @@ impl DeviceSpec {
     }
 }
 
+impl DeviceSpec {}
+
 impl FromStr for DeviceSpec {
     type Err = ParseDeviceError;
 

@@ -5,6 +5,7 @@
 
 mod block_format;
 mod check;
+mod check_slots;
 mod check_trainer;
 mod device_spec;
 mod dimension;

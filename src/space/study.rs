@@ -18,8 +18,11 @@ pub struct Study {
     pub name: String,
     /// Every random choice of the study follows from it.
     pub seed: u64,
-    /// Where trials run.
+    /// Where trials run; the first device where there are several.
     pub device: DeviceSpec,
+    /// The device of each slot: so many trials run at the same time.
+    #[serde(skip_serializing_if = "is_one")]
+    pub slots: Vec<DeviceSpec>,
     /// Threads of a trial; one for every processor where none are named.
     pub threads: Option<usize>,
     /// Folder that receives everything the study makes.
@@ -46,6 +49,11 @@ pub struct Study {
     pub trainer: Option<TrainerSettings>,
     /// Cards beside those of the program's table, for `estimate`.
     pub gpu: BTreeMap<String, GpuSection>,
+}
+
+/// One slot goes without saying.
+const fn is_one(slots: &[DeviceSpec]) -> bool {
+    slots.len() == 1
 }
 
 /// Where the base model comes from.

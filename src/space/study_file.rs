@@ -43,7 +43,8 @@ pub struct StudyFile {
 pub(super) struct StudySection {
     pub name: Option<String>,
     pub seed: Option<u64>,
-    pub device: Option<String>,
+    pub device: Option<OneOrMany<String>>,
+    pub slots: Option<usize>,
     pub threads: Option<usize>,
     #[serde(alias = "output_dir")]
     pub output: Option<PathBuf>,

@@ -98,6 +98,12 @@ fn an_ended_rung_keeps_its_outcome_and_its_place() {
         "UPDATE OR REPLACE measurement SET id = 1 WHERE id = 2",
         "INSERT OR REPLACE INTO measurement (id) VALUES (1)",
         "DELETE FROM measurement WHERE id = 1",
+        "UPDATE ended SET eval_loss_nats = 0 WHERE measurement = 1",
+        "DELETE FROM ended",
+        "INSERT OR REPLACE INTO ended (measurement, steps, tokens, later_tokens, evals, peak_bytes)
+             VALUES (1, 0, 0, 0, 0, 0)",
+        "INSERT OR REPLACE INTO ended (id, measurement, steps, tokens, later_tokens, evals, peak_bytes)
+             VALUES (1, 2, 0, 0, 0, 0, 0)",
         "UPDATE rung SET attempts = 7 WHERE rung = 0",
         "UPDATE rung SET stop_at_step = 7 WHERE rung = 0",
         "UPDATE rung SET measurement = 3 WHERE rung = 1",

@@ -1,9 +1,10 @@
 //! Opening the file, and the one way to read or write it.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use super::error::{Fault, StoreError};
 use super::schema::{MIGRATIONS, inspect, migrate};
@@ -13,6 +14,8 @@ use super::schema::{MIGRATIONS, inspect, migrate};
 pub struct Store {
     file: PathBuf,
     connection: Connection,
+    /// Whether the next transaction may return before it is on the disk.
+    soon: Cell<bool>,
 }
 
 /// How long a reader may hold up the writer, as while a checkpoint of the log runs.
@@ -78,7 +81,10 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let connect = || -> Result<Connection, Fault> {
             // Without the URI flag a study may be named `file:x`.
-            let connection = Connection::open_with_flags(file, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+            let mut connection = Connection::open_with_flags(file, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+            if flags.contains(OpenFlags::SQLITE_OPEN_READ_ONLY) && !can_be_shared(&connection) {
+                connection = open_unchanging(file)?;
+            }
             connection.busy_timeout(BUSY_TIMEOUT)?;
             connection.set_prepared_statement_cache_capacity(PREPARED_STATEMENTS);
             prepare(&connection)?;
@@ -86,7 +92,7 @@ impl Store {
             Ok(connection)
         };
         let connection = connect().map_err(|fault| fault.at(file))?;
-        Ok(Self { file: file.to_owned(), connection })
+        Ok(Self { file: file.to_owned(), connection, soon: Cell::new(false) })
     }
 
     /// The database file.
@@ -95,12 +101,38 @@ impl Store {
         &self.file
     }
 
-    /// All of `action` in one transaction, or nothing of it.
+    /// All of `action` in one transaction, or nothing of it; on the disk, with all before it.
     pub(super) fn write<T>(
         &self,
         action: impl FnOnce(&Connection) -> Result<T, Fault>,
     ) -> Result<T, StoreError> {
+        #[cfg(test)]
+        super::testing::survive(&self.file)?;
+        self.set_soon(false)?;
         self.within(TransactionBehavior::Immediate, action)
+    }
+
+    /// The same without waiting for the disk: it outlives the process, and a power cut once [`Self::write`] was
+    /// called after it.
+    pub(super) fn write_soon<T>(
+        &self,
+        action: impl FnOnce(&Connection) -> Result<T, Fault>,
+    ) -> Result<T, StoreError> {
+        #[cfg(test)]
+        super::testing::survive(&self.file)?;
+        self.set_soon(true)?;
+        self.within(TransactionBehavior::Immediate, action)
+    }
+
+    /// Both ways the file stays whole; SQLite takes the setting outside of transactions only.
+    fn set_soon(&self, soon: bool) -> Result<(), StoreError> {
+        if self.soon.get() != soon {
+            let setting = if soon { "NORMAL" } else { "FULL" };
+            let set = self.connection.pragma_update(None, "synchronous", setting);
+            set.map_err(|error| Fault::from(error).at(&self.file))?;
+            self.soon.set(soon);
+        }
+        Ok(())
     }
 
     /// `action` on one state of the database, whatever a writer does meanwhile.
@@ -126,10 +158,35 @@ impl Store {
     }
 }
 
+/// Whether a reader can take part in the write-ahead log, for which it may have to make files beside the database.
+fn can_be_shared(connection: &Connection) -> bool {
+    let first = connection.query_row("SELECT 1 FROM sqlite_schema LIMIT 1", [], |_| Ok(()));
+    first.err().and_then(|error| error.sqlite_error_code()) != Some(ErrorCode::CannotOpen)
+}
+
+/// Reads a file where nothing can be written beside it, as on a disk that is mounted read-only.
+///
+/// Only where no log lies beside it: without one the file is whole, and nobody writes it.
+fn open_unchanging(file: &Path) -> rusqlite::Result<Connection> {
+    let mut log = file.as_os_str().to_owned();
+    log.push("-wal");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    if std::fs::metadata(log).is_ok_and(|log| log.len() > 0) {
+        return Connection::open_with_flags(file, flags);
+    }
+    let uri = format!("file:{}?immutable=1", escaped(&file.to_string_lossy()));
+    Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI)
+}
+
+/// What a URI reserves, as it is written there.
+fn escaped(path: &str) -> String {
+    path.replace('%', "%25").replace('?', "%3f").replace('#', "%23")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::testing::{Folder, hyperparams, started, step};
+    use crate::store::testing::{Folder, eval, hyperparams, started, step};
     use crate::trial::Event;
 
     #[test]
@@ -163,6 +220,37 @@ mod tests {
     }
 
     #[test]
+    fn only_what_can_wait_returns_before_it_is_on_the_disk() {
+        let folder = Folder::new();
+        let store = folder.open();
+        let level = |connection: &Connection| -> Result<i64, Fault> {
+            Ok(connection.pragma_query_value(None, "synchronous", |row| row.get(0))?)
+        };
+        let (full, normal) = (2, 1);
+        for _ in 0..2 {
+            assert_eq!(store.write_soon(level).unwrap(), normal);
+            assert_eq!(store.write(level).unwrap(), full);
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_is_a_write_of_its_own_so_that_the_steps_before_it_are_on_the_disk() {
+        let folder = Folder::new();
+        let store = folder.open();
+        store.add_trial(0, &hyperparams(1e-3)).unwrap();
+        store.start((0, 0), 10).unwrap();
+        let log = folder.file().with_file_name("study.db-wal");
+        let size = || std::fs::metadata(&log).unwrap().len();
+        for step_now in [1, 2] {
+            store.append((0, 0), &[Event::Step(step(step_now, 2.0))]).unwrap();
+            assert!(store.soon.get());
+            let before = size();
+            store.append((0, 0), &[Event::Checkpoint { path: "x".into(), step: step_now }]).unwrap();
+            assert!(!store.soon.get() && size() > before, "nothing was written, so nothing was synced");
+        }
+    }
+
+    #[test]
     fn a_reader_sees_what_the_writer_has_recorded_and_writes_nothing() {
         let folder = Folder::new();
         let writer = folder.open();
@@ -189,6 +277,76 @@ mod tests {
         let partial = store.partial((0, 0)).unwrap();
         assert_eq!(Store::open_read_only(&rescue.file()).unwrap().partial((0, 0)).unwrap(), partial);
         assert_eq!(rescue.open().partial((0, 0)).unwrap(), partial);
+    }
+
+    #[test]
+    fn a_full_disk_is_told_and_what_was_recorded_stays_and_goes_on_where_there_is_room_again() {
+        let folder = Folder::new();
+        let store = folder.open();
+        store.add_trial(0, &hyperparams(1e-3)).unwrap();
+        store.start((0, 0), 100_000).unwrap();
+        let pages = |most: i64| -> i64 {
+            let pragma = format!("PRAGMA max_page_count = {most}");
+            store.connection.query_row(&pragma, [], |row| row.get(0)).unwrap()
+        };
+        pages(pages(1) + 3);
+        let append = |n: usize| store.append((0, 0), &[Event::Step(step(n, 2.0)), Event::Eval(eval(n, 2.0))]);
+        let recorded = (1..).take_while(|n| append(*n).is_ok()).count();
+        let error = append(recorded + 1).unwrap_err();
+        assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
+        assert!(error.to_string().contains("hint: free some space"), "{error}");
+        let kept = || {
+            let partial = folder.open().partial((0, 0)).unwrap();
+            (partial.steps.len(), partial.evals.len())
+        };
+        assert!(recorded > 10);
+        assert_eq!(kept(), (recorded, recorded), "half of a slice was kept, or a whole one lost");
+        pages(1 << 20);
+        append(recorded + 1).unwrap();
+        assert_eq!(kept(), (recorded + 1, recorded + 1));
+    }
+
+    #[test]
+    fn a_database_that_another_program_keeps_locked_is_told_and_taken_when_it_is_free() {
+        let folder = Folder::new();
+        let store = folder.open();
+        store.connection.busy_timeout(Duration::from_millis(20)).unwrap();
+        let other = Connection::open(folder.file()).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let error = store.add_trial(0, &hyperparams(1e-3)).unwrap_err();
+        assert!(matches!(error, StoreError::Locked { .. }), "{error:?}");
+        assert!(error.to_string().contains("hint: close what has it open"), "{error}");
+        assert!(store.history().unwrap().trials.is_empty(), "reading goes on");
+        other.execute_batch("COMMIT").unwrap();
+        store.add_trial(0, &hyperparams(1e-3)).unwrap();
+    }
+
+    #[test]
+    fn writing_to_what_is_read_only_is_told() {
+        let folder = Folder::new();
+        drop(folder.open());
+        let reader = Store::open_read_only(&folder.file()).unwrap();
+        let error = reader.add_trial(0, &hyperparams(1e-3)).unwrap_err();
+        assert!(matches!(error, StoreError::ReadOnly { .. }), "{error:?}");
+        assert!(error.to_string().contains("mounted read-only"), "{error}");
+    }
+
+    #[test]
+    fn a_study_is_read_where_no_file_can_be_made_beside_its_database() {
+        let folder = Folder::new();
+        folder.open().add_trial(0, &hyperparams(1e-3)).unwrap();
+        // Stands in for a disk that is mounted read-only, on which an administrator's tests could still write.
+        std::fs::create_dir(folder.file().with_file_name("study.db-shm")).unwrap();
+        let reader = Store::open_read_only(&folder.file()).unwrap();
+        assert_eq!(reader.history().unwrap().trials.len(), 1);
+        // With a log beside it the file alone may lack what was recorded last.
+        std::fs::write(folder.file().with_file_name("study.db-wal"), "not empty").unwrap();
+        assert!(Store::open_read_only(&folder.file()).is_err());
+    }
+
+    #[test]
+    fn names_that_a_uri_reserves_are_escaped() {
+        assert_eq!(escaped("a 50% #1?.db"), "a 50%25 %231%3f.db");
     }
 
     /// Opens `bytes` both ways and makes sure that the file stays as it was.

@@ -131,8 +131,26 @@ pub enum StoreError {
         /// What is wrong with it.
         source: serde_json::Error,
     },
+    /// The disk is full, or the database may not grow.
+    #[error("`{file}` can't grow: the disk or a quota is full\n  hint: free some space and start the same command again; it goes on from what was recorded, which is safe", file = file.display())]
+    Full {
+        /// The database.
+        file: PathBuf,
+    },
+    /// The database may be read only.
+    #[error("`{file}` can't be written: it is read-only\n  hint: check the permissions of the file and of its folder, and whether its file system is mounted read-only", file = file.display())]
+    ReadOnly {
+        /// The database.
+        file: PathBuf,
+    },
+    /// Another program keeps the database locked.
+    #[error("`{file}` is locked by another program\n  hint: close what has it open, such as a `sqlite3` shell within a transaction, and start the same command again", file = file.display())]
+    Locked {
+        /// The database.
+        file: PathBuf,
+    },
     /// Any other refusal of SQLite.
-    #[error("`{file}`: {source}\n  hint: check free space and that its folder is writable; what was recorded before is safe", file = file.display())]
+    #[error("`{file}`: {source}\n  hint: check the disk and that its folder is writable; what was recorded before is safe", file = file.display())]
     Sqlite {
         /// The database.
         file: PathBuf,
@@ -151,13 +169,18 @@ pub(super) enum Fault {
 impl Fault {
     /// Names the file; here alone SQLite's codes are told apart.
     pub(super) fn at(self, file: &Path) -> StoreError {
-        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        use rusqlite::ErrorCode::{
+            DatabaseBusy, DatabaseCorrupt, DatabaseLocked, DiskFull, NotADatabase, ReadOnly,
+        };
         let file = file.to_owned();
         match self {
             Self::Store(error) => error,
             Self::Sqlite(source) => match source.sqlite_error_code() {
                 Some(NotADatabase) => StoreError::NotAStudy { file },
                 Some(DatabaseCorrupt) => StoreError::Corrupt { file, detail: source.to_string() },
+                Some(DiskFull) => StoreError::Full { file },
+                Some(ReadOnly) => StoreError::ReadOnly { file },
+                Some(DatabaseBusy | DatabaseLocked) => StoreError::Locked { file },
                 _ => StoreError::Sqlite { file, source },
             },
         }

@@ -3,9 +3,10 @@
 use rusqlite::{Connection, Row, params};
 
 use super::columns::{Count, Json, Real};
+use super::condensed;
 use crate::trial::{
     EvalPoint, Event, ExampleLosses, Measurement, NoiseSample, Outcome, Phase, PhasePeak, SpeedPoint,
-    StepPoint,
+    StepPoint, Totals,
 };
 use crate::units::Bytes;
 
@@ -26,12 +27,9 @@ pub(super) fn add(connection: &Connection, id: i64, event: &Event) -> rusqlite::
         Event::Memory { phase, peak_bytes, .. } => raise_peak(connection, id, *phase, *peak_bytes),
         Event::Timed(speed) => put_speed(connection, id, speed),
         Event::Examples(examples) => put_examples(connection, id, examples),
-        // A checkpoint is a file, and a last word is the outcome.
-        Event::Checkpoint { .. }
-        | Event::Finished
-        | Event::OutOfMemory { .. }
-        | Event::Diverged { .. }
-        | Event::Failed { .. } => Ok(()),
+        Event::Checkpoint { step, .. } => set_checkpoint(connection, id, *step),
+        // A last word is the outcome.
+        Event::Finished | Event::OutOfMemory { .. } | Event::Diverged { .. } | Event::Failed { .. } => Ok(()),
     }
 }
 
@@ -58,7 +56,7 @@ pub(super) fn end(connection: &Connection, id: i64, outcome: &Outcome) -> rusqli
     let sql = "UPDATE measurement
                SET outcome_detail = ?2, ended_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now') WHERE id = ?1";
     connection.prepare_cached(sql)?.execute(params![id, outcome])?;
-    Ok(())
+    condensed::write(connection, id)
 }
 
 /// Reads a measurement, running or ended.
@@ -69,7 +67,7 @@ pub(super) fn read(connection: &Connection, id: i64) -> rusqlite::Result<Measure
         device,
         version,
         steps: rows(connection, "SELECT * FROM step WHERE measurement = ?1 ORDER BY step", id, step)?,
-        evals: rows(connection, "SELECT * FROM eval WHERE measurement = ?1 ORDER BY step", id, eval)?,
+        evals: evals_of(connection, id)?,
         peaks: rows(connection, "SELECT * FROM peak WHERE measurement = ?1 ORDER BY rowid", id, peak)?,
         timed: rows(
             connection,
@@ -77,13 +75,31 @@ pub(super) fn read(connection: &Connection, id: i64) -> rusqlite::Result<Measure
             id,
             speed,
         )?,
-        examples: rows(connection, "SELECT * FROM examples WHERE measurement = ?1", id, examples)?.pop(),
+        examples: examples_of(connection, id)?,
+        condensed: Totals::default(),
     })
 }
 
+/// Its evaluations in the order of steps.
+pub(super) fn evals_of(connection: &Connection, id: i64) -> rusqlite::Result<Vec<EvalPoint>> {
+    rows(connection, "SELECT * FROM eval WHERE measurement = ?1 ORDER BY step", id, eval)
+}
+
+/// What the last evaluation lost, example by example.
+pub(super) fn examples_of(connection: &Connection, id: i64) -> rusqlite::Result<Option<ExampleLosses>> {
+    Ok(rows(connection, "SELECT * FROM examples WHERE measurement = ?1", id, examples)?.pop())
+}
+
 fn set_origin(connection: &Connection, id: i64, device: &str, version: &str) -> rusqlite::Result<()> {
-    let sql = "UPDATE measurement SET device = ?2, version = ?3 WHERE id = ?1";
+    let sql = "UPDATE measurement SET device = ?2, version = ?3, checkpoint_step = NULL WHERE id = ?1";
     connection.prepare_cached(sql)?.execute(params![id, device, version])?;
+    Ok(())
+}
+
+/// The row that makes the transaction of a checkpoint one that is written, and so all before it durable.
+fn set_checkpoint(connection: &Connection, id: i64, step: usize) -> rusqlite::Result<()> {
+    let sql = "UPDATE measurement SET checkpoint_step = ?2 WHERE id = ?1";
+    connection.prepare_cached(sql)?.execute(params![id, Count(step)])?;
     Ok(())
 }
 
@@ -172,7 +188,7 @@ fn rows<T>(
     connection.prepare_cached(sql)?.query_map([id], read)?.collect()
 }
 
-fn step(row: &Row<'_>) -> rusqlite::Result<StepPoint> {
+pub(super) fn step(row: &Row<'_>) -> rusqlite::Result<StepPoint> {
     let optional = |column| -> rusqlite::Result<Option<f64>> {
         Ok(row.get::<_, Option<Real>>(column)?.map(|value| value.0))
     };

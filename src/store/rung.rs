@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, ToSql};
 use super::columns::Count;
 use super::error::{Fault, StoreError};
 use super::{Store, measurement};
-use crate::trial::{Event, Measurement, Outcome, RunKey, TrialId};
+use crate::trial::{EvalPoint, Event, ExampleLosses, Measurement, Outcome, RunKey, TrialId};
 
 /// Where a run stands.
 struct RunState {
@@ -41,23 +41,27 @@ impl Store {
         })
     }
 
-    /// Records events of a running run; they are on the disk when this returns.
+    /// Records events of a running run; the end of the process does not undo them.
+    ///
+    /// They are on the disk too, except steps and peaks alone: a power cut may take the last of these, until a
+    /// checkpoint, an evaluation or the end of the run is recorded. No decision rests on them before.
     ///
     /// A step or an evaluation that is already there is overwritten, and of each phase the highest
     /// peak is kept. `Started` drops what was recorded after the step from which the child resumes.
-    /// Checkpoints and last words leave no row. All of a slice is one transaction.
+    /// Last words leave no row. All of a slice is one transaction.
     ///
     /// # Errors
     /// [`StoreError::UnknownRung`] or [`StoreError::RungEnded`].
     pub fn append(&self, run: impl Into<RunKey>, events: &[Event]) -> Result<(), StoreError> {
         let run = run.into();
-        self.write(|connection| {
+        let record = |connection: &Connection| {
             let id = running(connection, run)?;
             for event in events {
                 measurement::add(connection, id, event)?;
             }
             Ok(())
-        })
+        };
+        if events.iter().all(can_wait) { self.write_soon(record) } else { self.write(record) }
     }
 
     /// Records how a run ended; from here on it never changes.
@@ -86,7 +90,7 @@ impl Store {
         })
     }
 
-    /// What a started run has recorded so far.
+    /// What a started run has recorded so far, or until its end: every point of it.
     ///
     /// # Errors
     /// [`StoreError::UnknownRung`].
@@ -97,6 +101,35 @@ impl Store {
             Ok(measurement::read(connection, state.measurement)?)
         })
     }
+
+    /// The evaluations of a started run.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownRung`].
+    pub fn evals(&self, run: impl Into<RunKey>) -> Result<Vec<EvalPoint>, StoreError> {
+        let run = run.into();
+        self.read(|connection| {
+            let state = state(connection, run)?.ok_or(StoreError::UnknownRung { run })?;
+            Ok(measurement::evals_of(connection, state.measurement)?)
+        })
+    }
+
+    /// What a started run's last evaluation lost, example by example, if it told.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownRung`].
+    pub fn examples(&self, run: impl Into<RunKey>) -> Result<Option<ExampleLosses>, StoreError> {
+        let run = run.into();
+        self.read(|connection| {
+            let state = state(connection, run)?.ok_or(StoreError::UnknownRung { run })?;
+            Ok(measurement::examples_of(connection, state.measurement)?)
+        })
+    }
+}
+
+/// Whether the disk may have an event later than the log.
+const fn can_wait(event: &Event) -> bool {
+    matches!(event, Event::Step(_) | Event::Memory { .. } | Event::Timed(_))
 }
 
 /// A statement on `rung`, and the same on `confirmation`, whose last parameter is the seed.
@@ -172,7 +205,7 @@ fn running(connection: &Connection, run: RunKey) -> Result<i64, Fault> {
 mod tests {
     use super::*;
     use crate::store::testing::{Folder, eval, hyperparams, memory, started, step};
-    use crate::trial::{ExampleLosses, Phase};
+    use crate::trial::Phase;
 
     /// A store with one trial whose rung 0 runs.
     fn with_running_rung(folder: &Folder) -> Store {

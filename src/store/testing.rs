@@ -1,16 +1,44 @@
 //! What the store's tests share: a folder of their own, raw SQL, and records with every feature.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
-use super::Store;
+use super::{Store, StoreError};
 use crate::space::{BatchPlan, Hyperparams, Precision};
 use crate::trial::{
     EvalPoint, Event, ExampleLosses, FailureClass, Measurement, NoiseSample, Outcome, Phase, PhasePeak,
-    SpeedPoint, StepEvent, StepPoint,
+    SpeedPoint, StepEvent, StepPoint, Totals,
 };
 use crate::units::Bytes;
+
+thread_local! {
+    /// Writes of this thread so far, and after how many of them the writer counts as killed.
+    static WRITES: Cell<(usize, usize)> = const { Cell::new((0, usize::MAX)) };
+}
+
+/// Counts the writes of this thread from here on, of which the first `allowed` succeed and no others do, as if the
+/// process had been killed between the two.
+pub(crate) fn kill_after(allowed: usize) {
+    WRITES.set((0, allowed));
+}
+
+/// Writes since [`kill_after`].
+pub(crate) fn writes() -> usize {
+    WRITES.get().0
+}
+
+/// Called before each write.
+pub(super) fn survive(file: &Path) -> Result<(), StoreError> {
+    let (done, allowed) = WRITES.get();
+    if done >= allowed {
+        let source = std::io::Error::other("killed by the test");
+        return Err(StoreError::Io { path: file.to_owned(), source });
+    }
+    WRITES.set((done + 1, allowed));
+    Ok(())
+}
 
 /// A temporary output folder with a study's database.
 pub(super) struct Folder(tempfile::TempDir);
@@ -97,6 +125,7 @@ pub(super) fn measurement(loss_nats: f64) -> Measurement {
         ],
         timed: vec![SpeedPoint { micro_batch_size: 4, tokens: 512, seconds: 0.1 }],
         examples: Some(ExampleLosses { nats: vec![loss_nats, 0.1 + 0.2, 1.0 / 3.0], tokens: vec![3, 1, 0] }),
+        condensed: Totals::default(),
     }
 }
 
@@ -111,7 +140,7 @@ pub(super) fn outcomes() -> Vec<Outcome> {
         Outcome::Failed { class: FailureClass::Internal, message: message.clone() },
         Outcome::Crashed { signal: Some(9), exit_code: None, stderr_tail: message },
         Outcome::Crashed { signal: None, exit_code: Some(-1), stderr_tail: String::new() },
-        Outcome::TimedOut { seconds: 600 },
+        Outcome::TimedOut { seconds: 600, stderr_tail: "stuck".to_owned() },
     ]
 }
 

@@ -1,4 +1,4 @@
-//! Trials, and the history that samplers and pruners see.
+//! Trials, and their runs by other seeds.
 
 use rusqlite::{Connection, Row, params};
 
@@ -6,7 +6,7 @@ use super::columns::Count;
 use super::error::StoreError;
 use super::{Store, measurement};
 use crate::space::{BatchPlan, Hyperparams};
-use crate::trial::{Confirmation, History, RungRecord, Trial, TrialId};
+use crate::trial::{Confirmation, RungRecord, Trial, TrialId};
 
 impl Store {
     /// Adds the trial that was just suggested.
@@ -15,7 +15,8 @@ impl Store {
     /// [`StoreError::NotNextTrial`] if `id` is not the number of trials recorded so far.
     pub fn add_trial(&self, id: TrialId, hyperparams: &Hyperparams) -> Result<(), StoreError> {
         self.write(|connection| {
-            let expected = connection.query_row("SELECT count(*) FROM trial", [], |row| row.get(0))?;
+            let expected =
+                connection.query_row("SELECT coalesce(max(id) + 1, 0) FROM trial", [], |row| row.get(0))?;
             if id != expected {
                 return Err(StoreError::NotNextTrial { given: id, expected }.into());
             }
@@ -33,23 +34,6 @@ impl Store {
                 ],
             )?;
             Ok(())
-        })
-    }
-
-    /// All trials with their ended rungs; a rung that still runs is not part of history.
-    ///
-    /// # Errors
-    /// If the database cannot be read.
-    pub fn history(&self) -> Result<History, StoreError> {
-        self.read(|connection| {
-            let mut trials: Vec<Trial> = connection
-                .prepare_cached("SELECT * FROM trial ORDER BY id")?
-                .query_map([], trial)?
-                .collect::<rusqlite::Result<_>>()?;
-            for trial in &mut trials {
-                trial.rungs = ended_rungs(connection, trial.id)?;
-            }
-            Ok(History { trials })
         })
     }
 
@@ -74,28 +58,28 @@ fn confirmation(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<Conf
     Ok(Confirmation { trial: row.get("trial")?, seed, record: record(connection, row)? })
 }
 
+/// By place, for there are many rows.
 fn trial(row: &Row<'_>) -> rusqlite::Result<Trial> {
     Ok(Trial {
-        id: row.get("id")?,
+        id: row.get(0)?,
         hyperparams: Hyperparams {
-            precision: row.get("precision")?,
+            precision: row.get(1)?,
             batch: BatchPlan {
-                micro_batch_size: row.get::<_, Count<usize>>("micro_batch_size")?.0,
-                gradient_accumulation_steps: row.get::<_, Count<usize>>("gradient_accumulation_steps")?.0,
+                micro_batch_size: row.get::<_, Count<usize>>(2)?.0,
+                gradient_accumulation_steps: row.get::<_, Count<usize>>(3)?.0,
             },
-            learning_rate: row.get("learning_rate")?,
+            learning_rate: row.get(4)?,
         },
         rungs: Vec::new(),
     })
 }
 
-fn ended_rungs(connection: &Connection, trial: TrialId) -> rusqlite::Result<Vec<RungRecord>> {
-    let sql = "SELECT rung, stop_at_step, outcome_detail, measurement
-               FROM rung JOIN measurement ON measurement.id = rung.measurement
-               WHERE trial = ?1 AND ended_at IS NOT NULL ORDER BY rung";
+/// The trials from number `first` on, without their rungs.
+pub(super) fn from(connection: &Connection, first: usize) -> rusqlite::Result<Vec<Trial>> {
+    let sql = "SELECT id, precision, micro_batch_size, gradient_accumulation_steps, learning_rate
+               FROM trial WHERE id >= ?1 ORDER BY id";
     let mut statement = connection.prepare_cached(sql)?;
-    let rungs = statement.query_map([trial], |row| record(connection, row))?;
-    rungs.collect()
+    statement.query_map([Count(first)], trial)?.collect()
 }
 
 fn record(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<RungRecord> {
@@ -113,7 +97,7 @@ mod tests {
 
     use super::*;
     use crate::store::testing::{Folder, eval, events, hyperparams, measurement, outcomes, step};
-    use crate::trial::{Event, Outcome, RunKey};
+    use crate::trial::{Event, History, Outcome, RunKey};
 
     #[test]
     fn history_is_read_back_as_it_was_recorded_with_every_outcome() {
@@ -127,7 +111,13 @@ mod tests {
                 store.start((id, rung), 10).unwrap();
                 store.append((id, rung), &events(&measurement)).unwrap();
                 store.finish((id, rung), &outcome).unwrap();
-                rungs.push(RungRecord { rung, stop_at_step: 10, outcome, measurement: measurement.clone() });
+                assert_eq!(store.partial((id, rung)).unwrap(), measurement, "no point is lost by the end");
+                rungs.push(RungRecord {
+                    rung,
+                    stop_at_step: 10,
+                    outcome,
+                    measurement: measurement.condense(),
+                });
             }
             expected.trials.push(Trial { id, hyperparams: hyperparams(0.1 / f64::from(id + 3)), rungs });
         }
@@ -153,7 +143,7 @@ mod tests {
         store.add_trial(0, &hyperparams(0.25)).unwrap();
         store.start((0, 0), 10).unwrap();
         store.append((0, 0), &[Event::Eval(eval(10, 1.5))]).unwrap();
-        store.finish((0, 0), &Outcome::TimedOut { seconds: 60 }).unwrap();
+        store.finish((0, 0), &Outcome::TimedOut { seconds: 60, stderr_tail: String::new() }).unwrap();
         let line: String = folder.ask(
             "SELECT concat_ws(' ', precision, micro_batch_size, learning_rate, rung, outcome, loss_nats)
              FROM trial JOIN rung ON trial.id = trial JOIN measurement ON measurement.id = measurement

@@ -1,8 +1,12 @@
 //! The end of stage 3: the best candidates next to each other, by other seeds where that is needed.
 
 use std::fs;
+use std::time::Duration;
 
 use super::driver::Driver;
+use super::history::with_examples;
+use super::room::PAUSE;
+use super::under_way::Ask;
 use super::{Stage, StudyError, StudyEvent};
 use crate::search::{Decision, Progress, Rerun, Standing, standing};
 use crate::space::Study;
@@ -19,30 +23,50 @@ impl Driver<'_> {
         let rules = self.stop_rules();
         let mut announced = false;
         loop {
-            let history = self.store.history()?;
-            let Some(standing) = self.standing(&history, &self.store.confirmations()?) else {
+            let history = self.history()?;
+            let Some(standing) = self.standing(&history, &self.store.confirmations()?)? else {
                 return Ok(());
             };
             // What the runs still to come will take was reserved for them.
-            let progress = Progress { reserved_seconds: 0.0, ..self.progress(&history, None)? };
-            let next = standing.next.filter(|_| rules.time_is_up(&progress).is_none());
-            let Some(rerun) = next else {
-                return self.decided(&standing.decision);
-            };
-            if !announced {
-                self.emit(StudyEvent::Stage(Stage::Confirm));
-                announced = true;
+            let mut missing = standing.next.clone();
+            missing.retain(|rerun| !self.under_way.contains(&Some(rerun.run)));
+            let progress = self.progress(&history, None)?;
+            let ending_seconds = progress.ending_seconds + standing.seconds_of_one;
+            let progress = Progress { reserved_seconds: 0.0, ending_seconds, ..progress };
+            self.plan_search(&history)?;
+            let next = missing.first().filter(|_| rules.time_is_up(&progress).is_none());
+            match next.zip(self.free_slot()) {
+                Some((rerun, slot)) => {
+                    if !announced {
+                        self.emit(StudyEvent::Stage(Stage::Confirm));
+                        announced = true;
+                    }
+                    self.run_again(slot, &history, *rerun)?;
+                }
+                None if self.under_way.iter().all(Option::is_none) => {
+                    self.cut_off = None;
+                    return self.decided(&standing.decision);
+                }
+                None => self.hear_confirmation(None)?,
             }
-            self.run_again(&history, rerun)?;
         }
     }
 
-    fn run_again(&mut self, history: &History, rerun: Rerun) -> Result<(), StudyError> {
+    fn run_again(&mut self, slot: usize, history: &History, rerun: Rerun) -> Result<(), StudyError> {
         let Rerun { run, stop_at_step } = rerun;
         let hyperparams = &history.trials[run.trial as usize].hyperparams;
-        let outcome = self.run_trial_as(run, hyperparams, stop_at_step, None)?;
-        self.end_run(run, &outcome)?;
-        self.forget_checkpoints()
+        if !self.has_room(slot, run, hyperparams)? {
+            return self.hear_confirmation(Some(PAUSE));
+        }
+        self.begin_run(slot, Ask { run, hyperparams, stop_at_step, best: None, is_alone: false })
+    }
+
+    fn hear_confirmation(&mut self, patience: Option<Duration>) -> Result<(), StudyError> {
+        if let Some(ended) = self.hear_end(patience)? {
+            self.end_and_judge(&ended)?;
+            self.forget_checkpoints()?;
+        }
+        Ok(())
     }
 
     /// Nothing goes on from the checkpoint of a confirmation that has ended.
@@ -55,8 +79,13 @@ impl Driver<'_> {
     }
 
     /// How the candidates stand; none where no trial has finished.
-    pub(super) fn standing(&self, history: &History, confirmations: &[Confirmation]) -> Option<Standing> {
-        standing(history, confirmations, self.study.search.confirm, self.study.seed)
+    pub(super) fn standing(
+        &self,
+        history: &History,
+        confirmations: &[Confirmation],
+    ) -> Result<Option<Standing>, StudyError> {
+        let history = with_examples(&self.store, history, self.study.search.confirm)?;
+        Ok(standing(&history, confirmations, self.study.search.confirm, self.study.seed))
     }
 
     /// Remembers how the winner was found, and says it if it was not known.
@@ -80,6 +109,7 @@ pub(super) fn decide(
     store: &Store,
     history: &History,
 ) -> Result<Option<Decision>, StudyError> {
-    let standing = standing(history, &store.confirmations()?, study.search.confirm, study.seed);
+    let history = with_examples(store, history, study.search.confirm)?;
+    let standing = standing(&history, &store.confirmations()?, study.search.confirm, study.seed);
     Ok(standing.map(|standing| standing.decision))
 }

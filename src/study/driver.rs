@@ -1,8 +1,11 @@
 //! One study being driven: its settings, its memory, the executor and the listener.
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use super::breaker::Breaker;
+use super::deadline::Deadline;
 use super::layout::Layout;
 use super::{StudyError, StudyEvent, leftovers};
 use crate::device;
@@ -11,7 +14,9 @@ use crate::fingerprint::Fingerprint;
 use crate::hub::Hub;
 use crate::quantize;
 use crate::space::{DeviceSpec, ModelSettings, ModelSource, Study};
-use crate::store::{Lock, Store};
+use crate::store::{Chronicle, Lock, Store};
+use crate::trial::{History, RunKey};
+use crate::units::Bytes;
 
 const WALL_SECONDS: &str = "wall_seconds";
 const CAPPED_DEVICE: &str = "capped_device";
@@ -24,14 +29,26 @@ pub struct Driver<'a> {
     pub(super) study: &'a Study,
     pub(super) layout: Layout,
     pub(super) store: Store,
+    /// What the store holds of trials, as far as it was read.
+    pub(super) chronicle: RefCell<Chronicle>,
     /// The device with the cap that holds for the whole study.
     pub(super) device: DeviceSpec,
     /// Where models are fetched that are named by a hub id.
     pub(super) hub: Hub,
     /// The folder of the base model, once it is there.
     pub(super) base: Option<PathBuf>,
-    /// The moment after which no run of the search begins, in seconds since 1970.
-    pub(super) deadline: Option<f64>,
+    /// By when what is to be done.
+    pub(super) deadline: Option<Deadline>,
+    /// When what is under way ends, whatever it has reached.
+    pub(super) cut_off: Option<f64>,
+    /// When the driver was opened, by the executor's clock.
+    pub(super) opened_at: f64,
+    /// What runs in each of the executor's slots.
+    pub(super) under_way: Vec<Option<RunKey>>,
+    /// How often a run that is to begin has waited for memory.
+    pub(super) pauses: usize,
+    /// Which devices are out of service.
+    pub(super) breaker: Breaker,
     executor: &'a mut dyn Executor,
     listener: &'a mut Listener<'a>,
     started: Instant,
@@ -68,10 +85,16 @@ impl<'a> Driver<'a> {
             study,
             layout,
             store,
+            chronicle: RefCell::default(),
             device,
             hub: Hub::from_env(),
             base: None,
             deadline: None,
+            cut_off: None,
+            opened_at: executor.now(),
+            under_way: vec![None; executor.slots()],
+            pauses: 0,
+            breaker: Breaker::new(&study.slots, &History::default()),
             executor,
             listener,
             started: Instant::now(),
@@ -87,9 +110,9 @@ impl<'a> Driver<'a> {
         self
     }
 
-    /// Begins no run of the search after a moment, in seconds since 1970.
+    /// Is done by a moment.
     #[must_use]
-    pub fn with_deadline(mut self, deadline: Option<f64>) -> Self {
+    pub fn with_deadline(mut self, deadline: Option<Deadline>) -> Self {
         self.deadline = deadline;
         self
     }
@@ -108,6 +131,10 @@ impl<'a> Driver<'a> {
     /// Whether the user asked to stop.
     pub(super) fn is_interrupted(&self) -> bool {
         self.executor.is_interrupted()
+    }
+
+    pub(super) fn executor(&self) -> &dyn Executor {
+        self.executor
     }
 
     /// The three parts a running child needs at once.
@@ -139,6 +166,13 @@ impl<'a> Driver<'a> {
     }
 }
 
+impl Drop for Driver<'_> {
+    /// However the loop has ended, no run goes on without it.
+    fn drop(&mut self) {
+        self.executor.abandon();
+    }
+}
+
 fn begin(study: &Study, store: &Store) -> Result<(), StudyError> {
     let mut fingerprint = Fingerprint::default();
     fingerprint.part(definition(&placeless(study)).as_bytes());
@@ -151,8 +185,8 @@ fn definition(study: &Study) -> String {
 
 /// What must not change between two commands of a study.
 ///
-/// Cards that are only estimated are no part of it, nor when the search stops: what has been found stays
-/// true where more is asked for. Nor is where files lie: the same study file can be typed as `a.toml` and `./a.toml`,
+/// Cards that are only estimated are no part of it, nor when the search stops, nor how many trials run at the same
+/// time: what has been found stays true where more is asked for. Nor is where files lie: the same study file can be typed as `a.toml` and `./a.toml`,
 /// and a study can be moved. What they hold is compared in the first stage.
 fn placeless(study: &Study) -> Study {
     let mut study = study.clone();
@@ -162,6 +196,7 @@ fn placeless(study: &Study) -> Study {
         trainer.silence_minutes = 0.0;
     }
     study.gpu.clear();
+    study.slots.truncate(1);
     (study.search.trials, study.search.hours, study.search.plateau_nats) = (0, None, None);
     if let ModelSettings::Source(source) = &mut study.model {
         *source = ModelSource::default();
@@ -169,14 +204,16 @@ fn placeless(study: &Study) -> Study {
     study
 }
 
-/// A CPU without a cap gets the memory that is free when the study begins: a probe must never
-/// drive the machine out of memory. It is remembered, so that a resumed study meets the same cap.
+/// A CPU without a cap gets the memory that is free when the study begins, an equal share for each slot: a probe
+/// must never drive the machine out of memory. It is remembered, so that a resumed study meets the same cap.
 fn capped_device(study: &Study, store: &mut Store) -> Result<DeviceSpec, StudyError> {
     let known = known_device(study, store)?;
     if known != (DeviceSpec::Cpu { cap: None }) {
         return Ok(known);
     }
-    let device = DeviceSpec::Cpu { cap: device::open(&DeviceSpec::Cpu { cap: None })?.free() };
+    let free = device::open(&DeviceSpec::Cpu { cap: None })?.free();
+    let cap = free.map(|free| Bytes(free.0 / study.slots.len().max(1) as u64));
+    let device = DeviceSpec::Cpu { cap };
     store.set_fact(CAPPED_DEVICE, &device)?;
     Ok(device)
 }

@@ -69,10 +69,22 @@ pub enum StudyError {
         too_large: Option<TooLarge>,
     },
     /// Every trial failed in a way that more trials will not mend.
-    #[error("the first {trials} trials all failed alike, so the study stops: {reason}")]
+    #[error(
+        "the first {trials} trials all failed, so the study stops: {reason}\n  hint: nothing has run on this set-up yet; when it is mended, the same command goes on, and `diapason retry STUDY.toml --failed` tries these again"
+    )]
     AllFail {
         /// Trials that failed.
         trials: usize,
+        /// What the last one said.
+        reason: String,
+    },
+    /// Runs fail on a device that worked before.
+    #[error(
+        "the last {runs} runs all failed, so the study stops; everything before is saved: {reason}\n  hint: when the device or the disk is well again, the same command goes on, and `diapason retry STUDY.toml --failed` tries these again"
+    )]
+    KeepsFailing {
+        /// Runs that failed one after the other.
+        runs: usize,
         /// What the last one said.
         reason: String,
     },
@@ -194,7 +206,12 @@ pub(super) fn describe(outcome: &Outcome) -> String {
             };
             format!("{how}: {}", stderr_tail.trim())
         }
-        Outcome::TimedOut { seconds } => format!("silence for {seconds} s"),
+        Outcome::TimedOut { seconds, stderr_tail } if stderr_tail.trim().is_empty() => {
+            format!("silence for {seconds} s")
+        }
+        Outcome::TimedOut { seconds, stderr_tail } => {
+            format!("silence for {seconds} s: {}", stderr_tail.trim())
+        }
     }
 }
 
@@ -211,7 +228,7 @@ mod tests {
             diverged.contains("hint: lower `space.learning_rate`") && diverged.contains("bf16"),
             "{diverged}"
         );
-        assert!(!run(Outcome::TimedOut { seconds: 9 }).contains("hint"));
+        assert!(!run(Outcome::TimedOut { seconds: 9, stderr_tail: String::new() }).contains("hint"));
         let unknown = run(Outcome::OutOfMemory { requested: None, live: Bytes(0), cap: None });
         assert_eq!(unknown, "the probe ended with out of memory");
     }

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use super::deadline::CutShort;
 use crate::data::CleaningReport;
 use crate::hub::HubEvent;
 use crate::search::{Decision, FrontierPoint, StopReason};
-use crate::space::{HardwareSetting, Hyperparams};
+use crate::space::{DeviceSpec, HardwareSetting, Hyperparams};
 use crate::trial::{Event, Measurement, Outcome, ProbeRecord, RunKey};
 use crate::units::Bytes;
 
@@ -88,10 +89,17 @@ pub enum StudyEvent<'a> {
     ProbeEnded(&'a ProbeRecord),
     /// The feasibility frontier is known.
     Frontier(&'a [FrontierPoint]),
+    /// Trials that the machine failed are to be tried again.
+    Retried {
+        /// So many.
+        trials: usize,
+    },
     /// A rung or a confirmation begins, or goes on from a checkpoint.
     RunStarted {
         /// Which run.
         run: RunKey,
+        /// In which slot.
+        slot: usize,
         /// Its configuration.
         hyperparams: &'a Hyperparams,
         /// Where the rung stops.
@@ -99,8 +107,31 @@ pub enum StudyEvent<'a> {
         /// The full horizon.
         total_steps: usize,
     },
-    /// The running child said something.
-    Child(&'a Event),
+    /// A running child said something.
+    Child {
+        /// Which run it is; none for a probe or an evaluation.
+        run: Option<RunKey>,
+        /// What it said.
+        event: &'a Event,
+    },
+    /// Others hold so much memory that a run which needs more waits.
+    Waits {
+        /// Which run.
+        run: RunKey,
+        /// What is free on its device.
+        free: Bytes,
+        /// What it needs.
+        needed: Bytes,
+    },
+    /// A device whose runs fail gets no more of them.
+    OutOfService {
+        /// Which.
+        device: DeviceSpec,
+        /// So many failed in a row.
+        failures: usize,
+        /// What the last one said.
+        reason: &'a str,
+    },
     /// A rung or a confirmation ended.
     RunEnded {
         /// Which run.
@@ -110,6 +141,13 @@ pub enum StudyEvent<'a> {
         /// What it measured.
         measurement: &'a Measurement,
     },
+    /// The time of a run is up: it ends where it is, and more time lets it go on from its checkpoint.
+    CutOff {
+        /// Which run.
+        run: RunKey,
+    },
+    /// The full run was cut short; what it has reached is the model.
+    CutShort(&'a CutShort),
     /// Nothing more is tried.
     Stopped(&'a StopReason),
     /// The best candidates were compared.

@@ -147,7 +147,8 @@ impl Driver<'_> {
         spec.train.gradient_checkpointing = setting.gradient_checkpointing;
         spec.train.lora = self.study.lora_of(setting);
         spec.train.eval_micro_batch_size = eval_micro_batch_size;
-        let (outcome, measurement) = self.measure(&self.told(spec)?)?;
+        let name = format!("probe-{}", self.store.probes()?.len());
+        let (outcome, measurement) = self.measure(&name, &self.told(spec)?, false)?;
         // One that ran out of memory in the middle of its checkpoint has left part of it.
         let _ = std::fs::remove_dir_all(self.layout.scratch());
         match outcome {

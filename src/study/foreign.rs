@@ -3,14 +3,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::deadline::known_cut;
 use super::driver::Driver;
 use super::prepare::DataFacts;
+use super::ship::Reached;
 use super::{StudyError, StudyEvent};
 use crate::device;
 use crate::model;
 use crate::search::{Boundary, FrontierPoint, Provenance};
 use crate::space::{BatchDomain, DeviceSpec, HardwareSetting, ModelSettings, Study};
-use crate::trial::{Task, TrialSpec};
+use crate::trial::{Measurement, Task, Trial, TrialSpec};
 use crate::units::Bytes;
 
 impl Driver<'_> {
@@ -55,26 +57,42 @@ impl Driver<'_> {
     }
 
     /// Where models are evaluated: on the processor if only the trainer can use the study's card.
-    pub(super) fn evaluation_device(&self) -> DeviceSpec {
+    pub(super) fn evaluation_device(&self, slot: usize) -> DeviceSpec {
         match device::check_built(&self.device) {
-            Ok(()) => self.device,
+            Ok(()) => self.lone_device(slot),
             Err(_) => DeviceSpec::Cpu { cap: None },
         }
     }
 
     /// Why the last stage can't judge the model that a trainer left, if it can't.
-    pub(super) fn not_judged(&self) -> Option<String> {
-        let trainer = self.study.trainer.as_ref()?;
+    pub(super) fn not_judged(&self) -> Result<Option<String>, StudyError> {
+        let Some(trainer) = &self.study.trainer else { return Ok(None) };
         let folder = self.layout.model();
         if trainer.examples.is_some() {
-            return Some(OWN_DATA.to_owned());
+            return Ok(Some(OWN_DATA.to_owned()));
         }
-        if !has_files(&folder) {
-            return Some(format!("the trainer left no model in {}", folder.display()));
+        // What lies there after a cut may be of a trial that has lost its place.
+        let was_cut_early = known_cut(&self.store)?.is_some_and(|cut| cut.only_checkpoint.is_some());
+        if was_cut_early || !has_files(&folder) {
+            return Ok(Some(format!("the trainer left no model in {}", folder.display())));
         }
         let readable = model::read_config(&folder).and_then(|config| model::check_weights(&folder, &config));
-        let error = readable.err()?;
-        Some(format!("the model that the trainer left can't be read: {error}"))
+        let why = |error| format!("the model that the trainer left can't be read: {error}");
+        Ok(readable.err().map(why))
+    }
+
+    /// What a foreign trainer's full run has reached that was cut: the model it left, else its checkpoint. It is not
+    /// asked for more, for nobody knows how long that takes it.
+    pub(super) fn ship_as_left(&self, trial: &Trial, rung: u32, so_far: &Measurement) -> Reached {
+        let ended = trial.rungs.iter().map(|record| record.stop_at_step).max().unwrap_or(0);
+        let best = so_far.evals.iter().min_by(|a, b| a.loss_nats.total_cmp(&b.loss_nats));
+        match best.filter(|_| has_files(&self.layout.model())) {
+            Some(best) => Reached { step: best.step, only_checkpoint: None },
+            None => Reached {
+                step: so_far.steps.last().map_or(ended, |step| step.step),
+                only_checkpoint: Some(self.layout.checkpoint_of((trial.id, rung).into())),
+            },
+        }
     }
 }
 

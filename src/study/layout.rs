@@ -90,6 +90,12 @@ impl Layout {
         self.root.join("gguf")
     }
 
+    /// The report's pictures.
+    #[must_use]
+    pub fn plots(&self) -> PathBuf {
+        self.root.join("plots")
+    }
+
     /// A quantized file.
     #[must_use]
     pub fn gguf(&self, study: &str, gguf_type: &str) -> PathBuf {

@@ -21,7 +21,7 @@ pub(super) fn remove(layout: &Layout) {
 fn folders(layout: &Layout) -> Vec<PathBuf> {
     let trials = entries(&layout.trials()).into_iter().filter(|path| path.is_dir());
     let bases = [layout.new_base(), layout.unpacked_base()];
-    let own = [layout.root().to_owned(), layout.model(), layout.gguf_folder()];
+    let own = [layout.root().to_owned(), layout.model(), layout.gguf_folder(), layout.plots()];
     let below = |trial: PathBuf| entries(&trial).into_iter().filter(|path| path.is_dir()).chain([trial]);
     own.into_iter().chain(bases).chain(trials.flat_map(below)).collect()
 }
@@ -49,6 +49,8 @@ mod tests {
             "trials/0/.writing-x",
             "trials/0/seed-18/.writing-y",
             "trials/0/state.safetensors",
+            "plots/.writing-z",
+            "plots/loss.svg",
             "scratch/a",
         ] {
             let file = folder.path().join(name);
@@ -58,8 +60,17 @@ mod tests {
         remove(&layout);
         let mut left = entries(folder.path());
         left.extend(entries(&layout.checkpoint(0)));
+        left.extend(entries(&layout.plots()));
         left.sort();
-        let expected = [".lock", "study.db", "trials", "trials/0/seed-18", "trials/0/state.safetensors"];
+        let expected = [
+            ".lock",
+            "plots",
+            "plots/loss.svg",
+            "study.db",
+            "trials",
+            "trials/0/seed-18",
+            "trials/0/state.safetensors",
+        ];
         assert_eq!(left, expected.map(|name| folder.path().join(name)));
     }
 }

@@ -7,21 +7,27 @@
 
 mod base;
 mod base_gguf;
+mod breaker;
 mod confirm;
+mod deadline;
 mod driver;
 mod error;
 mod event;
 mod fit;
 mod foreign;
+mod history;
 mod horizon;
 mod layout;
 mod leftovers;
+mod look;
 mod origin;
 mod predicted;
 mod prepare;
 mod quantize;
 mod report;
+mod room;
 mod runs;
+mod ship;
 mod stop;
 mod summary;
 mod task;
@@ -29,12 +35,15 @@ mod task;
 mod tests;
 mod train;
 mod tune;
+mod under_way;
 
+pub use deadline::{CutShort, Deadline};
 pub use driver::{Driver, Listener};
 pub use error::StudyError;
 pub use event::{Stage, StudyEvent};
 pub use horizon::{Horizon, horizon};
 pub use layout::Layout;
+pub use look::{Look, Memory, Plan, RungState, Watcher};
 pub use report::read_report;
 pub use summary::{
     Best, ConfirmationRun, ConfirmationSummary, Counts, QuantizedFile, Summary, TestLosses, read_summary,

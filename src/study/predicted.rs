@@ -50,9 +50,10 @@ impl Driver<'_> {
             lengths.sort_unstable_by_key(|length| std::cmp::Reverse(*length));
             lengths
         };
+        let slots = self.study.slots.len().max(1);
         let machine = match self.device {
             DeviceSpec::Cpu { .. } => Machine::Processor(Processor {
-                threads: self.study.threads.unwrap_or_else(device::threads),
+                threads: self.study.threads.unwrap_or_else(|| (device::threads() / slots).max(1)),
                 ..model::processor()
             }),
             DeviceSpec::Cuda { .. } => Machine::Card,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::confirm::{decide, known_decision};
+use super::deadline::known_cut;
 use super::driver::{Driver, known_device};
 use super::fit::known_frontier;
 use super::foreign::OWN_DATA;
@@ -21,7 +22,7 @@ use crate::report::{
 use crate::search::{Boundary, Contest};
 use crate::space::{DeviceSpec, ModelSettings, Study};
 use crate::store::Store;
-use crate::trial::History;
+use crate::trial::{History, TrialId};
 
 impl Driver<'_> {
     /// Draws the plots and writes the page.
@@ -57,7 +58,7 @@ fn build(
     device: DeviceSpec,
     layout: &Layout,
 ) -> Result<StudyReport, StudyError> {
-    let history = store.history()?;
+    let mut history = store.history()?;
     let (data, model) = known_facts(store)?;
     let finish = known_finish(store)?;
     let frontier = known_frontier(store)?.into_iter().map(|point| FrontierRow {
@@ -70,6 +71,8 @@ fn build(
         tokens_per_second: point.tokens_per_second,
         probes: point.probes,
     });
+    let best = decide(study, store, &history)?.map(|decision| decision.winner);
+    read_curves(store, &mut history, best)?;
     Ok(StudyReport {
         study: study.name.clone(),
         provenance: provenance(study, store, device, &history)?,
@@ -77,16 +80,32 @@ fn build(
         data: data_summary(study, data),
         frontier: frontier.collect(),
         probes: store.probes()?,
-        best: decide(study, store, &history)?.map(|decision| decision.winner),
+        best,
         confirmation: confirmation(store)?,
         stopped: known_stop(store)?.map(|reason| reason.to_string()),
         untested: study.own_examples().map(|_| format!("No model is tested: {OWN_DATA}.")),
+        cut_short: known_cut(store)?.map(|cut| cut.to_string()),
         history,
         full_run: None,
         tuned: tuned(&finish, layout),
         quantized: finish.quantized.into_iter().map(quantized_row).collect(),
         settings: settings(study),
     })
+}
+
+/// The points of the curves that are drawn: every point of the best trial, evaluations of the others.
+fn read_curves(store: &Store, history: &mut History, best: Option<TrialId>) -> Result<(), StudyError> {
+    for id in report::curves(history, best) {
+        for record in history.trials.get_mut(id as usize).into_iter().flat_map(|trial| &mut trial.rungs) {
+            let run = (id, record.rung);
+            record.measurement = if Some(id) == best {
+                store.partial(run)?
+            } else {
+                std::mem::take(&mut record.measurement).with_evals(store.evals(run)?)
+            };
+        }
+    }
+    Ok(())
 }
 
 fn confirmation(store: &Store) -> Result<Option<ConfirmationTable>, StudyError> {

@@ -1,16 +1,19 @@
-//! Running one child and remembering what it says.
+//! What a child is asked, and running a single one to its end.
 
 use std::path::PathBuf;
 
 use super::driver::Driver;
 use super::fit::known_frontier;
+use super::room::PAUSE;
+use super::under_way::Ask;
 use super::{StudyError, StudyEvent};
-use crate::executor::ExecutorError;
+use crate::executor::{ExecutorError, Job, run_to_end};
 use crate::search::rung_steps;
 use crate::space::{BatchPlan, DeviceSpec, Hyperparams};
-use crate::store::StoreError;
-use crate::trial::{Event, Measurement, Outcome, RunKey, Task, TrainSpec, Trial, TrialSpec};
+use crate::trial::{Measurement, Outcome, RunKey, Task, TrainSpec, Trial, TrialSpec};
 
+/// Waiting for a moment may end so many seconds before it.
+const A_MOMENT: f64 = 1.0;
 /// Evaluating more examples at once than this is hardly faster on any device.
 const EVAL_MICRO_BATCH: usize = 16;
 
@@ -67,18 +70,25 @@ impl Driver<'_> {
         })
     }
 
-    /// Runs a child whose events are only measured.
-    pub(super) fn measure(&mut self, spec: &TrialSpec) -> Result<(Outcome, Measurement), ExecutorError> {
+    /// Runs a child whose events are only measured, while no other runs.
+    pub(super) fn measure(
+        &mut self,
+        name: &str,
+        spec: &TrialSpec,
+        is_alone: bool,
+    ) -> Result<(Outcome, Measurement), ExecutorError> {
+        let slot = self.free_slot().unwrap_or(0);
         let (executor, _, listener) = self.parts();
         let mut measurement = Measurement::default();
-        let outcome = executor.run(spec, &mut |event| {
+        let job = Job { slot, name, spec, is_alone };
+        let outcome = run_to_end(executor, &job, &mut |event| {
             measurement.fold(event);
-            listener(StudyEvent::Child(event));
+            listener(StudyEvent::Child { run: None, event });
         })?;
         Ok((outcome, measurement))
     }
 
-    /// Runs a rung of a trial.
+    /// Runs a rung of a trial to its end, while no other runs; none where it was cut off.
     ///
     /// The rung stays open until [`Self::end_run`]: run again, it goes on from its checkpoint.
     pub(super) fn run_rung(
@@ -86,44 +96,29 @@ impl Driver<'_> {
         trial: &Trial,
         rung: u32,
         best: Option<PathBuf>,
-    ) -> Result<Outcome, StudyError> {
-        let total_steps = self.total_steps(trial.hyperparams.batch)?;
-        let stop_at_step = rung_steps(total_steps, rung, &self.study.search);
-        self.run_trial_as((trial.id, rung).into(), &trial.hyperparams, stop_at_step, best)
+    ) -> Result<Option<Outcome>, StudyError> {
+        let run: RunKey = (trial.id, rung).into();
+        let stop_at_step = self.stop_of(trial, rung)?;
+        let slot = self.free_slot().unwrap_or(0);
+        while !self.has_room(slot, run, &trial.hyperparams)? {
+            self.hear_end(Some(PAUSE))?;
+        }
+        let ask = Ask { run, hyperparams: &trial.hyperparams, stop_at_step, best, is_alone: true };
+        self.begin_run(slot, ask)?;
+        while self.under_way.contains(&Some(run)) {
+            if let Some(ended) = self.hear_end(None)? {
+                return Ok(Some(ended.outcome));
+            }
+            if self.cut_off.is_none_or(|moment| self.now() + A_MOMENT < moment) {
+                return Err(ExecutorError::Lost { name: run.to_string() }.into());
+            }
+        }
+        Ok(None)
     }
 
-    /// Runs a trial up to a step, by the seed of `run`; every event is in the database before the next is
-    /// read.
-    pub(super) fn run_trial_as(
-        &mut self,
-        run: RunKey,
-        hyperparams: &Hyperparams,
-        stop_at_step: usize,
-        best: Option<PathBuf>,
-    ) -> Result<Outcome, StudyError> {
-        let total_steps = self.total_steps(hyperparams.batch)?;
-        let task = Task::Train {
-            stop_at_step,
-            evaluate_every: total_steps.div_ceil(self.study.train.evaluations).max(1),
-            checkpoint: self.layout.checkpoint_of(run),
-            best,
-            examples: self.study.search.confirm.candidates > 1,
-        };
-        let mut spec = self.spec(self.device, *hyperparams, task)?;
-        spec.train.seed = run.seed.unwrap_or(spec.train.seed);
-        let spec = self.told(spec)?;
-        self.store.start(run, stop_at_step)?;
-        self.emit(StudyEvent::RunStarted { run, hyperparams, stop_at_step, total_steps });
-        let (executor, store, listener) = self.parts();
-        let mut broken: Option<StoreError> = None;
-        let mut remember = |event: &Event| {
-            if broken.is_none() {
-                broken = store.append(run, std::slice::from_ref(event)).err();
-            }
-            listener(StudyEvent::Child(event));
-        };
-        let outcome = executor.run(&spec, &mut remember)?;
-        broken.map_or(Ok(outcome), |error| Err(error.into()))
+    /// Optimizer step at which a rung of a trial stops.
+    pub(super) fn stop_of(&self, trial: &Trial, rung: u32) -> Result<usize, StudyError> {
+        Ok(rung_steps(self.total_steps(trial.hyperparams.batch)?, rung, &self.study.search))
     }
 
     /// Makes the end of a run history.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::confirm::{decide, known_decision};
+use super::deadline::{CutShort, known_cut};
 use super::driver::{Driver, known_device, known_wall_seconds};
 use super::fit::known_frontier;
 use super::origin::known_origin;
@@ -42,6 +43,8 @@ pub struct Summary {
     pub confirmation: Option<ConfirmationSummary>,
     /// Why nothing more is tried, once so.
     pub stopped: Option<StopReason>,
+    /// How far the full run came that a deadline has cut short, if one has.
+    pub cut_short: Option<CutShort>,
     /// Losses on the test split, once known.
     pub test_loss_nats: Option<TestLosses>,
     /// Quantized files.
@@ -112,11 +115,17 @@ pub struct QuantizedFile {
 
 impl Best {
     /// The winner with the lowest loss of its highest rung.
-    fn of(history: &History, winner: TrialId) -> Option<Self> {
-        let trial = history.trials.get(winner as usize)?;
-        let evals = &trial.last()?.measurement.evals;
-        let lowest = evals.iter().map(|eval| eval.loss_nats).reduce(f64::min)?;
-        Some(Self { trial: trial.id, hyperparameters: trial.hyperparams, eval_loss_nats: lowest })
+    fn of(store: &Store, history: &History, winner: TrialId) -> Result<Option<Self>, StudyError> {
+        let Some((trial, last)) =
+            history.trials.get(winner as usize).and_then(|one| Some((one, one.last()?)))
+        else {
+            return Ok(None);
+        };
+        let evals = store.partial((winner, last.rung))?.evals;
+        let lowest = evals.iter().map(|eval| eval.loss_nats).reduce(f64::min);
+        let best =
+            |eval_loss_nats| Self { trial: winner, hyperparameters: trial.hyperparams, eval_loss_nats };
+        Ok(lowest.map(best))
     }
 }
 
@@ -126,7 +135,7 @@ impl Driver<'_> {
     /// # Errors
     /// The database can't be read.
     pub fn summary(&self) -> Result<Summary, StudyError> {
-        Ok(Summary { wall_seconds: self.wall_seconds(), ..read(self.study, &self.store)? })
+        Ok(Summary { wall_seconds: self.wall_seconds(), ..read(self.study, &self.store, &*self.history()?)? })
     }
 }
 
@@ -135,11 +144,13 @@ impl Driver<'_> {
 /// # Errors
 /// There is no study yet, or the database can't be read.
 pub fn read_summary(study: &Study) -> Result<Summary, StudyError> {
-    read(study, &Store::open_read_only(&Layout::new(&study.output).database())?)
+    let store = Store::open_read_only(&Layout::new(&study.output).database())?;
+    read(study, &store, &store.history()?)
 }
 
-fn read(study: &Study, store: &Store) -> Result<Summary, StudyError> {
-    let history = store.history()?;
+pub(super) fn read(study: &Study, store: &Store, history: &History) -> Result<Summary, StudyError> {
+    let decision = decide(study, store, history)?;
+    let best = decision.map(|decision| Best::of(store, history, decision.winner)).transpose()?.flatten();
     let finish = known_finish(store)?;
     let report = study.output.join(crate::report::PAGE);
     let device = known_device(study, store)?;
@@ -149,14 +160,15 @@ fn read(study: &Study, store: &Store) -> Result<Summary, StudyError> {
     };
     Ok(Summary {
         study: study.name.clone(),
-        device: device_in_words(store, &history)?.map_or_else(|| device.to_string(), in_words),
+        device: device_in_words(store, history)?.map_or_else(|| device.to_string(), in_words),
         hub_model: known_origin(study, store)?.map(|origin| origin.to_string()),
         frontier: known_frontier(store)?,
-        trials: counts(&history),
-        critical_batch_sizes: critical_batch_sizes(&history),
-        best: decide(study, store, &history)?.and_then(|decision| Best::of(&history, decision.winner)),
+        trials: counts(history),
+        critical_batch_sizes: critical_batch_sizes(history),
+        best,
         confirmation: confirmation(store)?,
         stopped: known_stop(store)?,
+        cut_short: known_cut(store)?,
         test_loss_nats: finish.losses(),
         quantized: finish.quantized,
         report: report.exists().then_some(report),

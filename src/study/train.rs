@@ -28,23 +28,41 @@ impl Driver<'_> {
             let trial = self.winner()?;
             if trial.loss_at(rung).is_some() {
                 self.keep_model(trial.id)?;
+                self.remember_cut(None)?;
                 return Ok(trial.id);
             }
             if !announced {
                 self.emit(StudyEvent::Stage(Stage::Train));
                 announced = true;
             }
-            match self.run_rung(&trial, rung, Some(self.layout.model()))? {
-                outcome @ (Outcome::Finished | Outcome::OutOfMemory { .. } | Outcome::Diverged { .. }) => {
-                    self.end_run((trial.id, rung), &outcome)?;
+            match self.full_run_in_time(&trial, rung)? {
+                None => {
+                    self.ship(&trial, rung)?;
+                    return Ok(trial.id);
                 }
+                Some(
+                    outcome @ (Outcome::Finished | Outcome::OutOfMemory { .. } | Outcome::Diverged { .. }),
+                ) => self.end_run((trial.id, rung), &outcome)?,
                 // No observation about the configuration: the rung stays open to go on later.
-                outcome => {
+                Some(outcome) => {
                     let what = format!("the full run of trial {}", trial.id);
                     return Err(StudyError::Run { what, outcome });
                 }
             }
         }
+    }
+
+    /// The full run, or as much of it as there is time for: then none.
+    fn full_run_in_time(&mut self, trial: &Trial, rung: u32) -> Result<Option<Outcome>, StudyError> {
+        let history = self.history()?;
+        self.plan_full_run(&history)?;
+        let mut outcome = None;
+        if !self.is_cut_off() {
+            self.forget_tuned(trial.id)?;
+            outcome = self.run_rung(trial, rung, Some(self.layout.model()))?;
+        }
+        self.cut_off = None;
+        Ok(outcome)
     }
 
     /// Where the trials were full runs, each has kept a model of its own.
@@ -62,13 +80,17 @@ impl Driver<'_> {
         }
     }
 
+    pub(super) fn has_model(&self) -> bool {
+        has_model(&self.layout.model())
+    }
+
     fn winner(&mut self) -> Result<Trial, StudyError> {
-        if self.store.history()?.trials.is_empty()
+        if self.history()?.trials.is_empty()
             && let Some(hyperparams) = self.only_point()
         {
             self.store.add_trial(0, &hyperparams)?;
         }
-        let history = self.store.history()?;
+        let history = self.history()?;
         if let Some(decision) = decide(self.study, &self.store, &history)? {
             self.decided(&decision)?;
             return Ok(history.trials[decision.winner as usize].clone());

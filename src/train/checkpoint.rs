@@ -20,6 +20,7 @@ use crate::space::Optimizer;
 use crate::trial::{Event, TrialSpec};
 
 const FILE: &str = "state.safetensors";
+const OTHER_RUN: &str = "it belongs to a run with other settings";
 
 /// Progress of a run apart from its tensors.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -86,6 +87,28 @@ pub(super) fn read(
     Ok(Some(Checkpoint { progress, weights, moments }))
 }
 
+/// The same, but a damaged file is put aside as if there were none: the run begins anew, and nothing is lost but time.
+///
+/// A sound one of another run stays an error: whatever needs it could not be repeated from here.
+pub(super) fn read_or_put_aside(
+    folder: &Path,
+    parts: (&[ParameterSpec], Optimizer),
+    device: &Device,
+    run: &str,
+) -> Result<Option<Checkpoint>, TrainError> {
+    match read(folder, parts, device, run) {
+        Err(TrainError::Checkpoint { file, problem }) if problem != OTHER_RUN => {
+            let aside = file.with_extension("damaged");
+            std::fs::rename(&file, aside).map_err(|error| TrainError::Checkpoint {
+                file,
+                problem: format!("{problem}, and it can't be put aside: {error}"),
+            })?;
+            Ok(None)
+        }
+        other => other,
+    }
+}
+
 /// What is wrong with the file is the checkpoint's problem; a device that is full is not.
 fn damaged(file: &Path, error: ModelError) -> TrainError {
     let problem = match error {
@@ -114,7 +137,7 @@ pub(super) fn run_identity(spec: &TrialSpec, dataset: &Dataset, config: &ModelCo
 fn read_progress(stored: &TensorFiles, run: &str) -> Result<Progress, String> {
     let value = |key: &str| stored.metadata(key).ok_or_else(|| format!("it has no `{key}`"));
     if value("run")? != run {
-        return Err("it belongs to a run with other settings".to_owned());
+        return Err(OTHER_RUN.to_owned());
     }
     serde_json::from_str(value("progress")?).map_err(|error| format!("its `progress` is damaged: {error}"))
 }
@@ -221,5 +244,23 @@ mod tests {
         fs::write(&file, &bytes[..bytes.len() - 1]).unwrap();
         let cut = problem(&spec(1e-3, 4));
         assert!(cut.starts_with("checkpoint ") && cut.contains("its header needs"), "{cut}");
+    }
+
+    #[test]
+    fn a_damaged_checkpoint_is_put_aside_and_one_of_another_run_is_not() {
+        let folder = written();
+        let (model, file) = (model(), folder.path().join(FILE));
+        let specs: Vec<ParameterSpec> = model.trainable().map(|(spec, _)| spec.clone()).collect();
+        let read = |run: &str| {
+            read_or_put_aside(folder.path(), (&specs, Optimizer::AdamW), &Device::Cpu, run)
+                .map(|found| found.is_some())
+        };
+        let own = identity(&spec(1e-3, 4));
+        assert!(read(&own).unwrap());
+        assert!(read("another").is_err() && file.exists());
+        let bytes = fs::read(&file).unwrap();
+        fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
+        assert!(!read(&own).unwrap(), "the run begins anew");
+        assert!(!file.exists() && folder.path().join("state.damaged").exists());
     }
 }

@@ -43,7 +43,7 @@ impl<'a> Session<'a> {
         let (kept, decay) = (spec.train.optimizer, spec.train.weight_decay);
         let run = checkpoint::run_identity(spec, &dataset, &config);
         let saved = match resume_from {
-            Some(folder) => checkpoint::read(folder, (&trainable, kept), device.candle(), &run)?,
+            Some(folder) => checkpoint::read_or_put_aside(folder, (&trainable, kept), device.candle(), &run)?,
             None => None,
         };
         let (model, optimizer, progress) = if let Some(saved) = saved {

@@ -28,7 +28,8 @@ pub struct TrainTask<'a> {
     pub examples: bool,
 }
 
-/// Trains to a step, resuming from the task's checkpoint where there is one.
+/// Trains to a step, resuming from the task's checkpoint where there is one; one that has come further trains no step,
+/// and its weights are kept where none have been.
 ///
 /// # Errors
 /// Files that can't be read, a device that fails or is full, a loss that is no longer finite.
@@ -63,6 +64,13 @@ pub fn train(
             session.progress.said.clone_from(&said.borrow());
             session.save(task.checkpoint, emit)?;
         }
+    }
+    // A run that was cut before its first evaluation is asked once more, for the weights it has.
+    if let Some(folder) = task.best
+        && session.progress.best_loss_nats.is_none()
+    {
+        let loss_nats = session.evaluate(&validation, false, emit)?;
+        keep_if_best(&mut session, loss_nats, folder)?;
     }
     Ok(())
 }

@@ -205,3 +205,17 @@ pub enum FailureClass {
     /// A defect of the program, such as a tensor without a gradient.
     Internal,
 }
+
+impl FailureClass {
+    /// The name used in tables.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Data => "data",
+            Self::Device => "device",
+            Self::Checkpoint => "checkpoint",
+            Self::Internal => "internal",
+        }
+    }
+}

@@ -116,6 +116,12 @@ impl Trial {
         self.last().is_some_and(|rung| rung.outcome != Outcome::Finished)
     }
 
+    /// Whether it ended for a reason that is not of its configuration.
+    #[must_use]
+    pub fn was_failed_by_the_machine(&self) -> bool {
+        self.last().is_some_and(|rung| rung.outcome.blames_the_machine())
+    }
+
     /// The critical batch size in examples that its gradients imply, by the highest rung that tells.
     #[must_use]
     pub fn critical_batch_size(&self) -> Option<f64> {
@@ -158,6 +164,30 @@ impl History {
         let mut ranked: Vec<(&Trial, f64)> = self.sound().filter_map(with_loss).collect();
         ranked.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.id.cmp(&b.0.id)));
         ranked
+    }
+
+    /// The trial that tried a configuration again which the machine had failed: the last of them.
+    ///
+    /// No other two trials of a history have the same configuration.
+    #[must_use]
+    pub fn retry_of(&self, trial: &Trial) -> Option<&Trial> {
+        if !trial.was_failed_by_the_machine() {
+            return None;
+        }
+        let mut later = self.trials.iter().rev().take_while(|other| other.id > trial.id);
+        later.find(|other| other.hyperparams == trial.hyperparams)
+    }
+
+    /// Trials that tried a configuration again.
+    #[must_use]
+    pub fn retries(&self) -> usize {
+        self.trials.iter().filter(|trial| self.retry_of(trial).is_some()).count()
+    }
+
+    /// Trials that the machine failed and that were not tried again.
+    pub fn to_retry(&self) -> impl Iterator<Item = &Trial> {
+        let failed = self.trials.iter().filter(|trial| trial.was_failed_by_the_machine());
+        failed.filter(|trial| self.retry_of(trial).is_none())
     }
 
     fn sound(&self) -> impl Iterator<Item = &Trial> {

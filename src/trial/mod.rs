@@ -9,9 +9,11 @@ mod history;
 mod noise;
 mod outcome;
 mod spec;
+mod totals;
 
 pub use event::{EvalEvent, Event, ExampleLosses, FailureClass, Phase, SpeedPoint, StepEvent};
 pub use history::{Confirmation, History, ProbeRecord, RunKey, RungRecord, Trial, TrialId};
 pub use noise::NoiseSample;
 pub use outcome::{EvalPoint, Measurement, Outcome, PhasePeak, StepPoint};
 pub use spec::{Task, TrainSpec, TrialSpec};
+pub use totals::Totals;

@@ -13,15 +13,13 @@ pub struct NoiseSample {
     pub trace: f64,
 }
 
-/// The critical batch size in examples: tr(Σ)/|G|², each as the mean of all samples.
+/// The critical batch size in examples: tr(Σ)/|G|², of the sums of all samples.
 ///
 /// A batch much smaller gains in progress what it grows in size; one much larger gains hardly any.
 /// None where the samples do not tell the gradient from its noise.
-pub(super) fn critical_batch_size(samples: impl Iterator<Item = NoiseSample>) -> Option<f64> {
-    let (squared_gradient, trace) = samples
-        .fold((0.0, 0.0), |(gradient, trace), one| (gradient + one.squared_gradient, trace + one.trace));
-    let size = trace / squared_gradient;
-    (squared_gradient > 0.0 && size.is_finite() && size > 0.0).then_some(size)
+pub(super) fn critical_batch_size(sums: NoiseSample) -> Option<f64> {
+    let size = sums.trace / sums.squared_gradient;
+    (sums.squared_gradient > 0.0 && size.is_finite() && size > 0.0).then_some(size)
 }
 
 #[cfg(test)]
@@ -29,11 +27,9 @@ mod tests {
     use super::*;
 
     fn size(samples: &[(f64, f64)]) -> Option<f64> {
-        let sample = |(squared_gradient, trace): &(f64, f64)| NoiseSample {
-            squared_gradient: *squared_gradient,
-            trace: *trace,
-        };
-        critical_batch_size(samples.iter().map(sample))
+        let (squared_gradient, trace) =
+            samples.iter().fold((0.0, 0.0), |sums, one| (sums.0 + one.0, sums.1 + one.1));
+        critical_batch_size(NoiseSample { squared_gradient, trace })
     }
 
     #[test]

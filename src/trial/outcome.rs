@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::noise::critical_batch_size;
-use super::{EvalEvent, Event, ExampleLosses, FailureClass, Phase, SpeedPoint, StepEvent};
+use super::{EvalEvent, Event, ExampleLosses, FailureClass, Phase, SpeedPoint, StepEvent, Totals};
 use crate::units::Bytes;
 
 /// The end of one child process.
@@ -48,6 +48,9 @@ pub enum Outcome {
     TimedOut {
         /// Seconds of silence allowed.
         seconds: u64,
+        /// The end of its standard error; empty in what older versions recorded.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        stderr_tail: String,
     },
 }
 
@@ -63,6 +66,12 @@ impl Outcome {
             Self::Crashed { .. } => "crashed",
             Self::TimedOut { .. } => "timed_out",
         }
+    }
+
+    /// Whether it tells of the machine, not of the configuration: such a run is worth trying again.
+    #[must_use]
+    pub const fn blames_the_machine(&self) -> bool {
+        matches!(self, Self::Failed { .. } | Self::Crashed { .. } | Self::TimedOut { .. })
     }
 
     /// The outcome a child's last word stands for.
@@ -97,6 +106,9 @@ pub struct PhasePeak {
 }
 
 /// What a rung measured, folded from its events.
+///
+/// In a history of many runs it is *condensed*: the last evaluation is there as a point, and what the others
+/// sum up to. What is computed from it is the same either way.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Measurement {
     /// Device in words, as the child named it.
@@ -115,6 +127,9 @@ pub struct Measurement {
     /// The last evaluation, example by example, where it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub examples: Option<ExampleLosses>,
+    /// What the points before those in `steps` and `evals` sum up to; nothing where every point is here.
+    #[serde(default, skip_serializing_if = "Totals::is_empty")]
+    pub condensed: Totals,
 }
 
 impl Measurement {
@@ -141,10 +156,42 @@ impl Measurement {
         }
     }
 
+    /// Without its points, phases and examples; only the last evaluation stays one.
+    #[must_use]
+    pub fn condense(&self) -> Self {
+        let earlier = &self.evals[..self.evals.len().saturating_sub(1)];
+        Self {
+            device: self.device.clone(),
+            version: self.version.clone(),
+            evals: self.evals.last().copied().into_iter().collect(),
+            condensed: earlier.iter().fold(self.stepped(), Totals::with_eval),
+            ..Self::default()
+        }
+    }
+
+    /// A condensed measurement with all of its evaluations again.
+    #[must_use]
+    pub fn with_evals(self, evals: Vec<EvalPoint>) -> Self {
+        let condensed = Totals { evals: 0, seconds: self.condensed.step_seconds, ..self.condensed };
+        Self { evals, condensed, ..self }
+    }
+
+    /// What all steps and evaluations sum up to.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.evals.iter().fold(self.stepped(), Totals::with_eval)
+    }
+
+    fn stepped(&self) -> Totals {
+        let totals = Totals { peak_bytes: self.peak_bytes(), ..self.condensed };
+        self.steps.iter().fold(totals, Totals::with_step)
+    }
+
     /// The most bytes alive in any phase.
     #[must_use]
     pub fn peak_bytes(&self) -> Bytes {
-        self.peaks.iter().map(|peak| peak.peak_bytes).max().unwrap_or_default()
+        let peaks = self.peaks.iter().map(|peak| peak.peak_bytes);
+        peaks.max().unwrap_or_default().max(self.condensed.peak_bytes)
     }
 
     /// The same without evaluations, whose size is another choice.
@@ -156,26 +203,21 @@ impl Measurement {
 
     /// Tokens trained per second of stepping; the first step (warm-up) is left out when there is another.
     #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "token counts stay below 2^53")]
     pub fn tokens_per_second(&self) -> Option<f64> {
-        let timed = if self.steps.len() > 1 { &self.steps[1..] } else { &self.steps[..] };
-        let seconds: f64 = timed.iter().map(|step| step.seconds).sum();
-        let tokens: u64 = timed.iter().map(|step| step.tokens).sum();
-        (seconds > 0.0).then(|| tokens as f64 / seconds)
+        self.stepped().tokens_per_second()
     }
 
     /// The batch size in examples that the noise of the gradients implies, where steps of several
     /// micro-batches told of it.
     #[must_use]
     pub fn critical_batch_size(&self) -> Option<f64> {
-        critical_batch_size(self.steps.iter().filter_map(|step| step.noise))
+        critical_batch_size(self.stepped().noise())
     }
 
     /// Seconds of stepping and evaluating.
     #[must_use]
     pub fn seconds(&self) -> f64 {
-        let steps = self.steps.iter().map(|step| step.seconds);
-        steps.chain(self.evals.iter().map(|eval| eval.seconds)).sum()
+        self.totals().seconds
     }
 
     /// Loss of the last evaluation.
@@ -188,6 +230,7 @@ impl Measurement {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trial::NoiseSample;
 
     #[test]
     fn the_highest_peak_of_a_phase_is_kept() {
@@ -201,6 +244,46 @@ mod tests {
         }
         assert_eq!(measurement.peaks, [PhasePeak { phase: Phase::Loss, peak_bytes: Bytes(9) }]);
         assert_eq!(measurement.peak_bytes(), Bytes(9));
+    }
+
+    #[test]
+    fn a_condensed_measurement_tells_the_same_to_the_last_bit() {
+        let whole = Measurement {
+            steps: (1..60).map(step).collect(),
+            evals: (1..7).map(|n| eval(10 * n)).collect(),
+            peaks: vec![PhasePeak { phase: Phase::Loss, peak_bytes: Bytes(9) }],
+            ..Measurement::default()
+        };
+        for whole in [whole.clone(), Measurement { steps: vec![step(1)], ..whole }, Measurement::default()] {
+            let condensed = whole.condense();
+            assert!(condensed.steps.is_empty() && condensed.peaks.is_empty() && condensed.evals.len() < 2);
+            let told = |of: &Measurement| {
+                let bits = [of.tokens_per_second(), of.critical_batch_size(), of.eval_loss_nats()]
+                    .map(|value| value.map(f64::to_bits));
+                (bits, of.seconds().to_bits(), of.totals(), of.peak_bytes())
+            };
+            assert_eq!(told(&condensed), told(&whole));
+            assert_eq!(told(&condensed.clone().with_evals(whole.evals.clone())), told(&whole));
+            assert_eq!(condensed.condense(), condensed);
+        }
+    }
+
+    fn step(step: usize) -> StepPoint {
+        let value = f64::from(u32::try_from(step).unwrap()) / 7.0;
+        StepEvent {
+            step,
+            loss_nats: value,
+            learning_rate: 0.1,
+            grad_norm: None,
+            update_ratio: None,
+            noise: (step % 2 == 0).then_some(NoiseSample { squared_gradient: value / 3.0, trace: value }),
+            tokens: 100 + step as u64,
+            seconds: value,
+        }
+    }
+
+    fn eval(step: usize) -> EvalPoint {
+        EvalPoint { step, loss_nats: 1.0 / 3.0, tokens: 9, seconds: 0.1 }
     }
 
     #[test]

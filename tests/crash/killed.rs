@@ -1,5 +1,6 @@
 //! The driver is killed, or asked to stop.
 
+use std::ops::RangeInclusive;
 use std::thread;
 
 use rustix::process::{Signal, kill_process_group};
@@ -57,10 +58,23 @@ fn a_driver_killed_while_it_confirms_goes_on_with_the_same_seed() {
 
 #[test]
 fn a_study_that_is_killed_again_and_again_at_random_loses_nothing() {
+    check_killed_at_random(1..=8);
+}
+
+#[test]
+#[ignore = "many minutes: cargo test --release --test crash -- --ignored"]
+fn two_hundred_random_instants_lose_nothing() {
+    for study in 0..25 {
+        check_killed_at_random(8 * study + 1..=8 * study + 8);
+    }
+}
+
+/// Kills one study at these of a sequence of instants, then finishes it.
+fn check_killed_at_random(instants: RangeInclusive<u32>) {
     let study = study(EPOCHS);
     let mut moments = Vec::new();
     // Weyl's sequence: instants that fill the run evenly, the same in every test.
-    for n in 1..=8u32 {
+    for n in instants {
         let after = undisturbed().duration.mul_f64((f64::from(n) * 0.618_034).fract() * 0.4);
         let driver = Running::start(&study);
         thread::sleep(after);

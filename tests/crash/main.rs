@@ -9,3 +9,4 @@ mod child;
 mod found;
 mod killed;
 mod running;
+mod together;

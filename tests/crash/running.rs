@@ -98,6 +98,27 @@ impl<'a> Running<'a> {
         }
     }
 
+    /// Waits until so many children run.
+    pub(crate) fn wait_for_children(&self, count: usize) {
+        let asked = Instant::now();
+        while self.children().len() != count {
+            assert!(asked.elapsed() < PATIENCE, "{count} children were never seen:\n{}", self.said);
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Waits until the driver's children say nothing any more, for nobody reads what they say.
+    pub(crate) fn wait_until_it_waits(&self) {
+        // One event is recorded in a few milliseconds; a write that others keep from the database takes ten seconds.
+        thread::sleep(Duration::from_secs(1));
+        assert!(!self.children().is_empty(), "the rung has ended already:\n{}", self.said);
+    }
+
+    /// Whether the driver still runs.
+    pub(crate) fn runs(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
     /// The processes that work in the study's folder, the driver excepted.
     fn children(&self) -> Vec<Pid> {
         let here = self.study.path("").canonicalize().unwrap();

@@ -10,4 +10,5 @@ mod gguf;
 mod micro_batches;
 mod stopping;
 mod trainers;
+mod watched;
 mod whole_run;

@@ -199,16 +199,23 @@ def ratio_rows(compared: Comparison, prior: str) -> list[dict]:
 
 
 def worker_rows(compared: Comparison) -> list[dict]:
-    """One worker against several, both on the clock of the tables' seconds."""
-    rows, several = [], HORIZON / WORKERS
+    """One worker against several, both on the clock of the tables' seconds; beside ours random search, whose runs wait
+    for nobody: what it falls short of the number of workers, the length of a run costs."""
+    rows = []
     for kind in compared.kinds(levelled=True):
-        mode = {"timed": True, "mode": compared.mode}
-        alone = compared.group(OURS, kind, horizon=1.2 * HORIZON, **mode)
-        many = compared.group(OURS, kind, horizon=several, workers=WORKERS, **mode)
-        speed = figures.speed_up(alone, many, several, FROM / WORKERS)
-        rows.append(figure(f"workers ({kind})", f"progress per wall-clock, {WORKERS} workers over one", "×", speed, 1.0,
-                           "higher", runs_of(many)))
+        speeds = {search: worker_speed(compared, search, kind) for search in (OURS, "random")}
+        rows.append(figure(f"workers ({kind})", f"progress per wall-clock, {WORKERS} workers over one; peer: random search", "×",
+                           speeds[OURS], speeds["random"], "higher", len(compared.of_kind(kind)) * len(compared.seeds)))
     return rows
+
+
+def worker_speed(compared: Comparison, search: str, kind: str) -> float | None:
+    """Progress per wall-clock of several workers over one of the same search."""
+    several = HORIZON / WORKERS
+    how = {"timed": True} | ({"mode": compared.mode} if search == OURS else {})
+    alone = compared.group(search, kind, horizon=1.2 * HORIZON, **how)
+    many = compared.group(search, kind, horizon=several, workers=WORKERS, **how)
+    return figures.speed_up(alone, many, several, FROM / WORKERS)
 
 
 def latency_rows(executable: Path) -> list[dict]:

@@ -61,6 +61,7 @@ fn loss(report: &StudyReport) -> Markup {
         ", on " (numbers::count(report.data.test)) " examples no trial has seen"
     };
     let mut notes = vec![change, perplexity];
+    notes.extend(report.cut_short.as_ref().map(|cut| html! { (cut) }));
     notes.extend(smallest(report, tuned));
     card(question, &html! { (numbers::loss(base)) " → " strong { (numbers::loss(after)) } }, &notes)
 }

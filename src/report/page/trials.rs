@@ -4,8 +4,7 @@ use maud::{Markup, html};
 
 use super::tables::table;
 use crate::report::StudyReport;
-use crate::report::summary::{Reached, reached};
-use crate::report::{numbers, outcomes};
+use crate::report::{numbers, outcomes, shown};
 use crate::trial::{Outcome, Trial};
 use crate::units::Bytes;
 
@@ -29,10 +28,14 @@ pub(super) fn section(report: &StudyReport) -> Markup {
             } @else {
                 div.tall {
                     (table(&columns, &html! {
-                        @for trial in sorted(report) { (row(report, trial, &rungs, tells_noise)) }
+                        @for trial in shown::ranked(&report.history).into_iter().take(shown::ROWS) { (row(report, trial, &rungs, tells_noise)) }
                     }))
                 }
                 p.note {
+                    @if report.history.trials.len() > shown::ROWS {
+                        "The best " (numbers::count(shown::ROWS)) " of "
+                        (numbers::count(report.history.trials.len())) " trials; the study's database has all of them. "
+                    }
                     "Highest rung first, then lowest loss. Losses are nats per token on validation examples; a loss is kept where a later rung failed."
                     @if tells_noise {
                         " The critical batch is the effective size, in examples, up to which a larger batch nearly pays for itself, by the noise of the trial's gradients; only steps of several micro-batches tell of it. Where examples differ much in length it comes out too low."
@@ -50,18 +53,6 @@ fn rungs(report: &StudyReport) -> Vec<u32> {
     rungs.sort_unstable();
     rungs.dedup();
     rungs
-}
-
-fn sorted(report: &StudyReport) -> Vec<&Trial> {
-    let mut trials: Vec<(&Trial, Option<Reached>)> =
-        report.history.trials.iter().map(|trial| (trial, reached(trial))).collect();
-    let rung = |got: Option<Reached>| got.map(|got| got.rung);
-    let loss = |got: Option<Reached>| got.map_or(f64::INFINITY, |got| got.loss_nats);
-    trials.sort_by(|(a, got_a), (b, got_b)| {
-        let by_rung = rung(*got_b).cmp(&rung(*got_a));
-        by_rung.then(loss(*got_a).total_cmp(&loss(*got_b))).then(a.id.cmp(&b.id))
-    });
-    trials.into_iter().map(|(trial, _)| trial).collect()
 }
 
 fn row(report: &StudyReport, trial: &Trial, rungs: &[u32], tells_noise: bool) -> Markup {
@@ -93,7 +84,7 @@ fn critical_batch(trial: &Trial) -> String {
 
 /// Throughput of the longest rung that was timed.
 fn speed(trial: &Trial) -> String {
-    let timed = trial.rungs.iter().max_by_key(|record| record.measurement.steps.len());
+    let timed = trial.rungs.iter().max_by_key(|record| record.measurement.totals().steps);
     let speed = timed.and_then(|record| record.measurement.tokens_per_second());
     speed.map_or_else(|| "–".to_owned(), numbers::rate)
 }

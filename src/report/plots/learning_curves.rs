@@ -7,6 +7,7 @@ use super::marks;
 use super::theme::{self, CONTEXT, SKY, VERMILLION};
 use crate::report::StudyReport;
 use crate::report::numbers;
+use crate::report::shown;
 use crate::report::summary::reached;
 use crate::trial::{Trial, TrialId};
 
@@ -37,7 +38,8 @@ pub(super) fn draw(report: &StudyReport) -> Drawn<Option<String>> {
     let (best, others): (Vec<&Curve>, Vec<&Curve>) =
         curves.iter().partition(|curve| Some(curve.id) == report.best);
     let (top, lower): (Vec<&Curve>, Vec<&Curve>) = others.into_iter().partition(|curve| curve.reached_top);
-    let legend = legend(&best, &top, &lower);
+    let mut legend = legend(&best, &top, &lower);
+    legend.extend(cut(report.history.trials.len(), curves.len()));
     let dotted = curves.len() <= DOTTED;
     let chart = Chart { title: TITLE, x, y, legend, has_strip: false };
     let svg = chart.draw(|canvas| {
@@ -82,6 +84,12 @@ fn legend(best: &[&Curve], top: &[&Curve], lower: &[&Curve]) -> Vec<(Mark, Strin
     legend
 }
 
+/// The entry that says that others are not drawn.
+fn cut(trials: usize, drawn: usize) -> Option<(Mark, String)> {
+    let (drawn, of) = (numbers::count(drawn), numbers::count(trials));
+    (trials > shown::CURVES).then(|| (marks::NONE, format!("the best {drawn} of {of} trials")))
+}
+
 fn curves(report: &StudyReport) -> Vec<Curve> {
     let top = report.top_rung();
     let curve = |trial: &Trial| Curve {
@@ -89,7 +97,9 @@ fn curves(report: &StudyReport) -> Vec<Curve> {
         reached_top: top.is_some() && reached(trial).map(|got| got.rung) == top,
         points: points(trial),
     };
-    report.history.trials.iter().map(curve).filter(|curve| !curve.points.is_empty()).collect()
+    let trials = shown::curves(&report.history, report.best);
+    let trials = trials.into_iter().filter_map(|id| report.history.trials.get(id as usize));
+    trials.map(curve).filter(|curve| !curve.points.is_empty()).collect()
 }
 
 fn points(trial: &Trial) -> Vec<(f64, f64)> {

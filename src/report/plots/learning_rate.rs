@@ -25,12 +25,12 @@ pub(super) fn draw(report: &StudyReport) -> Drawn<Option<String>> {
         return Ok(None);
     };
     let failures = marks::failures(report);
-    let batches = batches(&scored);
+    let (batches, top) = (batches(&scored), report.top_rung());
     let legend = legend(report, &scored, &batches, &y);
     let chart = Chart { title: TITLE, x, y, legend, has_strip: !failures.is_empty() };
     let svg = chart.draw(|canvas| {
-        for trial in &scored {
-            canvas.mark(trial.hyperparams.learning_rate, trial.loss_nats, mark(report, trial, &batches))?;
+        for trial in marks::drawn(&scored) {
+            canvas.mark(trial.hyperparams.learning_rate, trial.loss_nats, mark(top, trial, &batches))?;
         }
         for (trial, mark) in &failures {
             canvas.mark_failure(trial.hyperparams.learning_rate, *mark)?;
@@ -55,8 +55,8 @@ fn color(batch: usize, batches: &[usize]) -> plotters::style::RGBColor {
 }
 
 /// Colour by effective batch, form by precision, small where the trial stopped early.
-fn mark(report: &StudyReport, trial: &Scored<'_>, batches: &[usize]) -> Mark {
-    let is_top = Some(trial.rung) == report.top_rung();
+fn mark(top: Option<u32>, trial: &Scored<'_>, batches: &[usize]) -> Mark {
+    let is_top = Some(trial.rung) == top;
     Mark {
         shape: marks::precision_shape(trial.hyperparams.precision),
         color: color(trial.hyperparams.batch.effective_batch_size(), batches),
@@ -70,7 +70,8 @@ fn legend(report: &StudyReport, scored: &[Scored<'_>], batches: &[usize], y: &Ax
         .into_iter()
         .map(|batch| (dot(color(batch, batches), 12), format!("effective batch {batch}")))
         .collect();
-    if scored.iter().any(|trial| Some(trial.rung) != report.top_rung()) {
+    let top = report.top_rung();
+    if scored.iter().any(|trial| Some(trial.rung) != top) {
         legend.push((dot(INK, 7), "small: stopped at a lower rung".to_owned()));
     }
     let used = |precision: &Precision| scored.iter().any(|trial| trial.hyperparams.precision == *precision);
@@ -85,6 +86,7 @@ fn legend(report: &StudyReport, scored: &[Scored<'_>], batches: &[usize], y: &Ax
         legend
             .push((marks::BEST, format!("best: {}", numbers::learning_rate(best.hyperparams.learning_rate))));
     }
+    legend.extend(marks::drawn_entry(scored));
     legend.extend(marks::above_entry(scored, y));
     legend.extend(marks::failure_legend(report));
     legend

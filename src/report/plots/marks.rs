@@ -4,6 +4,7 @@ use super::axis::{Axis, is_drawable};
 use super::canvas::{Mark, Shape};
 use super::theme::{GREEN, INK, MUTED, PURPLE, VERMILLION};
 use crate::report::StudyReport;
+use crate::report::shown;
 use crate::report::summary::reached;
 use crate::space::{Hyperparams, Precision};
 use crate::trial::{Outcome, Trial, TrialId};
@@ -13,6 +14,9 @@ pub(super) const VALIDATION_LOSS: &str = "validation loss, nats per token";
 
 /// Around the best trial.
 pub(super) const BEST: Mark = Mark { shape: Shape::Halo, color: INK, size: 20 };
+
+/// Of a line of the legend that explains no mark.
+pub(super) const NONE: Mark = Mark { shape: Shape::Dot, color: INK, size: 0 };
 
 /// A trial with a loss.
 #[derive(Clone, Copy, Debug)]
@@ -62,10 +66,24 @@ pub(super) fn best<'a>(report: &StudyReport, scored: &[Scored<'a>]) -> Option<Sc
     scored.iter().find(|trial| trial.id == best).copied()
 }
 
-/// Trials whose last rung failed, and the mark of the failure.
+/// Trials whose last rung failed, and the mark of the failure; of very many an even choice.
 pub(super) fn failures(report: &StudyReport) -> Vec<(&Trial, Mark)> {
     let trials = report.history.trials.iter();
-    trials.filter_map(|trial| Some((trial, failure_mark(&trial.last()?.outcome)?.0))).collect()
+    let failures: Vec<_> =
+        trials.filter_map(|trial| Some((trial, failure_mark(&trial.last()?.outcome)?.0))).collect();
+    let stride = shown::stride(failures.len());
+    failures.into_iter().step_by(stride).collect()
+}
+
+/// The trials that get a mark: all, or of very many an even choice.
+pub(super) fn drawn<'a, 'b>(scored: &'b [Scored<'a>]) -> impl Iterator<Item = &'b Scored<'a>> {
+    scored.iter().step_by(shown::stride(scored.len()))
+}
+
+/// The entry that says that not all are drawn.
+pub(super) fn drawn_entry(scored: &[Scored<'_>]) -> Option<(Mark, String)> {
+    let stride = shown::stride(scored.len());
+    (stride > 1).then(|| (NONE, format!("one of {stride} trials is drawn")))
 }
 
 /// One entry for each kind of failure that occurs.

@@ -28,7 +28,7 @@ pub(super) fn draw(report: &StudyReport) -> Drawn<Option<String>> {
     let size = marks::dot_size(scored.len());
     let svg = chart.draw(|canvas| {
         canvas.line(&best, theme::stroke(INK, 4))?;
-        for trial in &scored {
+        for trial in marks::drawn(&scored) {
             canvas.mark(f64::from(trial.id), trial.loss_nats, rung_mark(trial.rung, &rungs, size))?;
         }
         for (trial, mark) in &failures {
@@ -57,6 +57,7 @@ fn legend(report: &StudyReport, scored: &[Scored<'_>], rungs: &[u32], y: &Axis) 
     let line = Mark { shape: Shape::Line, color: INK, size: 0 };
     let meaning = if rungs.len() == 1 { "best so far" } else { "best so far at the highest rung" };
     legend.push((line, meaning.to_owned()));
+    legend.extend(marks::drawn_entry(scored));
     legend.extend(marks::above_entry(scored, y));
     legend.extend(marks::failure_legend(report));
     legend

@@ -52,6 +52,7 @@ pub(super) fn with_trials(count: TrialId) -> StudyReport {
         confirmation: None,
         stopped: None,
         untested: None,
+        cut_short: None,
         history,
         best,
         full_run: None,

@@ -84,6 +84,7 @@ fn the_confirmation_is_told_with_its_intervals_and_its_runs() {
         runs: vec![Confirmation { trial: 2, seed: 4711, record: diverged }],
     });
     report.stopped = Some("the time is up".to_owned());
+    report.cut_short = Some("the full run was cut short at step 4 of 9".to_owned());
     let html = written("confirmed", &report).html;
     for shown in [
         "Trial 2 beats trial 4 by 0.012 ± 0.004 nats.",
@@ -94,6 +95,7 @@ fn the_confirmation_is_told_with_its_intervals_and_its_runs() {
         "diverged at step 31",
         "interval of trial 2 against trial 6",
         "stopped: the time is up",
+        "the full run was cut short at step 4 of 9",
     ] {
         assert!(html.contains(shown), "`{shown}` is missing");
     }
@@ -148,7 +150,7 @@ fn when_every_trial_failed_the_table_says_how() {
     let mut report = with_trials(6);
     for trial in &mut report.history.trials {
         trial.rungs.truncate(1);
-        trial.rungs[0].outcome = Outcome::TimedOut { seconds: 60 };
+        trial.rungs[0].outcome = Outcome::TimedOut { seconds: 60, stderr_tail: String::new() };
         trial.rungs[0].measurement.evals.clear();
     }
     report.best = None;

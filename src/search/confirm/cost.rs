@@ -5,7 +5,7 @@
 //! that differ only in their learning rate cost the same, whatever the clock says.
 
 use super::{Candidate, Won};
-use crate::trial::{Confirmation, History, Measurement, Trial, TrialId};
+use crate::trial::{Confirmation, History, Totals, Trial, TrialId};
 
 /// A speed within this share of another counts as equal: runs on a busy machine differ by as much.
 const EQUALLY_FAST: f64 = 0.9;
@@ -53,10 +53,10 @@ impl Costs<'_> {
             .iter()
             .filter(|one| self.history.trials.get(one.trial as usize).is_some_and(is_alike));
         let records = own.flat_map(|trial| &trial.rungs).chain(again.map(|one| &one.record));
-        let runs: Vec<&Measurement> = records.map(|record| &record.measurement).collect();
-        let steps = || runs.iter().flat_map(|run| &run.steps);
-        let seconds: f64 = steps().map(|step| step.seconds).sum();
-        let tokens: u64 = steps().map(|step| step.tokens).sum();
+        // A history is condensed: the sums are there, not the steps.
+        let runs: Vec<Totals> = records.map(|record| record.measurement.totals()).collect();
+        let seconds: f64 = runs.iter().map(|run| run.step_seconds).sum();
+        let tokens: u64 = runs.iter().map(|run| run.tokens).sum();
         Cost { seconds_per_token: seconds / float(tokens.max(1)) }
     }
 }

@@ -47,10 +47,12 @@ pub struct Rerun {
 pub struct Standing {
     /// Who wins by what has run.
     pub decision: Decision,
-    /// What should run next to be surer.
-    pub next: Option<Rerun>,
+    /// What should run next to be surer: each of them, in this order.
+    pub next: Vec<Rerun>,
     /// Seconds that all missing runs of further seeds will take, at the most.
     pub seconds_left: f64,
+    /// Seconds that each of `next` will take about.
+    pub seconds_of_one: f64,
 }
 
 /// One candidate and the runs in which it can be compared, its own first.
@@ -73,8 +75,9 @@ pub fn standing(
     let (best, _) = history.best()?;
     let mut standing = Standing {
         decision: Decision { winner: best.id, won: Won::Unrivalled, contests: Vec::new() },
-        next: None,
+        next: Vec::new(),
         seconds_left: 0.0,
+        seconds_of_one: 0.0,
     };
     let costs = Costs { history, confirmations };
     let mut field = candidates(history, settings.candidates);
@@ -96,10 +99,11 @@ pub fn standing(
         let again = other_seed(seed, round);
         let missing: Vec<&Candidate<'_>> =
             tied.iter().copied().filter(|one| one.again(again).of(confirmations).is_none()).collect();
-        if let Some(first) = missing.first() {
+        if !missing.is_empty() {
             let later = float(settings.seeds - round - 1);
             standing.seconds_left = seconds(&missing) + later * seconds(&tied);
-            standing.next = Some(first.again(again));
+            standing.seconds_of_one = seconds(&missing) / float(missing.len());
+            standing.next = missing.iter().map(|one| one.again(again)).collect();
             break;
         }
         field = field.into_iter().filter_map(|one| one.with(again, confirmations)).collect();

@@ -70,7 +70,7 @@ fn stands(history: &History, confirmations: &[Confirmation]) -> Standing {
 }
 
 fn next(standing: &Standing) -> Option<(TrialId, u64)> {
-    standing.next.map(|rerun| (rerun.run.trial, rerun.run.seed.unwrap()))
+    standing.next.first().map(|rerun| (rerun.run.trial, rerun.run.seed.unwrap()))
 }
 
 /// Three that can't be told apart: their examples disagree by far more than their losses.
@@ -86,7 +86,7 @@ fn nobody_wins_before_a_trial_has_finished() {
 #[test]
 fn a_clear_leader_wins_at_once() {
     let found = stands(&history([trial(0, 2.1, 0.0), trial(1, 2.0, 0.1)]), &[]);
-    assert_eq!((found.decision.winner, found.decision.won, found.next), (1, Won::Clearly, None));
+    assert_eq!((found.decision.winner, found.decision.won, found.next), (1, Won::Clearly, vec![]));
     assert_eq!(found.decision.to_string(), "trial 1 beats trial 0 by 0.100 ± 0.033 nats");
     assert!(found.seconds_left == 0.0);
 }
@@ -97,7 +97,7 @@ fn those_that_tie_run_again_in_the_order_of_their_losses() {
     for (trial, seconds) in [(1, 15.0), (2, 10.0), (0, 5.0)] {
         let found = stands(&history, &done);
         assert_eq!((next(&found), found.seconds_left), (Some((trial, 18)), seconds));
-        let rerun = found.next.unwrap();
+        let rerun = found.next[0];
         assert_eq!((rerun.run.rung, rerun.stop_at_step), (1, 9));
         done.push(again(trial, 18, record(2.0, 0.0)));
     }
@@ -153,9 +153,12 @@ fn who_diverges_by_another_seed_is_out_and_a_crash_is_no_sign() {
     let ended = |outcome| RungRecord { outcome, measurement: Measurement::default(), ..record(0.0, 0.0) };
     let rival = || again(0, 18, record(2.0, 0.5));
     let found = stands(&history, &[again(1, 18, ended(Outcome::Diverged { step: 1 })), rival()]);
-    assert_eq!((found.decision.winner, found.decision.won, found.next), (0, Won::Steadier, None));
-    let found = stands(&history, &[again(1, 18, ended(Outcome::TimedOut { seconds: 1 })), rival()]);
-    assert_eq!((found.decision.contests[0].runs, found.next), ([1, 2], None));
+    assert_eq!((found.decision.winner, found.decision.won, found.next), (0, Won::Steadier, vec![]));
+    let found = stands(
+        &history,
+        &[again(1, 18, ended(Outcome::TimedOut { seconds: 1, stderr_tail: String::new() })), rival()],
+    );
+    assert_eq!((found.decision.contests[0].runs, found.next), ([1, 2], vec![]));
 }
 
 #[test]
@@ -168,7 +171,7 @@ fn what_did_not_tell_of_its_examples_is_not_compared() {
     assert_eq!(rivals(&history), [0]);
     history.trials[1].rungs[0].measurement.examples = None;
     let found = stands(&history, &[]);
-    assert_eq!((found.decision.winner, found.decision.won, found.next), (1, Won::Unrivalled, None));
+    assert_eq!((found.decision.winner, found.decision.won, found.next), (1, Won::Unrivalled, vec![]));
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! The default: whatever is expected to improve the best most for its cost goes next.
 //!
-//! 1. The first trial of a search runs in full: then there is something to improve.
-//! 2. A trial that is to tell of the space starts when it is proposed.
-//! 3. Of each paused trial and of the next suggestion, the surrogate forecasts the full run's value.
-//! 4. Its gain is EI, the expected improvement on the best. Its cost is the way to its next level, and the rest
-//!    of the way with the probability that it is still promising then.
-//! 5. The highest gain for its cost runs, to its next level; then all is weighed again.
+//! 1. A trial that is to tell of the space starts when it is proposed, and stops at its first level: where what was
+//!    expected beforehand is wrong, a full run would have been wasted on it.
+//! 2. Of each paused trial and of the next suggestion, the surrogate forecasts the full run's value.
+//! 3. Its gain is EI, the expected improvement on the best, or on a usual run as long as none has run in full. Its
+//!    cost is the way to its next level, and the rest of the way with the probability that it is still promising then.
+//! 4. The highest gain for its cost runs, to its next level; then all is weighed again.
 //!
 //! Source: Swersky et al. 2014 (freeze-thaw) for the idea of weighing old trials against new ones.
 
@@ -53,9 +53,6 @@ pub(crate) fn next_step(
 ) -> Option<Forecasted> {
     let top = problem.fidelity.top();
     let first = (0..top).find(|level| problem.fidelity.share(*level) >= FIRST_SHARE).unwrap_or(top);
-    if proposal.is_some() && seen.trials().is_empty() {
-        return Some(Forecasted { step: Step::Start(top), gain: None });
-    }
     if proposal.is_some() && is_initial {
         return Some(Forecasted { step: Step::Start(first), gain: None });
     }

@@ -21,7 +21,7 @@ use crate::trial::TrialId;
 /// So many trials after the first are quasi-random: they tell what is usual, and whether what is expected is wrong.
 const INITIAL: u32 = 4;
 /// Later, one of so many is.
-const INTERLEAVE: u32 = 8;
+const INTERLEAVE: u32 = 12;
 const QUASI_CANDIDATES: usize = 128;
 const NEIGHBOURS: usize = 12;
 const BEST: usize = 6;
@@ -62,7 +62,7 @@ pub(crate) fn suggest(
         return middle(problem, seen).or_else(|| Sobol.suggest(problem, seen));
     }
     let is_turn = interleaves && id % INTERLEAVE == INTERLEAVE - 1;
-    if is_turn || is_initial(id) {
+    if is_turn || (1..=INITIAL).contains(&id) {
         return Sobol.suggest(problem, seen);
     }
     let scorer = Scorer { problem, seen, beliefs };
@@ -80,9 +80,9 @@ pub(crate) fn suggest(
     scored.into_iter().next().map(|(point, _)| point).or_else(|| Sobol.suggest(problem, seen))
 }
 
-/// Whether trial `id` is to tell what is usual, and not to be good.
+/// Whether trial `id` is among those that tell what is usual, and not chosen by what others told.
 pub(crate) fn is_initial(id: TrialId) -> bool {
-    (1..=INITIAL).contains(&id)
+    id <= INITIAL
 }
 
 /// The middle of the space: users choose bounds around what they expect. Values without an order are drawn.

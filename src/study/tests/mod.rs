@@ -2,18 +2,22 @@
 
 mod confirm;
 mod failures;
+mod killed;
+mod nights;
 mod origin;
 mod resume;
+mod retry;
 mod search;
+mod slots;
 mod stop;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Driver, Stage, StudyError, StudyEvent, Summary};
-use crate::executor::Synthetic;
+use super::{Deadline, Driver, Stage, StudyError, StudyEvent, Summary};
+use crate::executor::{Scene, Synthetic, Weather};
 use crate::space::{SamplerKind, Study};
 use crate::trial::{Confirmation, History, Outcome, RunKey, Task, TrialSpec};
 use crate::units::Bytes;
@@ -74,8 +78,13 @@ fn device() -> Synthetic {
         example_spread: 0.0,
         seed_spread: 0.0,
         script: BTreeMap::new(),
+        broken: BTreeMap::new(),
         specs: Vec::new(),
         interrupt_after: None,
+        slots: 1,
+        free: VecDeque::new(),
+        weather: Weather::fair(),
+        scene: Scene::default(),
     }
 }
 
@@ -96,6 +105,10 @@ fn drive(study: &Study, device: &mut Synthetic) -> Result<Told, StudyError> {
 
 /// The same with a moment after which the search begins nothing, in seconds since 1970.
 fn drive_until(study: &Study, device: &mut Synthetic, deadline: Option<f64>) -> Result<Told, StudyError> {
+    drive_by(study, device, deadline.map(|moment| Deadline { moment, covers_ending: false }))
+}
+
+fn drive_by(study: &Study, device: &mut Synthetic, deadline: Option<Deadline>) -> Result<Told, StudyError> {
     let (mut stages, mut log) = (Vec::new(), Vec::new());
     let mut listener = |event: StudyEvent<'_>| {
         if let StudyEvent::Stage(stage) = event {
@@ -124,7 +137,7 @@ fn name(event: &StudyEvent<'_>) -> String {
         StudyEvent::ProbeStarted { micro_batch_size, .. } => format!("probe {micro_batch_size}"),
         StudyEvent::ProbeEnded(probe) => format!("probed {}", probe.micro_batch_size),
         StudyEvent::Evaluated { name, .. } => format!("evaluated {name}"),
-        StudyEvent::Child(_) => "child".to_owned(),
+        StudyEvent::Child { .. } => "child".to_owned(),
         other => {
             let text = format!("{other:?}");
             text.split([' ', '(']).next().unwrap().to_owned()
@@ -160,4 +173,8 @@ fn trains(spec: &TrialSpec) -> Option<(&Path, usize)> {
 
 fn crash() -> Outcome {
     Outcome::Crashed { signal: Some(9), exit_code: None, stderr_tail: "oh no".to_owned() }
+}
+
+fn silence() -> Outcome {
+    Outcome::TimedOut { seconds: 1, stderr_tail: String::new() }
 }

@@ -8,7 +8,7 @@ use crate::space::Study;
 use crate::trial::Outcome;
 
 /// All precisions, so that the frontier is interrupted between its rows too.
-fn small(study: &mut Study) {
+pub(super) fn small(study: &mut Study) {
     study.space.precision = crate::space::Precision::ALL.to_vec();
     study.search.trials = 4;
     study.search.reduction_factor = 2;

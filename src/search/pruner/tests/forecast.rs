@@ -41,9 +41,11 @@ fn next(problem: &Problem, seen: &Observations, proposal: Option<f64>, is_initia
 }
 
 #[test]
-fn the_first_trial_runs_in_full() {
-    let first = next(&problem(true), &Observations::default(), Some(0.5), false);
-    assert_eq!(first, Some(Step::Start(LEVELS.len() - 1)));
+fn a_trial_that_is_to_tell_of_the_space_starts_though_a_better_one_waits() {
+    let mut seen = plain();
+    add(&mut seen, 0.65, &[1.5]);
+    assert_eq!(next(&problem(true), &seen, Some(0.1), true), Some(Step::Start(0)));
+    assert_eq!(next(&problem(true), &Observations::default(), Some(0.5), true), Some(Step::Start(0)));
 }
 
 #[test]

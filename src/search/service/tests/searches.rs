@@ -199,7 +199,7 @@ fn a_null_value_means_divergence_and_so_does_the_word() {
 
 #[test]
 fn a_run_may_tell_while_it_is_on_its_way() {
-    let mut service = started(RATE, LEVELS);
+    let mut service = started(RATE, &format!(r#"{LEVELS},"pruner":"none""#));
     ask(&mut service);
     for tell in [
         r#"{"op":"tell","id":0,"points":[],"outcome":"running"}"#,

@@ -4,18 +4,26 @@
 //! driver may not have heard, and leaves the model folder it was asked for. The whole program
 //! above the executor is tested on it in milliseconds.
 
-use std::collections::BTreeMap;
+mod scene;
+mod weather;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
+use std::time::Duration;
 use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Executor, ExecutorError};
-use crate::space::Precision;
+use super::{Executor, ExecutorError, Heard, Job};
+use crate::space::{DeviceSpec, Precision};
 use crate::trial::{
     EvalEvent, Event, ExampleLosses, FailureClass, Outcome, Phase, SpeedPoint, StepEvent, Task, TrialSpec,
 };
 use crate::units::Bytes;
+pub use scene::Scene;
+use scene::{Leaves, Playing};
+use weather::Luck;
+pub use weather::Weather;
 
 /// A device and a model as formulas.
 #[derive(Clone, Debug)]
@@ -32,13 +40,24 @@ pub struct Synthetic {
     pub example_spread: f64,
     /// How much another seed changes the loss.
     pub seed_spread: f64,
-    /// Runs, by number from 0, that end so whatever the formulas say, halfway where they train.
+    /// Runs, by number from 0 in the order in which they began, that end so whatever the formulas say, halfway
+    /// where they train.
     pub script: BTreeMap<usize, Outcome>,
+    /// Slots whose every run ends so, as on a device that is broken.
+    pub broken: BTreeMap<usize, Outcome>,
     /// Every specification that was run to its end.
     pub specs: Vec<TrialSpec>,
     /// Interrupts the run after so many, halfway where it trains; its evaluations do not arrive,
     /// as when a driver is killed while they are on their way.
     pub interrupt_after: Option<usize>,
+    /// How many runs can be under way at once.
+    pub slots: usize,
+    /// What is free before each run, one answer after the other; then nobody tells.
+    pub free: VecDeque<Bytes>,
+    /// What the night brings.
+    pub weather: Weather,
+    /// What is under way.
+    pub scene: Scene,
 }
 
 /// The checkpoint of a run that has no weights.
@@ -52,6 +71,8 @@ struct Checkpoint {
     step: usize,
 }
 
+/// When the virtual clock begins, in seconds since 1970.
+const BEGINNING: f64 = 1.7e9;
 const CHECKPOINT: &str = "synthetic.json";
 
 impl Synthetic {
@@ -85,47 +106,39 @@ impl Synthetic {
         ExampleLosses { tokens: vec![TOKENS_OF_EXAMPLE; nats.len()], nats }
     }
 
-    /// Runs as the formulas say; a run that `is_cut` trains only half of what it was to.
-    fn obey(
-        &self,
-        spec: &TrialSpec,
-        is_cut: bool,
-        on_event: &mut dyn FnMut(&Event),
-    ) -> Result<Outcome, io::Error> {
+    /// What a run says and leaves by the formulas; one that `is_cut` trains only half of what it was to.
+    fn obey(&self, spec: &TrialSpec, is_cut: bool) -> Result<Played, io::Error> {
         let peak = self.peak(spec.hyperparams.precision, spec.hyperparams.batch.micro_batch_size);
         if let Some(cap) = spec.device.cap().filter(|cap| peak > *cap) {
-            return Ok(Outcome::OutOfMemory { requested: None, live: cap, cap: Some(cap) });
+            return Ok(Played::ended(Outcome::OutOfMemory { requested: None, live: cap, cap: Some(cap) }));
         }
         let checkpoint = resume(spec)?;
-        on_event(&started(checkpoint.step));
-        on_event(&Event::Memory { phase: Phase::Backward, peak_bytes: peak, live_bytes: self.fixed });
+        let mut played = Played::ended(Outcome::Finished);
+        played.events.push_back(started(checkpoint.step));
+        let memory = Event::Memory { phase: Phase::Backward, peak_bytes: peak, live_bytes: self.fixed };
+        played.events.push_back(memory);
         match &spec.task {
             Task::Probe { steps, timed, .. } => {
-                on_event(&Event::Step(step_event(*steps, 4.0, spec)));
-                for micro_batch_size in timed.iter().copied() {
-                    let seconds = seconds(micro_batch_size);
-                    on_event(&Event::Timed(SpeedPoint { micro_batch_size, tokens: TOKENS, seconds }));
-                }
+                played.events.push_back(Event::Step(step_event(*steps, 4.0, spec)));
+                played.events.extend(timed.iter().map(|micro_batch_size| {
+                    let (micro_batch_size, seconds) = (*micro_batch_size, seconds(*micro_batch_size));
+                    Event::Timed(SpeedPoint { micro_batch_size, tokens: TOKENS, seconds })
+                }));
             }
-            Task::Evaluate => on_event(&Event::Eval(eval_event(0, 3.0))),
-            Task::Train { .. } => return self.train(spec, checkpoint, is_cut, on_event),
+            Task::Evaluate => played.events.push_back(Event::Eval(eval_event(0, 3.0))),
+            Task::Train { .. } => self.train(spec, checkpoint, is_cut, &mut played),
         }
-        Ok(Outcome::Finished)
+        Ok(played)
     }
 
     /// Says one step and one evaluation each time it would evaluate.
-    fn train(
-        &self,
-        spec: &TrialSpec,
-        mut checkpoint: Checkpoint,
-        is_cut: bool,
-        on_event: &mut dyn FnMut(&Event),
-    ) -> Result<Outcome, io::Error> {
+    fn train(&self, spec: &TrialSpec, mut checkpoint: Checkpoint, is_cut: bool, played: &mut Played) {
         let Task::Train { evaluate_every, checkpoint: folder, best, examples, .. } = &spec.task else {
-            return Ok(Outcome::Finished);
+            return;
         };
         if spec.hyperparams.learning_rate >= self.diverges_at {
-            return Ok(Outcome::Diverged { step: checkpoint.step + 1 });
+            played.outcome = Outcome::Diverged { step: checkpoint.step + 1 };
+            return;
         }
         let end = if is_cut { usize::midpoint(checkpoint.step, checkpoint.stop) } else { checkpoint.stop };
         for step in checkpoint.begin + 1..=end {
@@ -133,18 +146,32 @@ impl Synthetic {
                 let rate = spec.hyperparams.learning_rate;
                 let luck = self.seed_spread * noise(spec.train.seed ^ rate.to_bits());
                 let loss = self.loss(rate, step, spec.train.total_steps) + luck;
-                on_event(&Event::Step(step_event(step, loss, spec)));
-                on_event(&Event::Eval(eval_event(step, loss)));
+                played.events.push_back(Event::Step(step_event(step, loss, spec)));
+                played.events.push_back(Event::Eval(eval_event(step, loss)));
                 if *examples && step == checkpoint.stop {
-                    on_event(&Event::Examples(self.examples(rate, loss)));
+                    played.events.push_back(Event::Examples(self.examples(rate, loss)));
                 }
             }
         }
-        checkpoint.step = end;
-        fs::create_dir_all(folder)?;
-        fs::write(folder.join(CHECKPOINT), serde_json::to_vec(&checkpoint)?)?;
-        best.as_ref().map_or(Ok(()), |best| copy_folder(&spec.model, best))?;
-        Ok(Outcome::Finished)
+        // One that has come further is asked for its weights alone.
+        if end >= checkpoint.step {
+            checkpoint.step = end;
+            played.leaves.checkpoint = Some((folder.clone(), checkpoint));
+        }
+        played.leaves.best = best.as_ref().map(|best| (spec.model.clone(), best.clone()));
+    }
+}
+
+/// What a run by the formulas says and leaves.
+struct Played {
+    events: VecDeque<Event>,
+    outcome: Outcome,
+    leaves: Leaves,
+}
+
+impl Played {
+    fn ended(outcome: Outcome) -> Self {
+        Self { events: VecDeque::new(), outcome, leaves: Leaves::default() }
     }
 }
 
@@ -201,6 +228,15 @@ const fn noise(seed: u64) -> f64 {
 /// Tokens of each step.
 const TOKENS: u64 = 1000;
 
+fn take_longer(event: &mut Event, factor: f64) {
+    match event {
+        Event::Step(step) => step.seconds *= factor,
+        Event::Eval(eval) => eval.seconds *= factor,
+        Event::Timed(speed) => speed.seconds *= factor,
+        _ => {}
+    }
+}
+
 /// Twice the micro-batch is faster, up to eight.
 #[expect(clippy::cast_precision_loss, reason = "small numbers")]
 fn seconds(micro_batch_size: usize) -> f64 {
@@ -223,24 +259,51 @@ fn step_event(step: usize, loss_nats: f64, spec: &TrialSpec) -> StepEvent {
 }
 
 impl Executor for Synthetic {
-    fn run(&mut self, spec: &TrialSpec, on_event: &mut dyn FnMut(&Event)) -> Result<Outcome, ExecutorError> {
-        let number = self.specs.len();
+    fn slots(&self) -> usize {
+        self.slots
+    }
+
+    fn start(&mut self, job: &Job<'_>) -> Result<(), ExecutorError> {
+        let number = self.specs.len() + self.scene.runs.len();
         let is_interrupted = self.interrupt_after.is_some_and(|limit| number >= limit);
-        let scripted = self.script.get(&number).cloned();
-        if is_interrupted {
-            let mut hear = |event: &Event| {
-                if !matches!(event, Event::Eval(_) | Event::Examples(_)) {
-                    on_event(event);
-                }
-            };
-            // How it would have ended is never heard either.
-            let _ = self.obey(spec, true, &mut hear);
-            return Err(ExecutorError::Interrupted);
-        }
-        let outcome = self.obey(spec, scripted.is_some(), on_event);
-        self.specs.push(spec.clone());
+        let Luck { factor, end: fate, silence } = self.weather.luck(number, &job.spec.task);
+        let scripted = self.script.get(&number).or_else(|| self.broken.get(&job.slot)).cloned().or(fate);
         let failed =
             |error: io::Error| Outcome::Failed { class: FailureClass::Internal, message: error.to_string() };
-        Ok(scripted.unwrap_or_else(|| outcome.unwrap_or_else(failed)))
+        let played = self.obey(job.spec, is_interrupted || scripted.is_some());
+        let Played { mut events, outcome, leaves } =
+            played.unwrap_or_else(|error| Played::ended(failed(error)));
+        if is_interrupted {
+            events.retain(|event| !matches!(event, Event::Eval(_) | Event::Examples(_)));
+        }
+        for event in &mut events {
+            take_longer(event, factor);
+        }
+        let end = (!is_interrupted).then(|| scripted.unwrap_or(outcome));
+        let spec = job.spec.clone();
+        self.scene.begin(job.slot, Playing { spec, events, end, leaves, silence, time: 0.0 });
+        Ok(())
+    }
+
+    fn next(&mut self, patience: Option<Duration>) -> Result<Option<(usize, Heard)>, ExecutorError> {
+        let next = self.scene.next(patience);
+        if next.is_err() {
+            self.abandon();
+        }
+        let Some((slot, heard, ended)) = next? else { return Ok(None) };
+        self.specs.extend(ended);
+        Ok(Some((slot, heard)))
+    }
+
+    fn abandon(&mut self) {
+        self.scene.runs.clear();
+    }
+
+    fn now(&self) -> f64 {
+        BEGINNING + self.scene.clock
+    }
+
+    fn free(&mut self, _device: &DeviceSpec) -> Option<Bytes> {
+        self.free.pop_front()
     }
 }

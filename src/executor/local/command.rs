@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use crate::space::TrainerSettings;
 use crate::trial::{Task, TrialSpec};
@@ -12,7 +12,6 @@ pub(super) struct Programs {
     /// This program, and how it is told to be a worker.
     own: (PathBuf, Vec<String>),
     foreign: Option<Foreign>,
-    threads: Option<usize>,
 }
 
 /// A foreign trainer, and what starts it.
@@ -24,11 +23,7 @@ struct Foreign {
 
 impl Programs {
     pub(super) const fn new(program: PathBuf, arguments: Vec<String>) -> Self {
-        Self { own: (program, arguments), foreign: None, threads: None }
-    }
-
-    pub(super) const fn set_threads(&mut self, threads: Option<usize>) {
-        self.threads = threads;
+        Self { own: (program, arguments), foreign: None }
     }
 
     pub(super) fn set_trainer(&mut self, trainer: Option<TrainerSettings>, launcher: Option<PathBuf>) {
@@ -43,26 +38,12 @@ impl Programs {
         foreign.map(|foreign| &foreign.settings)
     }
 
-    /// The command for `spec`, ready to be started in a process group of its own.
+    /// The program for `spec` with its arguments.
     pub(super) fn command(&self, spec: &TrialSpec) -> Command {
-        let mut command = match &self.foreign {
+        match &self.foreign {
             Some(foreign) if spec.task != Task::Evaluate => foreign.command(spec),
             _ => self.worker(),
-        };
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        if let Some(threads) = self.threads {
-            // The second is what PyTorch reads.
-            for name in ["RAYON_NUM_THREADS", "OMP_NUM_THREADS"] {
-                command.env(name, threads.to_string());
-            }
         }
-        #[cfg(unix)]
-        {
-            use std::os::unix::process::CommandExt;
-            // A group of its own: killing it reaches grandchildren, and Ctrl-C does not.
-            command.process_group(0);
-        }
-        command
     }
 
     fn worker(&self) -> Command {

@@ -1,0 +1,88 @@
+//! How a child is started: its environment, its standard streams, its task.
+
+use std::io::Write;
+use std::process::{Child, Command, Stdio};
+
+use super::command::Programs;
+use crate::executor::ExecutorError;
+use crate::space::DeviceSpec;
+use crate::trial::TrialSpec;
+
+/// Which cards a CUDA program sees, and in which order.
+const VISIBLE_CARDS: &str = "CUDA_VISIBLE_DEVICES";
+
+/// What of the machine a child is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Share {
+    /// Its threads; as many as it likes where none are named.
+    pub(super) threads: Option<usize>,
+    /// The only card it sees, by which number the machine knows it; it sees all where none is named.
+    pub(super) card: Option<usize>,
+}
+
+/// Starts a child and gives it its task.
+pub(super) fn start(programs: &Programs, spec: &TrialSpec, share: Share) -> Result<Child, ExecutorError> {
+    let spec = seen_by_the_child(spec, share);
+    let mut child = command(programs, &spec, share).spawn().map_err(ExecutorError::Start)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        let spec = serde_json::to_vec(&spec).map_err(|error| ExecutorError::Start(error.into()))?;
+        // A child that died before it read its task is classified by how it died.
+        let _ = stdin.write_all(&spec);
+    }
+    Ok(child)
+}
+
+fn command(programs: &Programs, spec: &TrialSpec, share: Share) -> Command {
+    let mut command = programs.command(spec);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    if let Some(threads) = share.threads {
+        // The second is what PyTorch reads.
+        for name in ["RAYON_NUM_THREADS", "OMP_NUM_THREADS"] {
+            command.env(name, threads.to_string());
+        }
+    }
+    if let Some(card) = share.card {
+        let outer = std::env::var(VISIBLE_CARDS).ok();
+        command.env(VISIBLE_CARDS, visible_card(card, outer.as_deref()));
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::process::CommandExt;
+        // A group of its own: killing it reaches grandchildren, and Ctrl-C does not.
+        command.process_group(0);
+    }
+    command
+}
+
+/// The one card a child sees, in the words of the driver's own list of cards, which may hold identities.
+fn visible_card(index: usize, outer: Option<&str>) -> String {
+    let of_outer = outer.and_then(|outer| outer.split(',').nth(index)).map(str::trim);
+    of_outer.filter(|name| !name.is_empty()).map_or_else(|| index.to_string(), str::to_owned)
+}
+
+/// A child that sees one card calls it the first.
+fn seen_by_the_child(spec: &TrialSpec, share: Share) -> TrialSpec {
+    let device = match (spec.device, share.card) {
+        (DeviceSpec::Cuda { cap, .. }, Some(_)) => DeviceSpec::Cuda { index: 0, cap },
+        (device, _) => device,
+    };
+    TrialSpec { device, ..spec.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_sees_the_card_of_its_slot_in_the_words_of_the_drivers_own_list() {
+        for (index, outer, expected) in [
+            (1, None, "1"),
+            (1, Some("2,5"), "5"),
+            (0, Some("GPU-a, GPU-b"), "GPU-a"),
+            (1, Some("GPU-a, GPU-b"), "GPU-b"),
+            (1, Some("3"), "1"),
+        ] {
+            assert_eq!(visible_card(index, outer), expected, "cuda:{index} of {outer:?}");
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Several trials at the same time, on devices that may fail or be short of memory.
+
+use super::resume::small;
+use super::{Folder, crash, device, drive, spread, trains};
+use crate::executor::Synthetic;
+use crate::space::{DeviceSpec, Study};
+use crate::study::StudyError;
+use crate::trial::{History, Outcome};
+use crate::units::Bytes;
+
+fn two_slots() -> Synthetic {
+    Synthetic { slots: 2, ..device() }
+}
+
+/// Two devices, which differ by their caps alone.
+fn two_devices(study: &mut Study) {
+    study.slots = [100, 101].map(|cap| DeviceSpec::Cpu { cap: Some(Bytes::mib(cap)) }).to_vec();
+}
+
+/// The log's words that begin so, in order.
+fn places(log: &[String], word: &str) -> Vec<usize> {
+    log.iter().enumerate().filter(|(_, line)| line.starts_with(word)).map(|(place, _)| place).collect()
+}
+
+/// Every rung of every trial, none twice.
+fn check_each_rung_once(history: &History, device: &Synthetic) {
+    let ended = history.trials.iter().map(|trial| trial.rungs.len()).sum::<usize>();
+    // Runs by other seeds than the study's are no rungs.
+    let own = device.specs.iter().filter(|spec| trains(spec).is_some() && spec.train.seed == 3);
+    assert_eq!(own.count(), ended);
+    for trial in &history.trials {
+        assert!(trial.rungs.windows(2).all(|two| two[0].rung < two[1].rung), "{trial:?}");
+    }
+}
+
+#[test]
+fn two_slots_are_kept_busy_and_no_point_is_proposed_twice() {
+    let (folder, mut device) = (Folder::new(), two_slots());
+    let told = drive(&folder.study(|_| ()), &mut device).unwrap();
+    let (starts, ends) = (places(&told.log, "start"), places(&told.log, "end"));
+    assert!(starts[1] < ends[0], "{:?}", told.log);
+    // As soon as one of the nine has ended, the next begins.
+    assert!(starts[2] < ends[1], "{:?}", told.log);
+    assert_eq!(told.history.trials.len(), 9);
+    for trial in &told.history.trials {
+        let same = told.history.trials.iter().filter(|other| other.hyperparams == trial.hyperparams);
+        assert_eq!(same.count(), 1);
+    }
+    check_each_rung_once(&told.history, &device);
+    assert!(told.summary.test_loss_nats.is_some());
+}
+
+#[test]
+fn who_goes_on_is_decided_when_all_of_the_rung_below_have_ended() {
+    let (folder, mut device) = (Folder::new(), two_slots());
+    let told = drive(&folder.study(spread), &mut device).unwrap();
+    let of_rung = |word: &str, rung: u32| -> Vec<usize> {
+        let is_of = |place: &usize| told.log[*place].ends_with(&format!(".{rung}"));
+        places(&told.log, word).into_iter().filter(is_of).collect()
+    };
+    assert!(of_rung("end", 0).last() < of_rung("start", 1).first(), "{:?}", told.log);
+    let alone = drive(&Folder::new().study(spread), &mut super::device()).unwrap();
+    // The points lie apart whatever the others told, so the same trials go on and the same one wins.
+    assert_eq!(told.history, alone.history);
+    assert_eq!(told.summary.best, alone.summary.best);
+}
+
+#[test]
+fn interrupted_after_any_run_two_slots_lose_nothing_and_repeat_only_what_ran() {
+    let mut undisturbed = two_slots();
+    drive(&Folder::new().study(small), &mut undisturbed).unwrap();
+    for n in 0..undisturbed.specs.len() {
+        let (folder, mut device) = (Folder::new(), two_slots());
+        let study = folder.study(small);
+        device.interrupt_after = Some(n);
+        drive(&study, &mut device).unwrap_err();
+        device.interrupt_after = None;
+        let told = drive(&study, &mut device).unwrap();
+        assert_eq!(told.history.trials.len(), 4, "interrupted after {n} runs");
+        check_each_rung_once(&told.history, &device);
+        assert!(told.history.trials.iter().all(|trial| trial.loss_at(0).is_some() || trial.has_failed()));
+    }
+}
+
+#[test]
+fn a_device_whose_runs_all_fail_is_put_out_of_service_and_the_study_goes_on() {
+    let (folder, mut device) = (Folder::new(), two_slots());
+    device.broken.insert(1, crash());
+    let study = folder.study(|study| {
+        spread(study);
+        two_devices(study);
+    });
+    let told = drive(&study, &mut device).unwrap();
+    assert_eq!(places(&told.log, "OutOfService").len(), 1, "{:?}", told.log);
+    assert_eq!((told.history.trials.len(), told.summary.trials["crashed"]), (9, 3));
+    assert!(told.summary.test_loss_nats.is_some());
+}
+
+#[test]
+fn a_set_up_that_is_broken_on_every_device_stops_the_study() {
+    let (folder, mut device) = (Folder::new(), two_slots());
+    device.broken.extend([(0, crash()), (1, crash())]);
+    // Probes run in the first slot: only training is broken.
+    let probes = super::first_trial(two_devices);
+    device.broken.remove(&0);
+    device.script.extend((probes..99).map(|run| (run, crash())));
+    let error = drive(&folder.study(two_devices), &mut device).unwrap_err();
+    assert!(matches!(error, StudyError::AllFail { trials: 3, .. }), "{error}");
+    assert!(error.to_string().contains("signal 9: oh no"), "{error}");
+}
+
+#[test]
+fn a_device_that_breaks_in_the_night_stops_the_search_with_all_that_was_found() {
+    let (folder, mut device) = (Folder::new(), device());
+    let many = |study: &mut Study| {
+        spread(study);
+        study.search.trials = 20;
+    };
+    let first = super::first_trial(many);
+    device.script.extend((first + 4..first + 99).map(|run| (run, crash())));
+    let study = folder.study(many);
+    let error = drive(&study, &mut device).unwrap_err();
+    assert!(matches!(error, StudyError::KeepsFailing { runs: 8, .. }), "{error}");
+    // Mended, the same command goes on.
+    device.script.clear();
+    let told = drive(&study, &mut device).unwrap();
+    assert_eq!((told.history.trials.len(), told.summary.trials["crashed"]), (20, 8));
+    assert!(told.history.trials[..4].iter().all(|trial| trial.rungs[0].outcome != crash()));
+    assert!(told.summary.test_loss_nats.is_some());
+}
+
+#[test]
+fn a_run_waits_for_memory_that_another_program_holds() {
+    let (folder, mut device) = (Folder::new(), device());
+    // Two looks at a card that another program fills, one at a free one; then nobody tells.
+    device.free.extend([Bytes::mib(11), Bytes::mib(12), Bytes::mib(99)]);
+    let told = drive(&folder.study(spread), &mut device).unwrap();
+    assert_eq!(places(&told.log, "Waits").len(), 1, "{:?}", told.log);
+    assert!(device.free.is_empty());
+    let undisturbed = drive(&Folder::new().study(spread), &mut super::device()).unwrap();
+    assert_eq!(told.history, undisturbed.history);
+}
+
+#[test]
+fn memory_that_is_never_free_is_tried_in_the_end() {
+    let (folder, mut device) = (Folder::new(), device());
+    device.free.extend(vec![Bytes::mib(11); 1000]);
+    let told = drive(&folder.study(spread), &mut device).unwrap();
+    assert!(told.history.trials.iter().all(|trial| !trial.rungs.is_empty()));
+    assert!(told.history.trials.iter().any(|trial| trial.rungs[0].outcome == Outcome::Finished));
+}
