@@ -41,7 +41,7 @@ const IMPORTS: &Table = &[
     ("hub", "units fingerprint data model"),
     ("train", "units space trial arch memory device data model"),
     ("quantize", "units files arch data model"),
-    ("worker", "space trial arch device data model train quantize"),
+    ("worker", "units space trial arch device data model train quantize"),
     ("executor", "units space trial device"),
     ("store", "units space trial"),
     ("report", "units files space trial"),

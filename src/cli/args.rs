@@ -1,5 +1,6 @@
 //! What can be typed.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -85,6 +86,16 @@ pub(super) enum Command {
     /// Run one trial: a specification on standard input, events on standard output
     #[command(hide = true)]
     Worker,
+    /// Become a foreign trainer that dies with the driver and keeps to a cap
+    #[command(hide = true)]
+    Launch {
+        /// Bytes of data it may hold
+        #[arg(long)]
+        cap: Option<Bytes>,
+        /// Program and arguments
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
 }
 
 #[derive(Args, Debug)]

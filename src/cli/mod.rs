@@ -23,7 +23,7 @@ mod watch;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use clap::{CommandFactory, Parser};
 
 use args::{Arguments, Command};
@@ -65,6 +65,11 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Worker => {
             crate::train::in_pool(|| crate::worker::run(io::stdin().lock(), &mut io::stdout().lock()))?;
             Ok(ExitCode::SUCCESS)
+        }
+        Command::Launch { cap, command } => {
+            let error = crate::worker::launch(&command, cap);
+            let program = command.first().map(|program| program.display().to_string()).unwrap_or_default();
+            Err(anyhow!("`{program}` of `trainer.command` can't be started: {error}"))
         }
     }
 }

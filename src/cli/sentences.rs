@@ -15,6 +15,9 @@ pub(super) fn sentence(event: StudyEvent<'_>) -> Option<String> {
         StudyEvent::DataReady { report, splits: [train, validation, test] } => format!(
             "  data   {report}\n         {train} to train on, {validation} to validate, {test} to test"
         ),
+        StudyEvent::OwnData { examples } => {
+            format!("  model and data are the trainer's own: {examples} examples an epoch")
+        }
         StudyEvent::LessFree { free, cap } => {
             format!("  {free} of the cap's {cap} are free: the next probe may hold no more")
         }
@@ -28,7 +31,7 @@ pub(super) fn sentence(event: StudyEvent<'_>) -> Option<String> {
         }
         StudyEvent::CutOff { run } => format!("  {}  cut off: its time is up", name(run)),
         StudyEvent::CutShort(cut) => format!("  {cut}"),
-        StudyEvent::LeftOut { name } => format!("  {name} is left out: no time is left for it"),
+        StudyEvent::LeftOut { what, why } => format!("  left out: {what}: {why}"),
         StudyEvent::Stopped(reason) => format!("  stopped: {reason}"),
         StudyEvent::Decided(decision) => format!("  {decision}"),
         StudyEvent::Evaluated { name, loss_nats } => format!("  {name:<8} test loss {loss_nats:.4}"),

@@ -59,10 +59,13 @@ pub(super) fn run(options: &StudyOptions, until: Until) -> Result<ExitCode> {
 }
 
 fn drive_to(study: &Study, options: &StudyOptions, until: Until, deadline: Option<f64>) -> Result<ExitCode> {
-    let mut executor =
-        Local::new(std::env::current_exe()?, vec!["worker".to_owned()], SILENCE, stop_on_interrupt()?)
-            .with_threads(study.threads)
-            .with_slots(study.slots.len());
+    let program = std::env::current_exe()?;
+    // Only Linux has what the launcher sets.
+    let launcher = cfg!(target_os = "linux").then(|| program.clone());
+    let mut executor = Local::new(program, vec!["worker".to_owned()], SILENCE, stop_on_interrupt()?)
+        .with_threads(study.threads)
+        .with_slots(study.slots.len())
+        .with_trainer(study.trainer.clone(), launcher);
     let mut progress = Progress::new(options.quiet);
     let mut listener = |event: study::StudyEvent<'_>| progress.show(event);
     let deadline = deadline.map(|moment| Deadline { moment, covers_ending: until == Until::Report });

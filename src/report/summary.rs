@@ -27,6 +27,8 @@ pub struct StudyReport {
     pub confirmation: Option<ConfirmationTable>,
     /// Why nothing more was tried, in words.
     pub stopped: Option<String>,
+    /// Why no model will be tested, where that is so.
+    pub untested: Option<String>,
     /// How far the full run came that was cut short, in words.
     pub cut_short: Option<String>,
     /// The trial the study chose.

@@ -6,8 +6,8 @@ use std::fmt;
 use std::path::Path;
 
 use super::study_file::{
-    ConfirmSection, DataSection, FitSection, FloatSection, LoraSection, ModelSection, OneOrMany,
-    QuantizeSection, RankSection, SearchSection, SpaceSection, StudySection, TrainSection,
+    ConfirmSection, DataSection, FitSection, FloatSection, LoraSection, ModelSection, OneOrMany, RankSection,
+    SearchSection, SpaceSection, StudySection, TrainSection,
 };
 use super::{
     ALL_LINEAR, BatchDomain, BatchPlan, BlockFormat, ColumnMapping, ConfirmSettings, DataFormat,
@@ -42,13 +42,14 @@ impl Study {
             output: file.study.output.clone().unwrap_or_else(|| Path::new("results").join(&name)),
             name,
             model: check.model(&file.model)?,
-            data: check.data(&file.data)?,
+            data: check.data(file)?,
             space: check.space(file)?,
             search: check.search(&file.search)?,
             learn_from: file.search.learn_from.as_ref().map(many).unwrap_or_default(),
             train: TrainSettings { lora: check.lora(file.lora.as_ref())?, ..check.train(&file.train)? },
-            fit: check.fit(&file.fit, &file.data)?,
-            quantize: check.quantize(&file.quantize)?,
+            fit: check.fit(file)?,
+            quantize: check.quantize(file)?,
+            trainer: check.trainer(file)?,
             gpu: file.gpu.clone(),
         })
     }
@@ -76,7 +77,7 @@ impl Study {
 /// One study file being checked: where it is, for messages and for relative paths.
 pub(super) struct Check<'a> {
     path: &'a Path,
-    folder: &'a Path,
+    pub(super) folder: &'a Path,
 }
 
 pub(super) type Checked<T> = Result<T, StudyFileError>;
@@ -91,14 +92,14 @@ impl Check<'_> {
         })
     }
 
-    fn number(&self, key: &str, value: f64, range: std::ops::RangeInclusive<f64>) -> Checked<f64> {
+    pub(super) fn number(&self, key: &str, value: f64, range: std::ops::RangeInclusive<f64>) -> Checked<f64> {
         if range.contains(&value) {
             return Ok(value);
         }
         self.wrong(key, value, &format!("it must lie between {} and {}", range.start(), range.end()))
     }
 
-    fn count(&self, key: &str, value: usize, low: usize, high: usize) -> Checked<usize> {
+    pub(super) fn count(&self, key: &str, value: usize, low: usize, high: usize) -> Checked<usize> {
         if (low..=high).contains(&value) {
             return Ok(value);
         }
@@ -181,10 +182,14 @@ impl Check<'_> {
         }
     }
 
-    fn data(&self, section: &DataSection) -> Checked<DataSettings> {
+    fn data(&self, file: &StudyFile) -> Checked<DataSettings> {
+        let section = &file.data;
         let source = self.folder.join(&section.source);
+        // Who reads the data knows its format: nothing here does where they are a foreign trainer's own.
+        let is_own = file.trainer.as_ref().is_some_and(|trainer| trainer.examples.is_some());
+        let format = if is_own { Ok(DataFormat::Text) } else { self.format(section) };
         Ok(DataSettings {
-            format: self.format(section)?,
+            format: format?,
             source,
             columns: self.columns(section)?,
             // A line end is what most plain completion formats put there.
@@ -423,8 +428,9 @@ impl Check<'_> {
         }
     }
 
-    fn fit(&self, section: &FitSection, data: &DataSection) -> Checked<FitSettings> {
-        let longest = self.data(data)?.max_length;
+    fn fit(&self, file: &StudyFile) -> Checked<FitSettings> {
+        let section = &file.fit;
+        let longest = self.data(file)?.max_length;
         let key = "fit.max_length";
         let lengths = section.max_length.as_ref().map(|lengths| self.counts(key, lengths)).transpose()?;
         let lengths = lengths.unwrap_or_default();
@@ -482,8 +488,11 @@ impl Check<'_> {
         name.parse().or_else(|right: String| self.wrong("train.optimizer", format!("`{name}`"), &right))
     }
 
-    fn quantize(&self, section: &QuantizeSection) -> Checked<QuantizeSettings> {
-        let types = section.types.as_ref().map_or_else(|| vec!["q8_0".to_owned(), "q4_k_m".to_owned()], many);
+    fn quantize(&self, file: &StudyFile) -> Checked<QuantizeSettings> {
+        // Without a test split of ours nothing can be said of what a file loses.
+        let is_own = file.trainer.as_ref().is_some_and(|trainer| trainer.examples.is_some());
+        let usual = if is_own { vec![] } else { vec!["q8_0".to_owned(), "q4_k_m".to_owned()] };
+        let types = file.quantize.types.as_ref().map_or(usual, many);
         match types.iter().find(|name| !GGUF_TYPES.contains(&name.as_str())) {
             Some(unknown) => self.wrong(
                 "quantize.types",

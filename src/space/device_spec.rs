@@ -38,15 +38,24 @@ impl DeviceSpec {
             Self::Cpu { cap } | Self::Cuda { cap, .. } => *cap,
         }
     }
-}
 
-impl DeviceSpec {
     /// Whether it is the processor.
     #[must_use]
     pub const fn is_cpu(&self) -> bool {
         matches!(self, Self::Cpu { .. })
     }
+
+    /// `cpu` or `cuda:0`, as PyTorch writes it, too.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Cpu { .. } => "cpu".to_owned(),
+            Self::Cuda { index, .. } => format!("cuda:{index}"),
+        }
+    }
 }
+
+impl DeviceSpec {}
 
 impl FromStr for DeviceSpec {
     type Err = ParseDeviceError;
@@ -77,20 +86,14 @@ impl TryFrom<String> for DeviceSpec {
 
 impl From<DeviceSpec> for String {
     fn from(spec: DeviceSpec) -> Self {
-        let (name, cap) = match spec {
-            DeviceSpec::Cpu { cap } => ("cpu".to_owned(), cap),
-            DeviceSpec::Cuda { index, cap } => (format!("cuda:{index}"), cap),
-        };
+        let (name, cap) = (spec.name(), spec.cap());
         cap.map_or(name.clone(), |cap| format!("{name}:{}", cap.exact()))
     }
 }
 
 impl fmt::Display for DeviceSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Cpu { .. } => write!(f, "cpu")?,
-            Self::Cuda { index, .. } => write!(f, "cuda:{index}")?,
-        }
+        f.write_str(&self.name())?;
         self.cap().map_or(Ok(()), |cap| write!(f, " (cap {cap})"))
     }
 }

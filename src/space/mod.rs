@@ -6,6 +6,7 @@
 mod block_format;
 mod check;
 mod check_slots;
+mod check_trainer;
 mod device_spec;
 mod dimension;
 mod domain;
@@ -21,7 +22,9 @@ mod sampler_kind;
 mod search_space;
 mod study;
 mod study_file;
+mod template;
 pub mod textbook;
+mod trainer;
 
 pub use block_format::BlockFormat;
 pub use check::GGUF_TYPES;
@@ -43,3 +46,5 @@ pub use study::{
     NewModel, QuantizeSettings, Schedule, SearchSettings, Space, Study, TrainSettings,
 };
 pub use study_file::{StudyFile, StudyFileError};
+pub use template::{PLACEHOLDERS, Template, TemplateError};
+pub use trainer::{MetricsForm, MetricsKeys, MetricsSettings, TrainerSettings};

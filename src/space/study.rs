@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     BatchPlan, DeviceSpec, FitSettings, FloatDomain, GpuSection, LoraSettings, Optimizer, Precision,
-    PrunerKind, SamplerKind, textbook,
+    PrunerKind, SamplerKind, TrainerSettings, textbook,
 };
 
 /// A study that cannot be wrong: what to tune, on what, and what to make of it.
@@ -43,6 +43,10 @@ pub struct Study {
     pub fit: FitSettings,
     /// What is made of the result.
     pub quantize: QuantizeSettings,
+    /// Who trains, if it is not this program. Absent from the text by which a study is known again where
+    /// there is none, so that studies begun before there were others go on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trainer: Option<TrainerSettings>,
     /// Cards beside those of the program's table, for `estimate`.
     pub gpu: BTreeMap<String, GpuSection>,
 }

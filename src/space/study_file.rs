@@ -35,6 +35,7 @@ pub struct StudyFile {
     pub(super) gpu: BTreeMap<String, GpuSection>,
     #[serde(default)]
     pub(super) quantize: QuantizeSection,
+    pub(super) trainer: Option<TrainerSection>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -195,6 +196,29 @@ pub(super) enum RankSection {
 #[serde(deny_unknown_fields)]
 pub(super) struct QuantizeSection {
     pub types: Option<OneOrMany<String>>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TrainerSection {
+    pub command: Vec<String>,
+    pub metrics_file: Option<String>,
+    pub metrics_keys: Option<MetricsKeysSection>,
+    pub probes: Option<bool>,
+    pub examples: Option<usize>,
+    pub silence_minutes: Option<f64>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MetricsKeysSection {
+    pub step: Option<String>,
+    pub loss: Option<String>,
+    pub eval_loss: Option<String>,
+    pub learning_rate: Option<String>,
+    pub grad_norm: Option<String>,
+    pub tokens_seen: Option<String>,
+    pub eval_seconds: Option<String>,
 }
 
 /// What is wrong with a study file, where, and what would be right.

@@ -3,7 +3,7 @@
 //! The ending is planned anew whenever a run has ended, from what the runs so far have taken. At the planned moment
 //! the search, and later the full run, are cut off: what they have written by then is what is shipped.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::{fmt, fs};
 
 use serde::{Deserialize, Serialize};
@@ -36,7 +36,7 @@ pub struct Deadline {
 }
 
 /// A full run that a deadline has cut short.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CutShort {
     /// Of which trial.
     pub trial: TrialId,
@@ -44,11 +44,25 @@ pub struct CutShort {
     pub step: usize,
     /// Steps it was to be trained.
     pub total_steps: usize,
+    /// All there is of it where a foreign trainer had left no model yet: the folder of its checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only_checkpoint: Option<PathBuf>,
 }
 
 impl fmt::Display for CutShort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the full run was cut short at step {} of {}: its time was up", self.step, self.total_steps)
+        let Self { step, total_steps, .. } = self;
+        write!(f, "the full run was cut short at step {step} of {total_steps}: its time was up")?;
+        match &self.only_checkpoint {
+            None => Ok(()),
+            Some(folder) => {
+                let folder = folder.display();
+                write!(
+                    f,
+                    " before the trainer had left a model, so its checkpoint in {folder} is all there is"
+                )
+            }
+        }
     }
 }
 
@@ -73,6 +87,10 @@ impl Driver<'_> {
             Some((best, _)) => Some(self.full_run(history, best)?),
             None => None,
         };
+        if self.study.own_examples().is_some() {
+            // Nothing is judged and no file is written.
+            return Ok(Ending { full_run, ..Ending::default() });
+        }
         let models = 2 + self.study.quantize.types.len();
         let files = facts.quantized.len();
         let judged = usize::from(facts.base.is_some()) + usize::from(facts.tuned.is_some()) + files;
@@ -128,7 +146,7 @@ impl Driver<'_> {
     }
 
     /// Remembers that the model is that of a full run which was cut, or of one that was not.
-    pub(super) fn remember_cut(&self, cut: Option<CutShort>) -> Result<(), StudyError> {
+    pub(super) fn remember_cut(&self, cut: Option<&CutShort>) -> Result<(), StudyError> {
         Ok(self.store.set_fact(CUT_SHORT, &cut)?)
     }
 

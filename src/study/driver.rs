@@ -67,7 +67,9 @@ impl<'a> Driver<'a> {
         executor: &'a mut dyn Executor,
         listener: &'a mut Listener<'a>,
     ) -> Result<Self, StudyError> {
-        device::check_built(&study.device)?;
+        if study.trainer.is_none() {
+            device::check_built(&study.device)?;
+        }
         let layout = Layout::new(&study.output);
         let lock = Lock::acquire(layout.root())?;
         leftovers::remove(&layout);
@@ -190,6 +192,9 @@ fn placeless(study: &Study) -> Study {
     let mut study = study.clone();
     study.output.clear();
     study.data.source.clear();
+    if let Some(trainer) = &mut study.trainer {
+        trainer.silence_minutes = 0.0;
+    }
     study.gpu.clear();
     study.slots.truncate(1);
     (study.search.trials, study.search.hours, study.search.plateau_nats) = (0, None, None);

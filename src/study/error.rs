@@ -190,6 +190,8 @@ const fn remedy(outcome: &Outcome) -> &'static str {
 pub(super) fn describe(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Finished => "success".to_owned(),
+        // A foreign program may know no more than that.
+        Outcome::OutOfMemory { requested: None, live: Bytes(0), .. } => "out of memory".to_owned(),
         Outcome::OutOfMemory { requested, live, .. } => {
             let more = requested.map(|bytes| format!(", {bytes} more were asked for")).unwrap_or_default();
             format!("out of memory: {live} were held{more}")
@@ -227,5 +229,7 @@ mod tests {
             "{diverged}"
         );
         assert!(!run(Outcome::TimedOut { seconds: 9, stderr_tail: String::new() }).contains("hint"));
+        let unknown = run(Outcome::OutOfMemory { requested: None, live: Bytes(0), cap: None });
+        assert_eq!(unknown, "the probe ended with out of memory");
     }
 }

@@ -59,6 +59,18 @@ pub enum StudyEvent<'a> {
         /// Examples of train, validation and test.
         splits: [usize; 3],
     },
+    /// Model and data are a foreign trainer's own.
+    OwnData {
+        /// Examples of an epoch.
+        examples: usize,
+    },
+    /// Something is not done, and why.
+    LeftOut {
+        /// What.
+        what: &'a str,
+        /// Why not.
+        why: &'a str,
+    },
     /// Others hold so much memory that less is free than the cap; the next probe may hold no more.
     LessFree {
         /// What is free at the moment.
@@ -136,11 +148,6 @@ pub enum StudyEvent<'a> {
     },
     /// The full run was cut short; what it has reached is the model.
     CutShort(&'a CutShort),
-    /// There is no time left for a file that was asked for.
-    LeftOut {
-        /// Its type.
-        name: &'a str,
-    },
     /// Nothing more is tried.
     Stopped(&'a StopReason),
     /// The best candidates were compared.

@@ -29,6 +29,11 @@ impl Driver<'_> {
         if let Some(known) = self.store.fact::<Vec<FrontierPoint>>(FRONTIER)? {
             return Ok(known);
         }
+        if self.study.trainer.as_ref().is_some_and(|trainer| !trainer.probes) {
+            let (what, why) = ("the largest micro-batch", "`trainer.probes` is false");
+            self.emit(StudyEvent::LeftOut { what, why });
+            return Ok(self.given_frontier());
+        }
         self.emit(StudyEvent::Stage(Stage::Fit));
         let shapes = self.shapes()?;
         let limit = self.largest_worth_trying()?;
@@ -50,11 +55,13 @@ impl Driver<'_> {
         Ok(frontier)
     }
 
+    /// What this program's own step will hold; of a foreign trainer's nothing is known beforehand.
     fn prediction<'a>(&self, shapes: Option<&'a Shapes>, setting: HardwareSetting) -> Option<Prediction<'a>>
     where
         Self: 'a,
     {
-        Some(shapes?.predict(self.study, setting, accumulation(self.study.train.max_grad_norm, setting)))
+        let shapes = shapes.filter(|_| self.study.trainer.is_none())?;
+        Some(shapes.predict(self.study, setting, accumulation(self.study.train.max_grad_norm, setting)))
     }
 
     /// More examples than the training split has can't be in one micro-batch.
@@ -141,7 +148,7 @@ impl Driver<'_> {
         spec.train.lora = self.study.lora_of(setting);
         spec.train.eval_micro_batch_size = eval_micro_batch_size;
         let name = format!("probe-{}", self.store.probes()?.len());
-        let (outcome, measurement) = self.measure(&name, &spec, false)?;
+        let (outcome, measurement) = self.measure(&name, &self.told(spec)?, false)?;
         // One that ran out of memory in the middle of its checkpoint has left part of it.
         let _ = std::fs::remove_dir_all(self.layout.scratch());
         match outcome {

@@ -26,6 +26,9 @@ pub struct Horizon {
 /// # Errors
 /// The prepared data can't be read.
 pub fn horizon(study: &Study) -> Result<Horizon, StudyError> {
+    if study.own_examples().is_some() {
+        return Ok(Horizon { longest: study.data.max_length, tokens: None, is_counted: false });
+    }
     let file = Layout::new(&study.output).dataset();
     if file.exists() {
         let dataset = data::cache::read(&file)?;

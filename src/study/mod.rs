@@ -14,6 +14,7 @@ mod driver;
 mod error;
 mod event;
 mod fit;
+mod foreign;
 mod history;
 mod horizon;
 mod layout;

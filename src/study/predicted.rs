@@ -37,6 +37,9 @@ pub(super) struct Prediction<'a> {
 impl Driver<'_> {
     /// Reads what predictions rest on; nothing where the model's files can't tell it, as with a foreign executor.
     pub(super) fn shapes(&self) -> Result<Option<Shapes>, StudyError> {
+        if self.study.own_examples().is_some() {
+            return Ok(None);
+        }
         let folder = self.base_model();
         let (Ok(config), Ok(files)) = (model::read_config(&folder), TensorFiles::of_model(&folder)) else {
             return Ok(None);

@@ -13,7 +13,7 @@ use crate::model;
 use crate::quantize;
 use crate::space::{ModelSettings, NewModel};
 
-const DATA: &str = "data";
+pub(super) const DATA: &str = "data";
 const MODEL: &str = "model";
 
 /// What the study remembers of its data set.
@@ -51,6 +51,9 @@ impl Driver<'_> {
     /// Anything wrong with model or data, before any trial is run.
     pub fn prepare(&mut self) -> Result<(), StudyError> {
         self.emit(StudyEvent::Stage(Stage::Prepare));
+        if let Some(examples) = self.study.own_examples() {
+            return self.prepare_own(examples);
+        }
         let folder = self.locate_base()?;
         if let ModelSettings::New(new) = self.study.model {
             self.make_base(&new, &folder)?;

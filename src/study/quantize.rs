@@ -1,14 +1,14 @@
 //! Stage 5: GGUF files of the result, and what each model loses on examples nobody has seen.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::driver::Driver;
 use super::fit::known_frontier;
 use super::{QuantizedFile, Stage, StudyError, StudyEvent, TestLosses};
-use crate::model::WEIGHTS_FILE;
+use crate::model::weight_files;
 use crate::quantize::{GgufType, export};
 use crate::space::{BatchPlan, Hyperparams, Precision};
 use crate::store::Store;
@@ -59,6 +59,10 @@ impl Driver<'_> {
     /// # Errors
     /// A file can't be written or an evaluation does not finish.
     pub fn quantize(&mut self, trial: TrialId) -> Result<(), StudyError> {
+        if let Some(why) = self.not_judged()? {
+            self.emit(StudyEvent::LeftOut { what: "GGUF files and test losses", why: &why });
+            return self.save_wall_seconds();
+        }
         let mut facts = known_finish(&self.store)?;
         let model = self.layout.model();
         if facts.trial != trial {
@@ -69,7 +73,7 @@ impl Driver<'_> {
             return Ok(());
         }
         self.emit(StudyEvent::Stage(Stage::Quantize));
-        facts.tuned_bytes = file_bytes(&model.join(WEIGHTS_FILE))?;
+        facts.tuned_bytes = weights_bytes(&model)?;
         self.judge_base(&mut facts)?;
         if facts.tuned.is_none() {
             facts.tuned = Some(self.test_loss("tuned", &model, &mut facts)?);
@@ -80,7 +84,7 @@ impl Driver<'_> {
                 continue;
             }
             if !self.has_time_for_a_file()? {
-                self.emit(StudyEvent::LeftOut { name: &name });
+                self.emit(StudyEvent::LeftOut { what: &name, why: "no time is left for it" });
                 continue;
             }
             let file = self.quantize_one(&name, &model, &mut facts)?;
@@ -92,9 +96,8 @@ impl Driver<'_> {
 
     /// The base model's loss before anything else where there is a deadline for all: it tells what judging takes.
     pub(super) fn judge_early(&mut self) -> Result<(), StudyError> {
-        let mut facts = known_finish(&self.store)?;
-        if self.covers_ending() {
-            self.judge_base(&mut facts)?;
+        if self.covers_ending() && self.study.own_examples().is_none() {
+            self.judge_base(&mut known_finish(&self.store)?)?;
         }
         Ok(())
     }
@@ -138,7 +141,7 @@ impl Driver<'_> {
     fn test_loss(&mut self, name: &str, model: &Path, facts: &mut FinishFacts) -> Result<f64, StudyError> {
         let began = self.now();
         let mut spec = self.spec(
-            self.lone_device(self.free_slot().unwrap_or(0)),
+            self.evaluation_device(self.free_slot().unwrap_or(0)),
             self.evaluation_point()?,
             Task::Evaluate,
         )?;
@@ -167,7 +170,12 @@ fn longest(known: &mut Option<f64>, seconds: f64) {
     *known = Some(known.map_or(seconds, |known| known.max(seconds)));
 }
 
-fn file_bytes(file: &Path) -> Result<Bytes, StudyError> {
-    let metadata = fs::metadata(file).map_err(|source| StudyError::Io { file: file.to_owned(), source })?;
-    Ok(Bytes(metadata.len()))
+/// Of one file, or of the several that a foreign trainer may leave.
+fn weights_bytes(folder: &Path) -> Result<Bytes, StudyError> {
+    let bytes = |file: &PathBuf| {
+        let metadata = fs::metadata(file).map_err(|source| StudyError::Io { file: file.clone(), source })?;
+        Ok(metadata.len())
+    };
+    let bytes: Result<Vec<u64>, StudyError> = weight_files(folder)?.iter().map(bytes).collect();
+    Ok(Bytes(bytes?.iter().sum()))
 }

@@ -8,6 +8,7 @@ use super::confirm::{decide, known_decision};
 use super::deadline::known_cut;
 use super::driver::{Driver, known_device};
 use super::fit::known_frontier;
+use super::foreign::OWN_DATA;
 use super::origin::{HubOrigin, known_origin};
 use super::prepare::{DataFacts, ModelFacts, known_facts};
 use super::quantize::{FinishFacts, known_finish};
@@ -82,6 +83,7 @@ fn build(
         best,
         confirmation: confirmation(store)?,
         stopped: known_stop(store)?.map(|reason| reason.to_string()),
+        untested: study.own_examples().map(|_| format!("No model is tested: {OWN_DATA}.")),
         cut_short: known_cut(store)?.map(|cut| cut.to_string()),
         history,
         full_run: None,

@@ -1,5 +1,7 @@
 //! A full run that the deadline has cut: what it has reached is the model.
 
+use std::path::PathBuf;
+
 use super::deadline::CutShort;
 use super::driver::Driver;
 use super::train::ATTEMPTS;
@@ -7,17 +9,28 @@ use super::under_way::Ask;
 use super::{StudyError, StudyEvent};
 use crate::trial::{Measurement, Outcome, Task, Trial};
 
+/// How far a full run has come that was cut.
+pub(super) struct Reached {
+    /// The step of its model.
+    pub(super) step: usize,
+    /// Where there is no model, the folder in which it has left off.
+    pub(super) only_checkpoint: Option<PathBuf>,
+}
+
 impl Driver<'_> {
     /// Makes sure that the best weights so far are the study's model, and remembers how far they have come.
     pub(super) fn ship(&mut self, trial: &Trial, rung: u32) -> Result<(), StudyError> {
         let so_far = self.so_far(trial, rung)?;
-        let step = match kept_at(&so_far).filter(|_| self.has_model()) {
-            Some(step) => step,
-            None => self.keep_weights(trial, rung, &so_far)?,
+        let kept = kept_at(&so_far).filter(|_| self.has_model());
+        let reached = match kept {
+            _ if self.study.trainer.is_some() => self.ship_as_left(trial, rung, &so_far),
+            Some(step) => Reached { step, only_checkpoint: None },
+            None => Reached { step: self.keep_weights(trial, rung, &so_far)?, only_checkpoint: None },
         };
         let total_steps = self.total_steps(trial.hyperparams.batch)?;
-        let cut = CutShort { trial: trial.id, step, total_steps };
-        self.remember_cut(Some(cut))?;
+        let Reached { step, only_checkpoint } = reached;
+        let cut = CutShort { trial: trial.id, step, total_steps, only_checkpoint };
+        self.remember_cut(Some(&cut))?;
         self.emit(StudyEvent::CutShort(&cut));
         Ok(())
     }

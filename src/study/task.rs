@@ -30,11 +30,13 @@ impl Driver<'_> {
         };
         #[expect(clippy::cast_precision_loss, reason = "about is enough")]
         let as_float = |count: u64| count as f64;
+        // Of data that are a trainer's own nothing is known.
+        let is_known = self.study.own_examples().is_none();
         Ok(Facts {
             method: Some(method),
             parameters: shapes.map(|shapes| as_float(shapes.parameters())),
             tokens: horizon(self.study)?.tokens.map(as_float),
-            sequence_length: Some(as_float(self.study.data.max_length as u64)),
+            sequence_length: is_known.then(|| as_float(self.study.data.max_length as u64)),
         })
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::confirm::decide;
 use super::driver::Driver;
+use super::foreign::has_files;
 use super::stop::known_stop;
 use super::{Stage, StudyError, StudyEvent};
 use crate::model::{CONFIG_FILE, WEIGHTS_FILE};
@@ -78,7 +79,10 @@ impl Driver<'_> {
     /// Where the trials were full runs, each has kept a model of its own.
     fn keep_model(&self, trial: TrialId) -> Result<(), StudyError> {
         let (model, own) = (self.layout.model(), self.layout.trial_model(trial));
+        let has_model = if self.study.trainer.is_some() { has_files } else { has_model };
         match (has_model(&model), has_model(&own)) {
+            // What a foreign program leaves is its own business, and told in the next stage.
+            (false, false) if self.study.trainer.is_some() => Ok(()),
             (true, _) => Ok(()),
             (false, true) => {
                 fs::rename(&own, &model).map_err(|source| StudyError::Io { file: model, source })

@@ -75,7 +75,7 @@ impl Driver<'_> {
         let device = if ask.is_alone { self.lone_device(slot) } else { self.device_of(slot) };
         let mut spec = self.spec(device, *ask.hyperparams, task)?;
         spec.train.seed = ask.run.seed.unwrap_or(spec.train.seed);
-        Ok(spec)
+        self.told(spec)
     }
 
     /// The device of a slot, with the cap that holds for the whole study.

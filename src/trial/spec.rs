@@ -1,6 +1,6 @@
 //! What the driver asks of one child process.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -90,4 +90,30 @@ pub enum Task {
     },
     /// Loss of `model` (a folder, or a GGUF file) on the test split.
     Evaluate,
+}
+
+impl TrainSpec {
+    /// Optimizer steps in which the learning rate rises.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a share of the steps, which are far below 2^52"
+    )]
+    pub fn warmup_steps(&self) -> usize {
+        (self.warmup_fraction * self.total_steps as f64).round() as usize
+    }
+}
+
+impl Task {
+    /// The folder that belongs to the run alone: of its checkpoint, or of what only the measurement needs.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::Probe { scratch, .. } => Some(scratch),
+            Self::Train { checkpoint, .. } => Some(checkpoint),
+            Self::Evaluate => None,
+        }
+    }
 }

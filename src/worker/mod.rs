@@ -4,8 +4,12 @@
 //! line, and ends with exactly one last word. A refusal of memory on the CPU is said by the
 //! allocator itself, because nothing may be allocated any more.
 
+mod launch;
+
 use std::io::{self, Read, Write};
 use std::path::Path;
+
+pub use launch::launch;
 
 use crate::arch;
 use crate::data;

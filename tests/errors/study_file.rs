@@ -52,6 +52,16 @@ fn an_unknown_key_is_named_with_the_nearest_right_one() {
 }
 
 #[test]
+fn a_trainer_that_can_not_be_understood_is_refused_with_what_would_be_right() {
+    let study = TinyStudy::new().set("trainer.comand", "t");
+    refused(&study, &["run"], 2, &["study.toml:", "unknown key `comand`", "did you mean `command`?"]);
+    let study = TinyStudy::new().set("trainer.command", vec!["t", "{lr}"]);
+    refused(&study, &["run"], 2, &["`trainer.command` is `{lr}`", "stands for nothing", "{learning_rate}"]);
+    let study = TinyStudy::new().set("trainer.command", "python train.py");
+    refused(&study, &["run"], 2, &["study.toml:", "python train.py", "sequence"]);
+}
+
+#[test]
 fn a_value_of_another_type_is_shown_with_the_right_one() {
     let study = TinyStudy::new().set("train.epochs", "three");
     refused(&study, &["run"], 2, &["study.toml:", "three"]);

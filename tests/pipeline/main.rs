@@ -9,5 +9,6 @@ mod child;
 mod gguf;
 mod micro_batches;
 mod stopping;
+mod trainers;
 mod watched;
 mod whole_run;

@@ -1,15 +1,16 @@
 //! One child process under way: what it says, and how it ended.
 
 use std::process::{Child, ExitStatus};
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::TryRecvError;
 use std::time::{Duration, Instant};
 
-use super::launch::Launch;
-use super::output::{Bell, Pulse, events};
+use super::command::Programs;
+use super::launch::{self, Share};
+use super::output::Bell;
 use super::tail::Tail;
-use crate::executor::{ExecutorError, Job};
-use crate::space::DeviceSpec;
-use crate::trial::{Event, Outcome};
+use super::voice::{ForeignVoice, Voice};
+use crate::executor::ExecutorError;
+use crate::trial::{Event, Outcome, TrialSpec};
 
 /// How long the streams of a child that has exited may stay open: only a process that left its group holds them.
 const GRACE: Duration = Duration::from_secs(1);
@@ -17,9 +18,9 @@ const GRACE: Duration = Duration::from_secs(1);
 /// A child that runs.
 pub(super) struct Running {
     child: Child,
-    events: Receiver<Event>,
-    pulse: Pulse,
-    listened: Instant,
+    voice: Voice,
+    /// How long it may say nothing.
+    silence: Duration,
     tail: Option<Tail>,
     /// How it exited, and when that was seen.
     exited: Option<(ExitStatus, Instant)>,
@@ -31,48 +32,59 @@ pub(super) struct Running {
 pub(super) enum Look {
     /// It said something.
     Said(Event),
+    /// It is over.
+    Over(Over),
+    /// Nothing new.
+    Quiet,
+}
+
+/// How a child came to its end.
+pub(super) enum Over {
     /// It said its last word.
     LastWord(Outcome),
     /// It is gone without one.
     Gone(ExitStatus),
     /// It has been silent for too long.
     Silent,
-    /// Nothing new.
-    Quiet,
 }
 
 impl Running {
+    /// Starts a child that may be silent for so long, if nothing else is said of the program it is.
     pub(super) fn start(
-        launch: &Launch,
-        job: &Job<'_>,
-        threads: Option<usize>,
+        programs: &Programs,
+        spec: &TrialSpec,
+        share: Share,
+        silence: Duration,
         bell: Bell,
     ) -> Result<Self, ExecutorError> {
-        let mut child = launch.start(job, threads)?;
+        let trainer = programs.trainer(spec);
+        let foreign = trainer.map(|trainer| ForeignVoice::new(trainer, spec));
+        let silence =
+            trainer.map_or(silence, |trainer| Duration::from_secs_f64(60.0 * trainer.silence_minutes));
+        let mut child = launch::start(programs, spec, share)?;
         let missing = || ExecutorError::Start(std::io::Error::other("it has no standard output"));
-        let (events, pulse) = events(child.stdout.take().ok_or_else(missing)?, bell);
-        let card = match job.spec.device {
-            DeviceSpec::Cuda { index, .. } => Some(index),
-            DeviceSpec::Cpu { .. } => None,
-        };
+        let stdout = child.stdout.take().ok_or_else(missing)?;
+        let voice = Voice::of(stdout, foreign, spec.hyperparams.learning_rate, bell);
         let tail = child.stderr.take().map(Tail::of);
-        Ok(Self { child, events, pulse, listened: Instant::now(), tail, exited: None, card })
+        Ok(Self { child, voice, silence, tail, exited: None, card: share.card })
     }
 
     /// Looks once, without waiting. What was said comes before how it ended.
-    pub(super) fn look(&mut self, silence: Duration) -> Result<Look, ExecutorError> {
-        match self.events.try_recv() {
-            Ok(event) => {
-                self.listened = Instant::now();
-                let event = self.named(event);
-                Ok(Outcome::from_last_word(&event).map_or(Look::Said(event), Look::LastWord))
-            }
-            Err(TryRecvError::Empty) => self.judge(silence, false),
-            Err(TryRecvError::Disconnected) => self.judge(silence, true),
+    pub(super) fn look(&mut self) -> Result<Look, ExecutorError> {
+        match self.voice.next() {
+            Ok(event) => Ok(self.said(event)),
+            Err(TryRecvError::Empty) => self.judge(false),
+            Err(TryRecvError::Disconnected) => self.judge(true),
         }
     }
 
-    fn judge(&mut self, silence: Duration, is_closed: bool) -> Result<Look, ExecutorError> {
+    fn said(&self, event: Event) -> Look {
+        let event = self.named(event);
+        Outcome::from_last_word(&event)
+            .map_or(Look::Said(event), |outcome| Look::Over(Over::LastWord(outcome)))
+    }
+
+    fn judge(&mut self, is_closed: bool) -> Result<Look, ExecutorError> {
         if self.exited.is_none() {
             self.exited = self.child.try_wait().map_err(ExecutorError::Start)?.map(|status| {
                 // What is left of the group must not hold the pipes.
@@ -80,21 +92,35 @@ impl Running {
                 (status, Instant::now())
             });
         }
-        // A driver that had no time to listen has not heard a silence.
-        let silent = self.pulse.silence().min(self.listened.elapsed());
         Ok(match self.exited {
-            Some((status, seen)) if is_closed || seen.elapsed() > GRACE => Look::Gone(status),
-            None if silent > silence => Look::Silent,
+            Some((status, seen)) if is_closed || seen.elapsed() > GRACE => match self.voice.rest() {
+                Some(event) => self.said(event),
+                None => Look::Over(Over::Gone(status)),
+            },
+            None if self.voice.silence() > self.silence => Look::Over(Over::Silent),
             _ => Look::Quiet,
         })
     }
 
+    /// Ends what is left of the child and its group.
+    pub(super) fn end(&mut self, over: Over) -> Result<Outcome, ExecutorError> {
+        let stderr_tail = self.kill()?;
+        Ok(match over {
+            Over::LastWord(outcome) => outcome,
+            Over::Silent => Outcome::TimedOut { seconds: self.silence.as_secs(), stderr_tail },
+            Over::Gone(status) => {
+                let told = self.voice.ending(status, &stderr_tail);
+                told.unwrap_or_else(|| crashed(status, stderr_tail))
+            }
+        })
+    }
+
     /// Ends what is left of the child and its group; gives the end of its standard error.
-    pub(super) fn end(mut self) -> Result<String, ExecutorError> {
+    pub(super) fn kill(&mut self) -> Result<String, ExecutorError> {
         // Grandchildren, too, must not hold memory or the pipes.
         kill_group(&self.child);
         let ended = self.child.wait();
-        let tail = self.tail.map(|tail| tail.finish(GRACE)).unwrap_or_default();
+        let tail = self.tail.take().map(|tail| tail.finish(GRACE)).unwrap_or_default();
         ended.map(|_| tail).map_err(ExecutorError::Start)
     }
 
@@ -110,7 +136,7 @@ impl Running {
     }
 }
 
-pub(super) fn crashed(status: ExitStatus, stderr_tail: String) -> Outcome {
+fn crashed(status: ExitStatus, stderr_tail: String) -> Outcome {
     Outcome::Crashed { signal: signal_of(status), exit_code: status.code(), stderr_tail }
 }
 

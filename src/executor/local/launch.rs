@@ -1,65 +1,57 @@
-//! How a child is started: its program, its environment, its standard streams.
+//! How a child is started: its environment, its standard streams, its task.
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use crate::executor::{ExecutorError, Job};
+use super::command::Programs;
+use crate::executor::ExecutorError;
 use crate::space::DeviceSpec;
 use crate::trial::TrialSpec;
 
 /// Which cards a CUDA program sees, and in which order.
 const VISIBLE_CARDS: &str = "CUDA_VISIBLE_DEVICES";
 
-/// A program that speaks the trial protocol.
-pub(super) struct Launch {
-    pub(super) program: PathBuf,
-    pub(super) arguments: Vec<String>,
+/// What of the machine a child is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Share {
+    /// Its threads; as many as it likes where none are named.
     pub(super) threads: Option<usize>,
+    /// The only card it sees, by which number the machine knows it; it sees all where none is named.
+    pub(super) card: Option<usize>,
 }
 
-impl Launch {
-    /// Starts a child and gives it its task.
-    pub(super) fn start(&self, job: &Job<'_>, threads: Option<usize>) -> Result<Child, ExecutorError> {
-        let mut child = self.command(&job.spec.device, threads).spawn().map_err(ExecutorError::Start)?;
-        if let Some(mut stdin) = child.stdin.take() {
-            let spec = serde_json::to_vec(&seen_by_the_child(job.spec));
-            let spec = spec.map_err(|error| ExecutorError::Start(error.into()))?;
-            // A child that died before it read its task is classified by how it died.
-            let _ = stdin.write_all(&spec);
-        }
-        Ok(child)
+/// Starts a child and gives it its task.
+pub(super) fn start(programs: &Programs, spec: &TrialSpec, share: Share) -> Result<Child, ExecutorError> {
+    let spec = seen_by_the_child(spec, share);
+    let mut child = command(programs, &spec, share).spawn().map_err(ExecutorError::Start)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        let spec = serde_json::to_vec(&spec).map_err(|error| ExecutorError::Start(error.into()))?;
+        // A child that died before it read its task is classified by how it died.
+        let _ = stdin.write_all(&spec);
     }
+    Ok(child)
+}
 
-    fn command(&self, device: &DeviceSpec, threads: Option<usize>) -> Command {
-        let mut command = Command::new(&self.program);
-        command.args(&self.arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // Freed tensors go back to the allocator instead of the kernel: without this every large
-        // tensor is mapped, zeroed and unmapped again in every step.
-        for (name, value) in [
-            ("MALLOC_MMAP_THRESHOLD_", "4294967296"),
-            ("MALLOC_TRIM_THRESHOLD_", "8589934592"),
-            ("MALLOC_TOP_PAD_", "67108864"),
-            // One arena: what one thread frees another can use.
-            ("MALLOC_ARENA_MAX", "1"),
-        ] {
-            command.env(name, value);
+fn command(programs: &Programs, spec: &TrialSpec, share: Share) -> Command {
+    let mut command = programs.command(spec);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    if let Some(threads) = share.threads {
+        // The second is what PyTorch reads.
+        for name in ["RAYON_NUM_THREADS", "OMP_NUM_THREADS"] {
+            command.env(name, threads.to_string());
         }
-        if let Some(threads) = threads {
-            command.env("RAYON_NUM_THREADS", threads.to_string());
-        }
-        if let DeviceSpec::Cuda { index, .. } = device {
-            let outer = std::env::var(VISIBLE_CARDS).ok();
-            command.env(VISIBLE_CARDS, visible_card(*index, outer.as_deref()));
-        }
-        #[cfg(unix)]
-        {
-            use std::os::unix::process::CommandExt;
-            // A group of its own: killing it reaches grandchildren, and Ctrl-C does not.
-            command.process_group(0);
-        }
-        command
     }
+    if let Some(card) = share.card {
+        let outer = std::env::var(VISIBLE_CARDS).ok();
+        command.env(VISIBLE_CARDS, visible_card(card, outer.as_deref()));
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::process::CommandExt;
+        // A group of its own: killing it reaches grandchildren, and Ctrl-C does not.
+        command.process_group(0);
+    }
+    command
 }
 
 /// The one card a child sees, in the words of the driver's own list of cards, which may hold identities.
@@ -69,10 +61,10 @@ fn visible_card(index: usize, outer: Option<&str>) -> String {
 }
 
 /// A child that sees one card calls it the first.
-fn seen_by_the_child(spec: &TrialSpec) -> TrialSpec {
-    let device = match spec.device {
-        DeviceSpec::Cuda { cap, .. } => DeviceSpec::Cuda { index: 0, cap },
-        device @ DeviceSpec::Cpu { .. } => device,
+fn seen_by_the_child(spec: &TrialSpec, share: Share) -> TrialSpec {
+    let device = match (spec.device, share.card) {
+        (DeviceSpec::Cuda { cap, .. }, Some(_)) => DeviceSpec::Cuda { index: 0, cap },
+        (device, _) => device,
     };
     TrialSpec { device, ..spec.clone() }
 }

@@ -1,12 +1,23 @@
 //! Child processes on this machine, one in each slot.
 
 mod child;
+mod command;
 mod launch;
+mod metrics_file;
 mod output;
+mod python_json;
+mod reading;
+mod refusal;
 mod tail;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 #[cfg(unix)]
 mod tests;
+#[cfg(test)]
+#[cfg(unix)]
+mod trainer_tests;
+mod voice;
 
 use std::path::PathBuf;
 use std::process::ExitStatus;
@@ -18,11 +29,12 @@ use std::time::{Duration, Instant};
 
 use super::{Executor, ExecutorError, Heard, Job};
 use crate::device;
-use crate::space::DeviceSpec;
-use crate::trial::Outcome;
+use crate::space::{DeviceSpec, TrainerSettings};
+use crate::trial::TrialSpec;
 use crate::units::Bytes;
-use child::{Look, Running, crashed, signal_of};
-use launch::Launch;
+use child::{Look, Over, Running, signal_of};
+use command::Programs;
+use launch::Share;
 use output::{Bell, bell};
 
 /// How often the wish to stop is looked at while all children are silent.
@@ -33,12 +45,12 @@ const REQUESTS: [i32; 3] = [1, 2, 15];
 /// How long after such a death of its child the driver may take to hear of the request itself.
 const HEARSAY: Duration = Duration::from_secs(1);
 
-/// Re-executes a program as `PROGRAM worker` for each specification.
+/// Re-executes a program as `PROGRAM worker` for each specification, or a foreign trainer in its place.
 pub struct Local {
-    launch: Launch,
+    programs: Programs,
+    threads: Option<usize>,
     silence: Duration,
-    stop: Arc<AtomicBool>,
-    hearsay: Duration,
+    wish: Wish,
     slots: Vec<Option<Running>>,
     /// Where the next look begins, so that a talkative child keeps none from being heard.
     first: usize,
@@ -51,16 +63,25 @@ impl Local {
     /// user's wish to end.
     #[must_use]
     pub fn new(program: PathBuf, arguments: Vec<String>, silence: Duration, stop: Arc<AtomicBool>) -> Self {
-        let launch = Launch { program, arguments, threads: None };
+        let programs = Programs::new(program, arguments);
+        let wish = Wish { stop, hearsay: HEARSAY };
         let (bell, rings) = bell();
-        Self { launch, silence, stop, hearsay: HEARSAY, slots: vec![None], first: 0, bell, rings }
+        Self { programs, threads: None, silence, wish, slots: vec![None], first: 0, bell, rings }
     }
 
     /// Gives each trial so many threads; without it, one for every processor, or an equal share of them where
     /// there are several slots.
     #[must_use]
-    pub fn with_threads(mut self, threads: Option<usize>) -> Self {
-        self.launch.threads = threads;
+    pub const fn with_threads(mut self, threads: Option<usize>) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Lets a foreign `trainer` train and probe. A `launcher` starts it as `LAUNCHER launch -- COMMAND`, and is what
+    /// holds it to its cap and lets it die with the driver.
+    #[must_use]
+    pub fn with_trainer(mut self, trainer: Option<TrainerSettings>, launcher: Option<PathBuf>) -> Self {
+        self.programs.set_trainer(trainer, launcher);
         self
     }
 
@@ -75,7 +96,17 @@ impl Local {
     fn threads(&self, is_alone: bool) -> Option<usize> {
         let share = || thread::available_parallelism().map_or(1, |all| (all.get() / self.slots.len()).max(1));
         let shares = self.slots.len() > 1 && !is_alone;
-        self.launch.threads.or_else(|| shares.then(share))
+        self.threads.or_else(|| shares.then(share))
+    }
+
+    /// The card that a child is to see alone. A foreign trainer with the machine to itself sees all of them: it may
+    /// train on several.
+    fn card(&self, spec: &TrialSpec) -> Option<usize> {
+        let has_all = self.slots.len() == 1 && self.programs.trainer(spec).is_some();
+        match spec.device {
+            DeviceSpec::Cuda { index, .. } if !has_all => Some(index),
+            DeviceSpec::Cuda { .. } | DeviceSpec::Cpu { .. } => None,
+        }
     }
 }
 
@@ -89,8 +120,8 @@ impl Executor for Local {
             self.abandon();
             return Err(ExecutorError::Interrupted);
         }
-        let threads = self.threads(job.is_alone);
-        let running = Running::start(&self.launch, job, threads, self.bell.clone())?;
+        let share = Share { threads: self.threads(job.is_alone), card: self.card(job.spec) };
+        let running = Running::start(&self.programs, job.spec, share, self.silence, self.bell.clone())?;
         self.slots[job.slot] = Some(running);
         Ok(())
     }
@@ -116,14 +147,14 @@ impl Executor for Local {
     }
 
     fn abandon(&mut self) {
-        for running in self.slots.iter_mut().filter_map(Option::take) {
+        for mut running in self.slots.iter_mut().filter_map(Option::take) {
             // Whether it can still be waited for changes nothing: nobody asks how it ended.
-            let _ = running.end();
+            let _ = running.kill();
         }
     }
 
     fn is_interrupted(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+        self.wish.is_told()
     }
 
     fn free(&mut self, device: &DeviceSpec) -> Option<Bytes> {
@@ -137,49 +168,50 @@ impl Local {
         let slots = self.slots.len();
         for slot in (self.first..slots).chain(0..self.first) {
             let Some(running) = &mut self.slots[slot] else { continue };
-            let heard = match running.look(self.silence)? {
+            let heard = match running.look()? {
                 Look::Quiet => continue,
                 Look::Said(event) => Heard::Event(event),
-                Look::LastWord(outcome) => self.ended(slot, |_| outcome)?,
-                Look::Silent => {
-                    let seconds = self.silence.as_secs();
-                    self.ended(slot, |stderr_tail| Outcome::TimedOut { seconds, stderr_tail })?
-                }
-                Look::Gone(status) if self.was_asked_to_end(status) => {
+                Look::Over(Over::Gone(status)) if self.wish.ended(status) => {
                     self.abandon();
                     return Err(ExecutorError::Interrupted);
                 }
-                Look::Gone(status) => self.ended(slot, |tail| crashed(status, tail))?,
+                Look::Over(over) => {
+                    let outcome = running.end(over);
+                    self.slots[slot] = None;
+                    Heard::Ended(outcome?)
+                }
             };
             self.first = (slot + 1) % slots;
             return Ok(Some((slot, heard)));
         }
         Ok(None)
     }
+}
 
-    /// Frees a slot; the outcome may need the end of the child's standard error.
-    fn ended(
-        &mut self,
-        slot: usize,
-        outcome: impl FnOnce(String) -> Outcome,
-    ) -> Result<Heard, ExecutorError> {
-        let tail = self.slots[slot].take().map_or_else(|| Ok(String::new()), Running::end)?;
-        Ok(Heard::Ended(outcome(tail)))
+/// The user's wish to end.
+struct Wish {
+    stop: Arc<AtomicBool>,
+    hearsay: Duration,
+}
+
+impl Wish {
+    fn is_told(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
     }
 
-    /// Whether the child died of a signal that was meant for the driver, too.
+    /// Whether a child died of a signal that was meant for the driver, too.
     ///
     /// A service manager ends all processes of a study at once, and Ctrl-C reaches a child that has
     /// not yet left the driver's group. The driver may hear of it later than the child has died.
-    fn was_asked_to_end(&self, status: ExitStatus) -> bool {
+    fn ended(&self, status: ExitStatus) -> bool {
         if !signal_of(status).is_some_and(|signal| REQUESTS.contains(&signal)) {
             return false;
         }
         let died = Instant::now();
-        while !self.is_interrupted() && died.elapsed() < self.hearsay {
+        while !self.is_told() && died.elapsed() < self.hearsay {
             thread::sleep(POLL / 10);
         }
-        self.is_interrupted()
+        self.is_told()
     }
 }
 

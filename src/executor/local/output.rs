@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::reading::Reading;
 use crate::trial::Event;
 
 /// A child that says more than the driver can record waits.
@@ -40,10 +41,31 @@ impl Pulse {
     }
 }
 
+/// How the lines of a child are understood.
+pub(super) enum Language {
+    /// This program's own. A library that prints is no sign of life: our own children know what to say.
+    Own,
+    /// A foreign program's, whose every line shows that it is alive.
+    Foreign(Reading),
+}
+
+impl Language {
+    fn event(&mut self, line: &[u8]) -> Option<Event> {
+        match self {
+            Self::Own => serde_json::from_slice(line).ok(),
+            Self::Foreign(reading) => reading.line(line),
+        }
+    }
+}
+
 /// The events of a stream, until it ends, and its pulse.
 ///
 /// Lines that are no events (a library that prints, half a line at the end) are passed over.
-pub(super) fn events(stream: impl Read + Send + 'static, bell: Bell) -> (Receiver<Event>, Pulse) {
+pub(super) fn events(
+    stream: impl Read + Send + 'static,
+    mut language: Language,
+    bell: Bell,
+) -> (Receiver<Event>, Pulse) {
     let (sender, receiver) = sync_channel(QUEUED);
     let pulse = Pulse::new();
     let beats = pulse.clone();
@@ -51,8 +73,11 @@ pub(super) fn events(stream: impl Read + Send + 'static, bell: Bell) -> (Receive
         let mut reader = BufReader::new(stream);
         let mut line = Vec::new();
         while matches!(reader.by_ref().take(LINE_BYTES).read_until(b'\n', &mut line), Ok(1..)) {
-            if let Ok(event) = serde_json::from_slice(&line) {
+            let event = language.event(&line);
+            if event.is_some() || matches!(language, Language::Foreign(_)) {
                 beats.beat();
+            }
+            if let Some(event) = event {
                 if sender.send(event).is_err() {
                     return;
                 }

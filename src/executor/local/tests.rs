@@ -3,16 +3,9 @@
 use std::time::Instant;
 
 use super::super::run_to_end;
+use super::testing::spec;
 use super::*;
-use crate::trial::{Event, Phase, TrialSpec};
-
-fn spec() -> TrialSpec {
-    let json = r#"{"device":"cpu","model":"m","dataset":"d","hyperparams":{"precision":"f32","micro_batch_size":1,
-        "gradient_accumulation_steps":1,"learning_rate":1e-3},"train":{"seed":0,"total_steps":1,"schedule":"linear",
-        "warmup_fraction":0.0,"weight_decay":0.0,"max_grad_norm":1.0,"gradient_checkpointing":false,"validation_examples":1,"eval_micro_batch_size":1},
-        "task":{"kind":"evaluate"}}"#;
-    serde_json::from_str(json).unwrap()
-}
+use crate::trial::{Event, Outcome, Phase, Task};
 
 fn local(script: &str, silence: Duration, stop: &Arc<AtomicBool>) -> Local {
     Local::new("sh".into(), vec!["-c".to_owned(), script.to_owned()], silence, Arc::clone(stop))
@@ -21,7 +14,7 @@ fn local(script: &str, silence: Duration, stop: &Arc<AtomicBool>) -> Local {
 /// Runs one script to its end, with what it said.
 fn end_of(local: &mut Local) -> Result<(Outcome, Vec<Event>), ExecutorError> {
     let mut events = Vec::new();
-    let (name, spec) = ("run", spec());
+    let (name, spec) = ("run", spec(Task::Evaluate));
     let job = Job { slot: 0, name, spec: &spec, is_alone: true };
     let outcome = run_to_end(local, &job, &mut |event| events.push(event.clone()))?;
     Ok((outcome, events))
@@ -94,7 +87,7 @@ fn a_child_that_died_of_a_request_to_all_is_no_crash() {
     let stop = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&stop);
     let mut asking = local("kill -INT $$", Duration::from_mins(10), &stop);
-    asking.hearsay = Duration::from_mins(10);
+    asking.wish.hearsay = Duration::from_mins(10);
     // The driver hears of it when the child is dead already; were it not waited for, this would be a crash.
     let later = thread::spawn(move || {
         thread::sleep(Duration::from_millis(300));
@@ -114,7 +107,7 @@ fn the_wish_to_stop_ends_a_running_child() {
         Duration::from_mins(10),
         &stop,
     );
-    let spec = spec();
+    let spec = spec(Task::Evaluate);
     local.start(&Job { slot: 0, name: "run", spec: &spec, is_alone: true }).unwrap();
     assert!(matches!(local.next(None).unwrap(), Some((0, Heard::Event(_)))));
     stop.store(true, Ordering::Relaxed);
@@ -126,7 +119,7 @@ fn the_wish_to_stop_ends_a_running_child() {
 /// Two runs of `script`, of which each is told its slot by its task, and all that was heard.
 fn both(script: &str) -> Vec<(usize, Heard)> {
     let mut local = local(script, Duration::from_mins(1), &Arc::default()).with_slots(2);
-    let spec = spec();
+    let spec = spec(Task::Evaluate);
     for (slot, name) in ["one", "other"].into_iter().enumerate() {
         local.start(&Job { slot, name, spec: &spec, is_alone: false }).unwrap();
     }
@@ -156,7 +149,7 @@ fn a_talkative_child_does_not_drown_the_other() {
     let script =
         format!("yes '{word}' | head -n 500; mkdir {here}/a 2>/dev/null || mkdir {here}/b; sleep 300");
     let mut local = local(&script, Duration::from_mins(10), &Arc::default()).with_slots(2);
-    let spec = spec();
+    let spec = spec(Task::Evaluate);
     for (slot, name) in ["one", "other"].into_iter().enumerate() {
         local.start(&Job { slot, name, spec: &spec, is_alone: false }).unwrap();
     }

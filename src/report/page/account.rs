@@ -10,6 +10,12 @@ use crate::units::grouped;
 /// What became of the rows.
 pub(super) fn data(report: &StudyReport) -> Markup {
     let data = &report.data;
+    if data.kept == 0 && data.train > 0 {
+        let examples = numbers::count(data.train);
+        return html! {
+            section { h2 { "Data" } p { "The data are the trainer's own: " (examples) " examples an epoch." } }
+        };
+    }
     let rows = [
         ("rows read", data.rows_read, ""),
         ("empty", data.empty, "dropped"),

@@ -14,7 +14,7 @@ pub(super) fn section(report: &StudyReport) -> Markup {
         section {
             h2 { "Models" }
             @if report.tuned.is_none() && report.quantized.is_empty() {
-                p.absent { "No model has been tested yet." }
+                p.absent { (report.untested.as_deref().unwrap_or("No model has been tested yet.")) }
             } @else {
                 (table(&columns, &html! {
                     @if let Some(tuned) = &report.tuned { (base_row(tuned)) (tuned_row(tuned)) }

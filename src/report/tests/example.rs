@@ -51,6 +51,7 @@ pub(super) fn with_trials(count: TrialId) -> StudyReport {
         probes,
         confirmation: None,
         stopped: None,
+        untested: None,
         cut_short: None,
         history,
         best,

@@ -107,7 +107,7 @@ fn where_no_time_is_left_for_the_full_run_the_weights_of_the_best_trial_are_ship
     let mut device = Synthetic { weather, ..device() };
     let (told, took) = drive_for(&study, &mut device, 1800.0);
     let told = told.unwrap();
-    let CutShort { trial, step, total_steps } = told.summary.cut_short.unwrap();
+    let CutShort { trial, step, total_steps, .. } = told.summary.cut_short.unwrap();
     assert!(told.history.trials[trial as usize].rungs.iter().any(|record| record.stop_at_step == step));
     assert!(step < total_steps && took <= 1800.0 * (1.0 + LATE), "{took}");
 }
