@@ -5,10 +5,12 @@
 
 mod block_format;
 mod check;
+mod check_executor;
 mod check_slots;
 mod device_spec;
 mod dimension;
 mod domain;
+mod executor;
 mod fit;
 mod gpu;
 mod hardware;
@@ -28,6 +30,7 @@ pub use check::GGUF_TYPES;
 pub use device_spec::{DeviceSpec, ParseDeviceError};
 pub use dimension::{Condition, Dimension, Domain, INACTIVE};
 pub use domain::FloatDomain;
+pub use executor::{ExecutorSettings, SlurmSettings};
 pub use fit::{FitSettings, Margin, Trained};
 pub use gpu::GpuSection;
 pub use hardware::HardwareSetting;

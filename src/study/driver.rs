@@ -11,7 +11,7 @@ use crate::executor::Executor;
 use crate::fingerprint::Fingerprint;
 use crate::hub::Hub;
 use crate::quantize;
-use crate::space::{DeviceSpec, ModelSettings, ModelSource, Study};
+use crate::space::{DeviceSpec, ExecutorSettings, ModelSettings, ModelSource, Study};
 use crate::store::{Lock, Store};
 use crate::trial::{History, RunKey};
 use crate::units::Bytes;
@@ -62,7 +62,10 @@ impl<'a> Driver<'a> {
         device::check_built(&study.device)?;
         let layout = Layout::new(&study.output);
         let lock = Lock::acquire(layout.root())?;
-        leftovers::remove(&layout);
+        // What a run that has outlived its driver is writing is no leftover.
+        if !executor.has_left_runs() {
+            leftovers::remove(&layout);
+        }
         let mut store = Store::open(&layout.database())?;
         if store.identity()?.is_some() {
             begin(study, &store)?;
@@ -168,8 +171,8 @@ fn definition(study: &Study) -> String {
 
 /// What must not change between two commands of a study.
 ///
-/// Cards that are only estimated are no part of it, nor when the search stops, nor how many trials run at the same
-/// time: what has been found stays true where more is asked for. Nor is where files lie: the same study file can be typed as `a.toml` and `./a.toml`,
+/// Cards that are only estimated are no part of it, nor when the search stops, nor where and how many trials run at
+/// the same time: what has been found stays true where more is asked for. Nor is where files lie: the same study file can be typed as `a.toml` and `./a.toml`,
 /// and a study can be moved. What they hold is compared in the first stage.
 fn placeless(study: &Study) -> Study {
     let mut study = study.clone();
@@ -177,6 +180,7 @@ fn placeless(study: &Study) -> Study {
     study.data.source.clear();
     study.gpu.clear();
     study.slots.truncate(1);
+    study.executor = ExecutorSettings::Local;
     (study.search.trials, study.search.hours, study.search.plateau_nats) = (0, None, None);
     if let ModelSettings::Source(source) = &mut study.model {
         *source = ModelSource::default();
