@@ -42,7 +42,7 @@ const IMPORTS: &Table = &[
     ("train", "units space trial arch memory device data model"),
     ("quantize", "units files arch data model"),
     ("worker", "units space trial arch device data model train quantize"),
-    ("executor", "units space trial device"),
+    ("executor", "units files fingerprint space trial device"),
     ("store", "units space trial"),
     ("report", "units files space trial"),
     (

@@ -69,6 +69,8 @@ fn code_of_study(error: &StudyError) -> u8 {
         StudyError::Hub(error) => code_of_hub(error),
         // The first trials failed alike: something is set up wrongly.
         StudyError::AllFail { .. }
+        // So is what Slurm is asked for.
+        | StudyError::Executor(ExecutorError::Refused { .. } | ExecutorError::NoSlurm { .. })
         | StudyError::Data(_)
         | StudyError::NewModel(_)
         | StudyError::Device(_)

@@ -20,6 +20,7 @@ mod usage;
 mod view;
 mod watch;
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -63,7 +64,10 @@ fn run(command: Command) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Worker => {
-            crate::train::in_pool(|| crate::worker::run(io::stdin().lock(), &mut io::stdout().lock()))?;
+            let file = stdout_file();
+            crate::train::in_pool(|| {
+                crate::worker::run(io::stdin().lock(), &mut io::stdout().lock(), file.as_ref())
+            })?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Launch { cap, command } => {
@@ -72,6 +76,18 @@ fn run(command: Command) -> Result<ExitCode> {
             Err(anyhow!("`{program}` of `trainer.command` can't be started: {error}"))
         }
     }
+}
+
+/// The file that standard output is written to, where it is one.
+fn stdout_file() -> Option<File> {
+    #[cfg(unix)]
+    {
+        use std::os::fd::AsFd;
+        let file = File::from(io::stdout().as_fd().try_clone_to_owned().ok()?);
+        file.metadata().ok()?.is_file().then_some(file)
+    }
+    #[cfg(not(unix))]
+    None
 }
 
 /// Prints a value as one JSON object.

@@ -12,8 +12,8 @@ use anyhow::{Result, anyhow};
 use super::args::{FitOptions, SearchOptions, StudyOptions};
 use super::progress::Progress;
 use super::{deadline, exit, print, print_json, tables};
-use crate::executor::Local;
-use crate::space::{Margin, Study, StudyFileError};
+use crate::executor::{Executor, Local, Slurm};
+use crate::space::{ExecutorSettings, Margin, Study, StudyFileError};
 use crate::study::{self, Deadline, Driver, Summary};
 
 /// A child that says nothing for so long is killed. A step on a slow machine takes seconds; loading
@@ -59,23 +59,35 @@ pub(super) fn run(options: &StudyOptions, until: Until) -> Result<ExitCode> {
 }
 
 fn drive_to(study: &Study, options: &StudyOptions, until: Until, deadline: Option<f64>) -> Result<ExitCode> {
-    let program = std::env::current_exe()?;
-    // Only Linux has what the launcher sets.
-    let launcher = cfg!(target_os = "linux").then(|| program.clone());
-    let mut executor = Local::new(program, vec!["worker".to_owned()], SILENCE, stop_on_interrupt()?)
-        .with_threads(study.threads)
-        .with_slots(study.slots.len())
-        .with_trainer(study.trainer.clone(), launcher);
+    let mut executor = executor(study)?;
     let mut progress = Progress::new(options.quiet);
     let mut listener = |event: study::StudyEvent<'_>| progress.show(event);
     let deadline = deadline.map(|moment| Deadline { moment, covers_ending: until == Until::Report });
-    let mut driver = Driver::open(study, &mut executor, &mut listener)?.with_deadline(deadline);
+    let mut driver = Driver::open(study, executor.as_mut(), &mut listener)?.with_deadline(deadline);
     drive(&mut driver, until)?;
     let summary = driver.summary()?;
     drop(driver);
     progress.finish();
     let code = show(&summary, options.json)?;
     Ok(if summary.cut_short.is_some() { exit::stopped_early() } else { code })
+}
+
+fn executor(study: &Study) -> Result<Box<dyn Executor>> {
+    let (program, arguments, stop) =
+        (std::env::current_exe()?, vec!["worker".to_owned()], stop_on_interrupt()?);
+    let (threads, slots) = (study.threads, study.slots.len());
+    Ok(match &study.executor {
+        ExecutorSettings::Local => {
+            // Only Linux has what the launcher sets.
+            let launcher = cfg!(target_os = "linux").then(|| program.clone());
+            let local = Local::new(program, arguments, SILENCE, stop).with_threads(threads);
+            Box::new(local.with_slots(slots).with_trainer(study.trainer.clone(), launcher))
+        }
+        ExecutorSettings::Slurm(settings) => {
+            let slurm = Slurm::new(settings.clone(), &study.output, program, arguments, SILENCE, stop);
+            Box::new(slurm.with_threads(threads).with_slots(slots))
+        }
+    })
 }
 
 fn drive(driver: &mut Driver<'_>, until: Until) -> Result<(), study::StudyError> {

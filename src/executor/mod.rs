@@ -3,6 +3,7 @@
 mod error;
 mod job;
 mod local;
+mod slurm;
 mod synthetic;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub use error::ExecutorError;
 pub use job::{Heard, Job, run_to_end};
 pub use local::Local;
+pub use slurm::Slurm;
 pub use synthetic::{Scene, Synthetic, Weather};
 
 use crate::space::DeviceSpec;
@@ -23,7 +25,8 @@ use crate::units::Bytes;
 /// under way any more.
 ///
 /// An executor whose runs outlive the driver knows them again by their names: it hands out the events of a
-/// run that was begun before from the first one on. To record an event twice changes nothing.
+/// run that was begun before from the first one on. To record an event twice changes nothing. The end of a run is
+/// on record when the executor is asked the next time, so that it may forget the run then.
 pub trait Executor {
     /// How many runs can be under way at the same time; slots are numbered from 0.
     fn slots(&self) -> usize {
@@ -46,6 +49,11 @@ pub trait Executor {
 
     /// Ends everything that is under way and forgets it.
     fn abandon(&mut self);
+
+    /// Whether runs of an earlier driver of this study may still be under way, and writing their files.
+    fn has_left_runs(&mut self) -> bool {
+        false
+    }
 
     /// Whether the user asked to stop: for long work between two runs.
     fn is_interrupted(&self) -> bool {

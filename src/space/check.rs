@@ -13,7 +13,7 @@ use super::{
     ALL_LINEAR, BatchDomain, BatchPlan, BlockFormat, ColumnMapping, ConfirmSettings, DataFormat,
     DataSettings, FitSettings, FloatDomain, LoraSettings, Margin, ModelSettings, ModelSource, NewModel,
     Optimizer, Precision, PrunerKind, QuantizeSettings, SamplerKind, Schedule, SearchSettings, Space, Study,
-    StudyFile, StudyFileError, TrainSettings, Trained, UnknownSampler, check_slots, textbook,
+    StudyFile, StudyFileError, TrainSettings, Trained, UnknownSampler, check_executor, textbook,
 };
 
 /// No model is as wide.
@@ -33,11 +33,12 @@ impl Study {
     pub fn check(file: &StudyFile, path: &Path) -> Result<Self, StudyFileError> {
         let check = Check { path, folder: path.parent().unwrap_or(Path::new("")) };
         let name = check.name(&file.study)?;
-        let slots = check_slots::slots(&check, &file.study)?;
+        let (executor, slots) = check_executor::executor(&check, file)?;
         Ok(Self {
             seed: file.study.seed.unwrap_or(0),
             device: slots[0],
             slots,
+            executor,
             threads: check.threads(&file.study)?,
             output: file.study.output.clone().unwrap_or_else(|| Path::new("results").join(&name)),
             name,

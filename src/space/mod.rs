@@ -5,11 +5,13 @@
 
 mod block_format;
 mod check;
+mod check_executor;
 mod check_slots;
 mod check_trainer;
 mod device_spec;
 mod dimension;
 mod domain;
+mod executor;
 mod fit;
 mod gpu;
 mod hardware;
@@ -31,6 +33,7 @@ pub use check::GGUF_TYPES;
 pub use device_spec::{DeviceSpec, ParseDeviceError};
 pub use dimension::{Condition, Dimension, Domain, INACTIVE};
 pub use domain::FloatDomain;
+pub use executor::{ExecutorSettings, SlurmSettings};
 pub use fit::{FitSettings, Margin, Trained};
 pub use gpu::GpuSection;
 pub use hardware::HardwareSetting;

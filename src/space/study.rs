@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BatchPlan, DeviceSpec, FitSettings, FloatDomain, GpuSection, LoraSettings, Optimizer, Precision,
-    PrunerKind, SamplerKind, TrainerSettings, textbook,
+    BatchPlan, DeviceSpec, ExecutorSettings, FitSettings, FloatDomain, GpuSection, LoraSettings, Optimizer,
+    Precision, PrunerKind, SamplerKind, TrainerSettings, textbook,
 };
 
 /// A study that cannot be wrong: what to tune, on what, and what to make of it.
@@ -23,6 +23,9 @@ pub struct Study {
     /// The device of each slot: so many trials run at the same time.
     #[serde(skip_serializing_if = "is_one")]
     pub slots: Vec<DeviceSpec>,
+    /// Where the children run.
+    #[serde(skip_serializing_if = "ExecutorSettings::is_local")]
+    pub executor: ExecutorSettings,
     /// Threads of a trial; one for every processor where none are named.
     pub threads: Option<usize>,
     /// Folder that receives everything the study makes.

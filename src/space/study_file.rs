@@ -30,6 +30,8 @@ pub struct StudyFile {
     pub(super) train: TrainSection,
     pub(super) lora: Option<LoraSection>,
     #[serde(default)]
+    pub(super) executor: ExecutorSection,
+    #[serde(default)]
     pub(super) fit: FitSection,
     #[serde(default)]
     pub(super) gpu: BTreeMap<String, GpuSection>,
@@ -48,6 +50,19 @@ pub(super) struct StudySection {
     pub threads: Option<usize>,
     #[serde(alias = "output_dir")]
     pub output: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ExecutorSection {
+    pub kind: Option<String>,
+    pub slots: Option<usize>,
+    pub partition: Option<String>,
+    pub account: Option<String>,
+    pub gres: Option<String>,
+    pub time: Option<String>,
+    pub flags: Option<OneOrMany<String>>,
+    pub poll_seconds: Option<f64>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -13,7 +13,7 @@ use crate::executor::Executor;
 use crate::fingerprint::Fingerprint;
 use crate::hub::Hub;
 use crate::quantize;
-use crate::space::{DeviceSpec, ModelSettings, ModelSource, Study};
+use crate::space::{DeviceSpec, ExecutorSettings, ModelSettings, ModelSource, Study};
 use crate::store::{Chronicle, Lock, Store};
 use crate::trial::{History, RunKey};
 use crate::units::Bytes;
@@ -72,7 +72,10 @@ impl<'a> Driver<'a> {
         }
         let layout = Layout::new(&study.output);
         let lock = Lock::acquire(layout.root())?;
-        leftovers::remove(&layout);
+        // What a run that has outlived its driver is writing is no leftover.
+        if !executor.has_left_runs() {
+            leftovers::remove(&layout);
+        }
         let mut store = Store::open(&layout.database())?;
         if store.identity()?.is_some() {
             begin(study, &store)?;
@@ -185,8 +188,8 @@ fn definition(study: &Study) -> String {
 
 /// What must not change between two commands of a study.
 ///
-/// Cards that are only estimated are no part of it, nor when the search stops, nor how many trials run at the same
-/// time: what has been found stays true where more is asked for. Nor is where files lie: the same study file can be typed as `a.toml` and `./a.toml`,
+/// Cards that are only estimated are no part of it, nor when the search stops, nor where and how many trials run at
+/// the same time: what has been found stays true where more is asked for. Nor is where files lie: the same study file can be typed as `a.toml` and `./a.toml`,
 /// and a study can be moved. What they hold is compared in the first stage.
 fn placeless(study: &Study) -> Study {
     let mut study = study.clone();
@@ -197,6 +200,7 @@ fn placeless(study: &Study) -> Study {
     }
     study.gpu.clear();
     study.slots.truncate(1);
+    study.executor = ExecutorSettings::Local;
     (study.search.trials, study.search.hours, study.search.plateau_nats) = (0, None, None);
     if let ModelSettings::Source(source) = &mut study.model {
         *source = ModelSource::default();

@@ -117,7 +117,10 @@ impl Driver<'_> {
 
     /// What the next probe may hold: the memory that is free at the moment or the cap, less the margin.
     fn budget(&mut self) -> Option<Bytes> {
-        let (cap, free) = (self.device.cap(), device::free_for_a_child(&self.device));
+        // Slurm's jobs run on other machines, of whose free memory nothing is known here.
+        let is_local = self.study.executor.is_local();
+        let free = if is_local { device::free_for_a_child(&self.device) } else { None };
+        let cap = self.device.cap();
         if let (Some(cap), Some(free)) = (cap, free)
             && free < cap
         {

@@ -89,7 +89,9 @@ impl Driver<'_> {
     /// The device of a run beside which no other runs: on the processor it may hold what all slots may, for its
     /// threads, which are as many as theirs together, hold scratch memory each.
     pub(super) fn lone_device(&self, slot: usize) -> DeviceSpec {
-        let slots = self.study.slots.len().max(1) as u64;
+        // A job of Slurm has memory of its own, whatever runs beside it.
+        let is_local = self.study.executor.is_local();
+        let slots = if is_local { self.study.slots.len().max(1) as u64 } else { 1 };
         match self.device_of(slot) {
             DeviceSpec::Cpu { cap } => DeviceSpec::Cpu { cap: cap.map(|cap| Bytes(cap.0 * slots)) },
             card @ DeviceSpec::Cuda { .. } => card,

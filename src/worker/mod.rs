@@ -6,6 +6,7 @@
 
 mod launch;
 
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
@@ -25,21 +26,26 @@ const UNHEARD: i32 = 1;
 
 /// Reads a [`TrialSpec`] from `input`, does it, and writes [`Event`]s to `output`.
 ///
-/// The process ends at the first event that can't be written.
+/// The process ends at the first event that can't be written. Where `output` is written to a `file`, nobody has to
+/// listen at the moment: the child outlives its driver, and what the driver decides by is on the disk when it goes on.
 ///
 /// # Errors
 /// Only when the last word can't be written: everything else is a last word.
-pub fn run(input: impl Read, output: &mut dyn Write) -> io::Result<()> {
-    die_with_parent();
+pub fn run(input: impl Read, output: &mut dyn Write, file: Option<&File>) -> io::Result<()> {
+    if file.is_none() {
+        die_with_parent();
+    }
     let mut emit = |event: Event| {
-        if write_line(output, &event).is_err() {
+        let synced = file.filter(|_| matches!(event, Event::Eval(_) | Event::Checkpoint { .. }));
+        if write_line(output, &event).and_then(|()| synced.map_or(Ok(()), File::sync_data)).is_err() {
             // Nobody listens: to go on would hold the device, and write checkpoints, beside the
             // child of the next driver. Deep inside a run there is no way back from here.
             std::process::exit(UNHEARD);
         }
     };
     let last_word = obey(input, &mut emit);
-    write_line(output, &last_word)
+    write_line(output, &last_word)?;
+    file.map_or(Ok(()), File::sync_all)
 }
 
 /// A driver that is killed must leave no child behind that holds the device.
@@ -160,7 +166,7 @@ mod tests {
     #[test]
     fn what_is_no_specification_still_gets_a_last_word() {
         let mut output = Vec::new();
-        run(&b"{\"device\":"[..], &mut output).unwrap();
+        run(&b"{\"device\":"[..], &mut output, None).unwrap();
         let line = String::from_utf8(output).unwrap();
         let event: Event = serde_json::from_str(line.trim()).unwrap();
         assert!(matches!(event, Event::Failed { class: FailureClass::Internal, .. }), "{line}");
