@@ -32,8 +32,10 @@ impl Driver<'_> {
             if enough.is_some() {
                 settings.trials = history.trials.len();
             }
-            // Nobody is promoted before all are suggested, and a forecast of each of many takes its time.
-            let promotes = history.trials.len() >= settings.trials && settings.pruner == PrunerKind::Forecast;
+            // Nobody is promoted before all have run, and a forecast of each of many takes its time.
+            let waits = history.trials.iter().any(|trial| trial.rungs.is_empty());
+            let promotes =
+                !waits && history.trials.len() >= settings.trials && settings.pruner == PrunerKind::Forecast;
             let forecasts = promotes.then(|| plane.forecasts());
             let action = next_action(&history, &settings, forecasts.as_deref());
             if action == Action::Finish {
