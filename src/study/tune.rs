@@ -110,9 +110,10 @@ impl Driver<'_> {
         if sweep.enough.is_some() {
             settings.trials = history.trials.len() - history.retries();
         }
-        // Nobody is promoted before all are suggested, and a forecast of each of many takes its time.
+        // Nobody is promoted before all have run, and a forecast of each of many takes its time.
         let all_suggested = history.trials.len() >= settings.trials + history.retries();
-        let promotes = all_suggested && settings.pruner == PrunerKind::Forecast;
+        let all_ran = all_suggested && history.trials.iter().all(|trial| !trial.rungs.is_empty());
+        let promotes = all_ran && settings.pruner == PrunerKind::Forecast;
         let forecasts = promotes.then(|| plane.forecasts());
         let step = match next_action(history, begun, &settings, forecasts.as_deref()) {
             Action::Wait => Step::Wait,

@@ -31,25 +31,17 @@ fn who_watches_sees_a_study_to_its_end_and_it_ends_as_if_nobody_had() {
     assert!(!ran.stdout.contains('\u{1b}'), "no terminal, so no control characters");
     let end = watched.run(&["status", "--json"]).json();
     assert_eq!((&end["driver"], end["running"].as_array().unwrap().len()), (&Value::Null, 0));
-    assert_eq!(end["log"].as_array().unwrap().len(), 8);
-    assert_eq!(end["rungs"][0]["finished"], 3);
+    let log = end["log"].as_array().unwrap();
+    assert_eq!(log.iter().filter(|one| one["trial"].is_u64() && one["outcome"] == "finished").count(), 3);
     alone.run(&["tune", "--json"]).json();
     let undisturbed = alone.run(&["status", "--json"]).json();
-    for key in ["trials", "best", "frontier", "rungs"] {
-        let (a, b) = (without_clock(&end[key]), without_clock(&undisturbed[key]));
-        assert_eq!(a, b, "{key}");
-    }
-}
-
-/// Speeds differ from run to run, and with them what rests on them.
-fn without_clock(value: &Value) -> Value {
-    let mut value = value.clone();
-    for row in value.as_array_mut().into_iter().flatten() {
-        for key in ["tokens_per_second", "knee_micro_batch", "speeds", "phases"] {
-            row.as_object_mut().and_then(|row| row.remove(key));
-        }
-    }
-    value
+    assert_eq!(end["trials"], undisturbed["trials"]);
+    let best =
+        |look: &Value| (look["rungs"][0]["finished"].as_u64(), look["rungs"][0]["best_loss_nats"].as_f64());
+    let (watched, alone) = (best(&end), best(&undisturbed));
+    assert_eq!((watched.0, alone.0), (Some(3), Some(3)));
+    // The clock may choose another micro-batch for the same effective one, which rounds otherwise.
+    assert!((watched.1.unwrap() - alone.1.unwrap()).abs() < 1e-3, "{watched:?} {alone:?}");
 }
 
 #[test]
