@@ -15,7 +15,7 @@ use crate::common::{Ran, TinyStudy, diapason};
 
 const FAKE: &str = include_str!("fake.sh");
 /// Whoever waits for a job waits no longer.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Where the jobs of one study are.
 pub(crate) struct Cluster {

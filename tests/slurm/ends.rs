@@ -13,8 +13,6 @@ fn disturbed(happens: impl Fn(&Cluster, usize)) -> (Value, usize) {
     happens(&cluster, job);
     let ran = driver.end();
     let trials = ran.json()["trials"].clone();
-    // Shown where the test fails.
-    println!("{}", ran.stderr);
     (trials, cluster.names().iter().filter(|name| *name == "trial-1-rung-0").count())
 }
 

@@ -133,12 +133,12 @@ mod tests {
     fn more_than_a_block_is_read_in_order() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events");
-        let lines = (0..60_000).map(|step| format!("{{\"event\":\"diverged\",\"step\":{step}}}\n"));
+        let lines = (0..90_000).map(|step| format!("{{\"event\":\"diverged\",\"step\":{step}}}\n"));
         fs::write(&path, lines.collect::<String>()).unwrap();
         assert!(fs::metadata(&path).unwrap().len() > 2 * BLOCK);
         let mut events = EventFile::new(path);
         let heard = std::iter::from_fn(|| events.next());
-        assert!(heard.eq((0..60_000).map(|step| Event::Diverged { step })));
+        assert!(heard.eq((0..90_000).map(|step| Event::Diverged { step })));
     }
 
     #[test]
@@ -146,7 +146,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("stderr");
         assert_eq!(tail(&path), "");
-        fs::write(&path, (0..5000).map(|n| format!("line {n}\n")).collect::<String>()).unwrap();
+        fs::write(&path, (0..5000).map(|n| format!("line {n}")).collect::<Vec<_>>().join("\n")).unwrap();
         let tail = tail(&path);
         assert!(tail.starts_with("line 4980\n") && tail.ends_with("line 4999"), "{tail}");
     }

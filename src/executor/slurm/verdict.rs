@@ -74,14 +74,14 @@ pub(super) fn verdict(id: u64, record: Option<&Record>, past: &Past) -> Verdict 
 mod tests {
     use super::*;
 
-    fn judged(stage: Stage, (exit_code, signal): (i32, i32), past: Past) -> Verdict {
+    fn judged(stage: Stage, (exit_code, signal): (i32, i32), past: &Past) -> Verdict {
         let record = Record { stage, exit_code, signal, words: "SO".to_owned() };
-        verdict(7, Some(&record), &past)
+        verdict(7, Some(&record), past)
     }
 
     fn over(end: End, codes: (i32, i32)) -> Verdict {
         let past = Past { stderr_tail: "oh no".to_owned(), seconds: 60, peak: Bytes(5), ..Past::default() };
-        judged(Stage::Over(end), codes, past)
+        judged(Stage::Over(end), codes, &past)
     }
 
     fn crash(signal: Option<i32>, exit_code: Option<i32>) -> Verdict {
@@ -108,7 +108,7 @@ mod tests {
     fn a_job_that_was_displaced_is_begun_again_until_that_is_in_vain() {
         let displaced = |in_vain, has_progressed| {
             let past = Past { in_vain, has_progressed, ..Past::default() };
-            judged(Stage::Over(End::Displaced), (0, 0), past) == Verdict::Again
+            judged(Stage::Over(End::Displaced), (0, 0), &past) == Verdict::Again
         };
         assert_eq!([displaced(0, false), displaced(1, false), displaced(2, false)], [true, true, false]);
         assert!(displaced(99, true));
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn time_that_was_enough_for_a_checkpoint_is_given_again() {
         let timed_out = |has_progressed| {
-            judged(Stage::Over(End::TimedOut), (0, 0), Past { has_progressed, ..Past::default() })
+            judged(Stage::Over(End::TimedOut), (0, 0), &Past { has_progressed, ..Past::default() })
         };
         assert_eq!(timed_out(true), Verdict::Again);
         assert!(matches!(timed_out(false), Verdict::Ended(Outcome::TimedOut { .. })));
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_job_that_was_put_back_into_the_queue_is_not_over() {
-        assert_eq!(judged(Stage::Waits, (0, 0), Past::default()), Verdict::Wait);
-        assert_eq!(judged(Stage::Runs, (0, 0), Past::default()), Verdict::Wait);
+        assert_eq!(judged(Stage::Waits, (0, 0), &Past::default()), Verdict::Wait);
+        assert_eq!(judged(Stage::Runs, (0, 0), &Past::default()), Verdict::Wait);
     }
 }
