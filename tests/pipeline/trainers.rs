@@ -118,6 +118,35 @@ fn a_program_that_only_writes_metrics_is_tuned_on_data_of_its_own() {
 }
 
 #[test]
+fn a_full_run_that_is_cut_counts_with_what_the_trainer_has_left() {
+    // The second rung of a trial is its full run, which goes on for ever.
+    let script = |leaves: &str| {
+        format!(
+            r#"folder=$2 stop=$3 best=$4; mkdir -p "$folder"
+            tell() {{ echo '{{"step":'$1',"eval_loss":2.5}}' >> "$folder/metrics.jsonl"; }}
+            [ -e "$folder/metrics.jsonl" ] || {{ tell $stop; exit 0; }}
+            {leaves}; tell $((stop - 1)); sleep 300"#
+        )
+    };
+    let cut = |leaves: &str| {
+        let study = own(&script(leaves)).set("search.rungs", 2);
+        let ran = study.run(&["run", "--for", "20s"]);
+        check(&ran, 4, &["cut off: its time is up", "the full run was cut short at step", "trainer's own"]);
+        (study, ran.stderr)
+    };
+    let (study, told) = cut("mkdir -p $best; echo mine > $best/weights");
+    assert!(!told.contains("is all there is"), "{told}");
+    assert_eq!(fs::read_to_string(study.path("results/model/weights")).unwrap(), "mine\n");
+    let (study, told) = cut(":");
+    assert!(
+        told.contains("before the trainer had left a model") && told.contains("is all there is"),
+        "{told}"
+    );
+    assert!(!study.path("results/model").exists());
+    assert!(study.path("results/report.html").is_file());
+}
+
+#[test]
 fn a_trainer_that_always_dies_stops_the_study_with_its_own_words() {
     let script =
         "[ $1 = probe ] && echo '{\"event\":\"finished\"}' && exit 0; echo 'no such tokenizer' >&2; exit 3";

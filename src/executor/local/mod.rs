@@ -14,9 +14,6 @@ mod testing;
 #[cfg(test)]
 #[cfg(unix)]
 mod tests;
-#[cfg(test)]
-#[cfg(unix)]
-mod trainer_tests;
 mod voice;
 
 use std::path::PathBuf;

@@ -1,5 +1,7 @@
 //! What children do, injected with small shell scripts.
 
+mod trainers;
+
 use std::time::Instant;
 
 use super::super::run_to_end;

@@ -5,8 +5,9 @@ use std::fs;
 use super::{Folder, Told, device, drive, drive_by};
 use crate::executor::{Executor, Synthetic, Weather};
 use crate::search::StopReason;
-use crate::space::Study;
+use crate::space::{ModelSettings, ModelSource, Study, Template, TrainerSettings};
 use crate::study::{CutShort, Deadline, StudyError};
+use crate::trial::{Task, TrialSpec};
 
 const NIGHTS: u64 = 100;
 /// Of the whole night an artefact may be so late.
@@ -118,6 +119,47 @@ fn where_no_time_is_left_for_the_full_run_the_weights_of_the_best_trial_are_ship
     let CutShort { trial, step, total_steps, .. } = told.summary.cut_short.unwrap();
     assert!(told.history.trials[trial as usize].rungs.iter().any(|record| record.stop_at_step == step));
     assert!(step < total_steps && took <= 1800.0 * (1.0 + LATE), "{took}");
+}
+
+/// The same study with a foreign trainer, which has data of its own if `examples` says how many.
+fn with_trainer(study: &mut Study, examples: Option<usize>) {
+    study.search.trials = 3;
+    study.trainer = Some(TrainerSettings {
+        command: vec![Template::parse("train").unwrap()],
+        folder: study.output.clone(),
+        metrics: None,
+        probes: true,
+        examples,
+        silence_minutes: 15.0,
+    });
+    if examples.is_some() {
+        study.model = ModelSettings::Source(ModelSource::default());
+        study.quantize.types.clear();
+    }
+}
+
+#[test]
+fn a_foreign_full_run_that_is_cut_before_it_leaves_a_model_leaves_its_checkpoint() {
+    for examples in [None, Some(48)] {
+        let folder = Folder::new();
+        let study = folder.study(|study| with_trainer(study, examples));
+        let weather = Weather { pace: PACE, ..Weather::fair() };
+        let mut device = Synthetic { weather, ..device() };
+        let (told, took) = drive_for(&study, &mut device, 1800.0);
+        let told = told.unwrap();
+        let cut = told.summary.cut_short.unwrap();
+        let checkpoint = folder.path("results").join(format!("trials/{}", cut.trial));
+        assert_eq!(cut.only_checkpoint, Some(checkpoint.clone()), "{examples:?}");
+        assert!(cut.to_string().contains(&format!("{} is all there is", checkpoint.display())), "{cut}");
+        assert!(took <= 1800.0 * (1.0 + LATE), "{took}");
+        assert!(told.log.contains(&"LeftOut".to_owned()), "{:?}", told.log);
+        assert_eq!(told.summary.test_loss_nats, None);
+        // It is asked neither to go no step further, nor, with data of its own, what the base model loses.
+        let is_odd = |spec: &TrialSpec| matches!(spec.task, Task::Train { stop_at_step: 0, .. });
+        assert!(!device.specs.iter().any(is_odd));
+        let judged = device.specs.iter().filter(|spec| spec.task == Task::Evaluate).count();
+        assert_eq!(judged, usize::from(examples.is_none()));
+    }
 }
 
 #[test]
