@@ -151,7 +151,7 @@ fn a_trainer_that_always_dies_stops_the_study_with_its_own_words() {
     let script =
         "[ $1 = probe ] && echo '{\"event\":\"finished\"}' && exit 0; echo 'no such tokenizer' >&2; exit 3";
     let study = study(script);
-    check(&study.run(&["run"]), 4, &["all failed alike", "exit code 3", "no such tokenizer"]);
+    check(&study.run(&["run"]), 2, &["all failed", "exit code 3", "no such tokenizer"]);
     assert!(outcomes(&study).iter().all(|end| matches!(end, Outcome::Crashed { exit_code: Some(3), .. })));
     let study = self::study("echo 'no module named torch' >&2; exit 1");
     check(&study.run(&["run"]), 1, &["the probe of micro-batch 1", "no module named torch"]);

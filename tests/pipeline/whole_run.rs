@@ -96,6 +96,7 @@ fn check_summary(study: &TinyStudy, summary: &Value) {
         "best",
         "confirmation",
         "critical_batch_sizes",
+        "cut_short",
         "device",
         "frontier",
         "hub_model",
