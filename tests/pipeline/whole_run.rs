@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use diapason::quantize;
 use diapason::store::Store;
-use diapason::trial::RungRecord;
+use diapason::trial::{Confirmation, Measurement, RunKey};
 use serde_json::Value;
 
 use crate::common::{TinyStudy, config};
@@ -67,13 +67,18 @@ fn check_quantized(summary: &Value) {
 /// The best two were compared on the examples that every run has told of.
 fn check_confirmation(summary: &Value, store: &Store) {
     let (history, confirmations) = (store.history().unwrap(), store.confirmations().unwrap());
-    let rungs = history.trials.iter().flat_map(|trial| &trial.rungs);
-    let records: Vec<&RungRecord> = rungs.chain(confirmations.iter().map(|one| &one.record)).collect();
-    let first = records[0].measurement.examples.as_ref().unwrap();
-    for record in records {
-        let examples = record.measurement.examples.as_ref().unwrap();
+    let rungs = history
+        .trials
+        .iter()
+        .flat_map(|trial| trial.rungs.iter().map(|record| RunKey::from((trial.id, record.rung))));
+    let runs = rungs.chain(confirmations.iter().map(Confirmation::key));
+    // A history sums up; what each example lost is asked for run by run.
+    let measured: Vec<Measurement> = runs.map(|run| store.partial(run).unwrap()).collect();
+    let first = measured[0].examples.as_ref().unwrap();
+    for measurement in &measured {
+        let examples = measurement.examples.as_ref().unwrap();
         assert!(examples.tokens == first.tokens && examples.nats.len() == first.tokens.len());
-        let loss = record.measurement.eval_loss_nats().unwrap();
+        let loss = measurement.eval_loss_nats().unwrap();
         assert!((examples.loss_nats() - loss).abs() < 1e-9, "{examples:?}, loss {loss}");
     }
     let confirmation = &summary["confirmation"];
