@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use diapason::executor::{ExecutorError, Synthetic};
+use diapason::executor::{ExecutorError, Scene, Synthetic, Weather};
 use diapason::space::{BatchPlan, Hyperparams, Precision, Study};
 use diapason::store::Store;
 use diapason::study::{Driver, Layout, StudyError, Watcher, read_report};
@@ -118,8 +118,13 @@ fn device(interrupt_after: Option<usize>) -> Synthetic {
         example_spread: 0.0,
         seed_spread: 0.0,
         script: std::collections::BTreeMap::new(),
+        broken: std::collections::BTreeMap::new(),
         specs: Vec::new(),
         interrupt_after,
+        slots: 1,
+        free: std::collections::VecDeque::new(),
+        weather: Weather::fair(),
+        scene: Scene::default(),
     }
 }
 

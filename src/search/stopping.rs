@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn a_trial_is_too_late_where_the_promotions_need_the_time() {
         let late =
-            |promotion_seconds, trials| RULES.is_late(&Progress { promotion_seconds, trials, ..MIDST });
+            |promotion_seconds, trials| RULES.is_late(&Progress { trials, promotion_seconds, ..MIDST });
         assert_eq!(late(499.0, 4), None);
         assert_eq!(late(500.0, 4), Some(StopReason::Deadline { deadline: 1_000.0 }));
         assert_eq!(late(3600.0, 4), Some(StopReason::Hours { hours: 2.0 }));

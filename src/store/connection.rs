@@ -291,7 +291,7 @@ mod tests {
         };
         pages(pages(1) + 3);
         let append = |n: usize| store.append((0, 0), &[Event::Step(step(n, 2.0)), Event::Eval(eval(n, 2.0))]);
-        let recorded = (1..).take_while(|n| append(*n).is_ok()).count();
+        let recorded = (1..1_000_000).take_while(|n| append(*n).is_ok()).count();
         let error = append(recorded + 1).unwrap_err();
         assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
         assert!(error.to_string().contains("hint: free some space"), "{error}");

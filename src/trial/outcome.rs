@@ -276,7 +276,8 @@ mod tests {
             learning_rate: 0.1,
             grad_norm: None,
             update_ratio: None,
-            noise: (step % 2 == 0).then_some(NoiseSample { squared_gradient: value / 3.0, trace: value }),
+            noise: (step.is_multiple_of(2))
+                .then_some(NoiseSample { squared_gradient: value / 3.0, trace: value }),
             tokens: 100 + step as u64,
             seconds: value,
         }
