@@ -1,10 +1,12 @@
-//! Files that are either whole or not there.
+//! Files that are either whole or not there, and the room they take.
 
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::path::Path;
 
 use tempfile::TempPath;
+
+use crate::units::Bytes;
 
 /// How the names of files begin that are being written, or were when their writer was killed.
 pub const UNFINISHED: &str = ".writing-";
@@ -36,6 +38,38 @@ pub fn write_whole<E>(
 /// A file operation that failed.
 pub fn write_bytes(target: &Path, bytes: &[u8]) -> io::Result<()> {
     write_whole(target, |error| error, |path| fs::write(path, bytes))
+}
+
+/// Removes a folder: at once for whoever looks by its name, whenever the process may be killed.
+///
+/// # Errors
+/// A file operation that failed.
+pub fn remove_folder(folder: &Path) -> io::Result<()> {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let aside = folder_of(folder).join(format!("{UNFINISHED}{name}"));
+    match fs::remove_dir_all(&aside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => fs::rename(folder, &aside)?,
+    }
+    fs::remove_dir_all(&aside)
+}
+
+/// Bytes of all files below a path; what can't be read counts as nothing, and links are not followed.
+#[must_use]
+pub fn size(path: &Path) -> Bytes {
+    let Ok(metadata) = fs::symlink_metadata(path) else { return Bytes(0) };
+    if !metadata.is_dir() {
+        return Bytes(metadata.len());
+    }
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    Bytes(entries.map(|entry| size(&entry.path()).0).sum())
+}
+
+/// Bytes that a user without privileges can still write to the file system of a path; none where it does not tell.
+#[must_use]
+pub fn free(path: &Path) -> Option<Bytes> {
+    let told = rustix::fs::statvfs(path).ok()?;
+    Some(Bytes(told.f_bavail.saturating_mul(told.f_frsize)))
 }
 
 /// A file that is being written; it is removed unless it is finished.
@@ -148,6 +182,31 @@ mod tests {
         write_whole(&target, |error| error, replace).unwrap();
         let permissions = |file: &Path| fs::metadata(file).unwrap().permissions();
         assert_eq!(permissions(&target), permissions(&plain));
+    }
+
+    #[test]
+    fn a_removed_folder_leaves_nothing_even_where_a_removal_was_cut_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("7");
+        for cut in [".writing-7/old", "7/state"] {
+            let file = folder.path().join(cut);
+            fs::create_dir_all(folder_of(&file)).unwrap();
+            fs::write(file, "x").unwrap();
+        }
+        remove_folder(&target).unwrap();
+        assert_eq!(files_beside(&target), 0);
+        assert_eq!(remove_folder(&target).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn the_size_of_a_folder_is_that_of_all_files_below_it() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("a/b")).unwrap();
+        fs::write(folder.path().join("a/b/file"), [0; 1000]).unwrap();
+        fs::write(folder.path().join("file"), [0; 24]).unwrap();
+        assert_eq!(size(folder.path()), Bytes(1024));
+        assert_eq!(size(&folder.path().join("none")), Bytes(0));
+        assert!(free(folder.path()).is_some_and(|free| free > Bytes(0)));
     }
 
     #[test]

@@ -62,9 +62,10 @@ fn code_of_study(error: &StudyError) -> u8 {
     match error {
         StudyError::Executor(ExecutorError::Interrupted) => INTERRUPTED,
         StudyError::NothingFits { .. } => NOTHING_FITS,
-        StudyError::KeepsFailing { .. } | StudyError::NoBest | StudyError::TooLittleTime { .. } => {
-            STOPPED_EARLY
-        }
+        StudyError::KeepsFailing { .. }
+        | StudyError::NoBest
+        | StudyError::NoResult { .. }
+        | StudyError::DiskIsFull { .. } => STOPPED_EARLY,
         StudyError::Model(error) => code_of_model(error),
         StudyError::Hub(error) => code_of_hub(error),
         // The first trials failed alike: something is set up wrongly.

@@ -26,6 +26,10 @@ pub(super) fn sentence(event: StudyEvent<'_>) -> Option<String> {
         StudyEvent::Waits { run, free, needed } => {
             format!("  {}  waits: it needs {needed}, others leave {free} free", name(run))
         }
+        StudyEvent::GaveUp { trials, bytes } => {
+            let of = if trials == 1 { "the least promising trial" } else { "the least promising trials" };
+            format!("  the disk is short: removed {trials} checkpoints of {of}, {bytes}")
+        }
         StudyEvent::OutOfService { device, failures, reason } => {
             format!("  {device} is out of service: {failures} runs in a row failed: {reason}")
         }

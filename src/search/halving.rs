@@ -60,9 +60,14 @@ pub fn next_action(
         if begun.under_way.iter().any(|(_, lower)| *lower < rung) {
             return Action::Wait;
         }
+        // A place is taken once: forecasts that change afterwards send no others in.
+        let taken =
+            entered(history, rung) + begun.under_way.iter().filter(|(_, other)| *other == rung).count();
+        let left = places(entered(history, rung - 1), settings).saturating_sub(taken);
         let waiting = promoted(history, settings, forecasts, rung)
             .into_iter()
-            .find(|trial| !has_run(trial, rung) && !runs(trial, rung));
+            .find(|trial| !has_run(trial, rung) && !runs(trial, rung))
+            .filter(|_| left > 0);
         if let Some(trial) = waiting {
             return Action::Run { trial: trial.id, rung };
         }
@@ -77,7 +82,7 @@ pub fn steps_of_promotions(history: &History, total_steps: usize, settings: &Sea
     let mut entered = history.trials.len() - history.retries();
     let mut steps = 0;
     for rung in 1..settings.rungs.saturating_sub(1) {
-        entered = (entered / settings.reduction_factor).max(1);
+        entered = places(entered, settings);
         let of_one = rung_steps(total_steps, rung, settings) - rung_steps(total_steps, rung - 1, settings);
         steps += entered.saturating_sub(ended(rung)) * of_one;
     }
@@ -102,11 +107,19 @@ fn promoted<'a>(
     });
     let mut finished: Vec<(&Trial, f64)> = finished.collect();
     finished.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.id.cmp(&b.0.id)));
-    // One that was tried again takes no second place.
-    let counts = |trial: &&Trial| has_run(trial, rung - 1) && history.retry_of(trial).is_none();
-    let entered = history.trials.iter().filter(counts).count();
-    let places = (entered / settings.reduction_factor).max(1);
+    let places = places(entered(history, rung - 1), settings);
     finished.into_iter().take(places).map(|(trial, _)| trial).collect()
+}
+
+/// Trials of which a rung has ended; one that was tried again takes no second place.
+pub(super) fn entered(history: &History, rung: u32) -> usize {
+    let counts = |trial: &&Trial| has_run(trial, rung) && history.retry_of(trial).is_none();
+    history.trials.iter().filter(counts).count()
+}
+
+/// Places of the rung above one that so many have entered.
+pub(super) fn places(entered: usize, settings: &SearchSettings) -> usize {
+    (entered / settings.reduction_factor).max(1)
 }
 
 /// Optimizer step at which `rung` stops: each rung is η times as long as the one below, the last is
@@ -120,51 +133,8 @@ pub fn rung_steps(total_steps: usize, rung: u32, settings: &SearchSettings) -> u
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::history::{SETTINGS, nine, trial};
     use super::*;
-    use crate::space::{BatchPlan, ConfirmSettings, Hyperparams, Precision, PrunerKind, SamplerKind};
-    use crate::trial::{EvalPoint, Measurement, Outcome, RungRecord};
-
-    const SETTINGS: SearchSettings = SearchSettings {
-        trials: 9,
-        rungs: 3,
-        reduction_factor: 3,
-        validation_examples: 1,
-        max_micro_batch_size: 1,
-        hours: None,
-        plateau_nats: None,
-        sampler: SamplerKind::Gp,
-        pruner: PrunerKind::Halving,
-        confirm: ConfirmSettings { candidates: 1, seeds: 1 },
-    };
-
-    fn record(rung: u32, loss: Option<f64>) -> RungRecord {
-        let eval = |loss_nats| EvalPoint { step: 1, loss_nats, tokens: 1, seconds: 0.0 };
-        RungRecord {
-            rung,
-            stop_at_step: 1,
-            outcome: loss.map_or(Outcome::Diverged { step: 1 }, |_| Outcome::Finished),
-            measurement: Measurement {
-                evals: loss.map(eval).into_iter().collect(),
-                ..Measurement::default()
-            },
-        }
-    }
-
-    fn trial(id: TrialId, losses: &[Option<f64>]) -> Trial {
-        let batch = BatchPlan { micro_batch_size: 1, gradient_accumulation_steps: 1 };
-        Trial {
-            id,
-            hyperparams: Hyperparams { precision: Precision::F32, batch, learning_rate: 1e-3 },
-            rungs: (0..).zip(losses).map(|(rung, loss)| record(rung, *loss)).collect(),
-        }
-    }
-
-    fn nine(mut trials: Vec<Trial>) -> History {
-        for id in u32::try_from(trials.len()).unwrap()..9 {
-            trials.push(trial(id, &[Some(9.0)]));
-        }
-        History { trials }
-    }
 
     #[test]
     fn a_study_first_fills_the_lowest_rung() {
@@ -214,6 +184,22 @@ mod tests {
         let act = |cut: &[(TrialId, u32)]| next_action(&all, Begun { under_way: &[], cut }, &SETTINGS, None);
         assert_eq!(act(&[(8, 1)]), Action::Run { trial: 8, rung: 1 });
         assert_eq!(act(&[(0, 2)]), Action::Run { trial: 1, rung: 1 });
+    }
+
+    #[test]
+    fn the_places_of_a_rung_are_taken_once_even_if_forecasts_change_afterwards() {
+        let promoted = (0..3).map(|id| trial(id, &[Some(1.0), Some(1.0)])).collect();
+        let history = nine(promoted);
+        let mut forecasts = [0.0; 9];
+        forecasts[..3].fill(5.0);
+        let act = |history: &History, under_way: &[(TrialId, u32)]| {
+            next_action(history, Begun { under_way, cut: &[] }, &SETTINGS, Some(&forecasts))
+        };
+        assert_eq!(act(&history, &[]), Action::Finish);
+        let mut two = history.clone();
+        two.trials[2] = trial(2, &[Some(1.0)]);
+        assert_eq!(act(&two, &[]), Action::Run { trial: 3, rung: 1 });
+        assert_eq!(act(&two, &[(2, 1)]), Action::Wait);
     }
 
     #[test]

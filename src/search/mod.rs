@@ -7,6 +7,7 @@ mod batch;
 mod confirm;
 mod ending;
 mod halving;
+mod keeping;
 mod knowledge;
 mod normal;
 mod observed;
@@ -30,6 +31,7 @@ pub use batch::{
 pub use confirm::{Comparison, Contest, Decision, Rerun, Standing, Verdict, Won, compare, standing};
 pub use ending::{Ending, FullRun};
 pub use halving::{Action, Begun, next_action, rung_steps, steps_of_promotions};
+pub use keeping::{Standpoint, Use, checkpoint_uses};
 pub use knowledge::{Facts, Method};
 pub use observed::{Failure, Observations, Observed, State};
 pub use past::{PastRun, PastStudy, Shift};

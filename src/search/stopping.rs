@@ -8,6 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::space::SearchSettings;
+use crate::units::Bytes;
 
 /// What ends a search; each by itself, and what is none is no limit.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -66,6 +67,13 @@ pub enum StopReason {
         /// In seconds since 1970.
         deadline: f64,
     },
+    /// The disk has no room for what another run writes.
+    Disk {
+        /// What it writes.
+        needed: Bytes,
+        /// What is left.
+        left: Bytes,
+    },
     /// Another trial promises less than it must.
     Plateau {
         /// What it promises.
@@ -121,10 +129,10 @@ impl StopRules {
 }
 
 impl StopReason {
-    /// Whether more time would let the search go on.
+    /// Whether the search could go on with more time or more room.
     #[must_use]
-    pub const fn is_of_time(&self) -> bool {
-        matches!(self, Self::Hours { .. } | Self::Deadline { .. })
+    pub const fn leaves_search_open(&self) -> bool {
+        matches!(self, Self::Hours { .. } | Self::Deadline { .. } | Self::Disk { .. })
     }
 }
 
@@ -137,6 +145,9 @@ impl fmt::Display for StopReason {
             Self::Exhausted { trials } => write!(f, "all {trials} points of the space that fit were tried"),
             Self::Hours { hours } => write!(f, "runs have taken the {hours} h they may"),
             Self::Deadline { .. } => f.write_str("the time is up"),
+            Self::Disk { needed, left } => {
+                write!(f, "another run would write {needed}, and the disk or its quota has {left} left")
+            }
             Self::Plateau { expected_gain_nats: gain, worth_nats: worth } => {
                 write!(f, "another trial promises {gain:.4} nats per token, less than the {worth} it must")
             }

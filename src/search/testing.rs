@@ -1,5 +1,7 @@
 //! Random problems and random pasts, for the properties of samplers and pruners.
 
+pub(super) mod history;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

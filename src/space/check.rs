@@ -15,6 +15,7 @@ use super::{
     Optimizer, Precision, PrunerKind, QuantizeSettings, SamplerKind, Schedule, SearchSettings, Space, Study,
     StudyFile, StudyFileError, TrainSettings, Trained, UnknownSampler, check_executor, textbook,
 };
+use crate::units::{Bytes, ParseBytesError};
 
 /// No model is as wide.
 const LARGEST_RANK: usize = 1 << 14;
@@ -41,6 +42,7 @@ impl Study {
             executor,
             threads: check.threads(&file.study)?,
             output: file.study.output.clone().unwrap_or_else(|| Path::new("results").join(&name)),
+            disk_quota: check.disk_quota(&file.study)?,
             name,
             model: check.model(&file.model)?,
             data: check.data(file)?,
@@ -133,6 +135,13 @@ impl Check<'_> {
             );
         }
         Ok(name)
+    }
+
+    fn disk_quota(&self, section: &StudySection) -> Checked<Option<Bytes>> {
+        let Some(typed) = &section.disk_quota else { return Ok(None) };
+        typed.parse().map(Some).or_else(|error: ParseBytesError| {
+            self.wrong("study.disk_quota", format!("`{typed}`"), &error.to_string())
+        })
     }
 
     fn threads(&self, section: &StudySection) -> Checked<Option<usize>> {

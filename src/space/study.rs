@@ -10,6 +10,7 @@ use super::{
     BatchPlan, DeviceSpec, ExecutorSettings, FitSettings, FloatDomain, GpuSection, LoraSettings, Optimizer,
     Precision, PrunerKind, SamplerKind, TrainerSettings, textbook,
 };
+use crate::units::Bytes;
 
 /// A study that cannot be wrong: what to tune, on what, and what to make of it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -30,6 +31,9 @@ pub struct Study {
     pub threads: Option<usize>,
     /// Folder that receives everything the study makes.
     pub output: PathBuf,
+    /// Most bytes of that folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk_quota: Option<Bytes>,
     /// The base model.
     pub model: ModelSettings,
     /// The data set.

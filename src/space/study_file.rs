@@ -50,6 +50,7 @@ pub(super) struct StudySection {
     pub threads: Option<usize>,
     #[serde(alias = "output_dir")]
     pub output: Option<PathBuf>,
+    pub disk_quota: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -35,30 +35,36 @@ impl Driver<'_> {
             let progress = Progress { reserved_seconds: 0.0, ending_seconds, ..progress };
             self.plan_search(&history)?;
             let next = missing.first().filter(|_| rules.time_is_up(&progress).is_none());
-            match next.zip(self.free_slot()) {
-                Some((rerun, slot)) => {
-                    if !announced {
-                        self.emit(StudyEvent::Stage(Stage::Confirm));
-                        announced = true;
-                    }
-                    self.run_again(slot, &history, *rerun)?;
+            if let Some((rerun, slot)) = next.zip(self.free_slot()) {
+                if !announced {
+                    self.emit(StudyEvent::Stage(Stage::Confirm));
+                    announced = true;
                 }
-                None if self.under_way.iter().all(Option::is_none) => {
-                    self.cut_off = None;
-                    return self.decided(&standing.decision);
+                if self.run_again(slot, &history, *rerun)? {
+                    continue;
                 }
-                None => self.hear_confirmation(None)?,
             }
+            if self.under_way.iter().all(Option::is_none) {
+                self.cut_off = None;
+                return self.decided(&standing.decision);
+            }
+            self.hear_confirmation(None)?;
         }
     }
 
-    fn run_again(&mut self, slot: usize, history: &History, rerun: Rerun) -> Result<(), StudyError> {
+    /// Begins a run, or waits for memory; false where the disk has no room for it: then what is known has to do.
+    fn run_again(&mut self, slot: usize, history: &History, rerun: Rerun) -> Result<bool, StudyError> {
         let Rerun { run, stop_at_step } = rerun;
         let hyperparams = &history.trials[run.trial as usize].hyperparams;
         if !self.has_room(slot, run, hyperparams)? {
-            return self.hear_confirmation(Some(PAUSE));
+            self.hear_confirmation(Some(PAUSE))?;
+            return Ok(true);
         }
-        self.begin_run(slot, Ask { run, hyperparams, stop_at_step, best: None, is_alone: false })
+        if self.make_room(run)?.is_some() {
+            return Ok(false);
+        }
+        self.begin_run(slot, Ask { run, hyperparams, stop_at_step, best: None, is_alone: false })?;
+        Ok(true)
     }
 
     fn hear_confirmation(&mut self, patience: Option<Duration>) -> Result<(), StudyError> {

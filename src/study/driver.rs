@@ -194,6 +194,7 @@ fn definition(study: &Study) -> String {
 fn placeless(study: &Study) -> Study {
     let mut study = study.clone();
     study.output.clear();
+    study.disk_quota = None;
     study.data.source.clear();
     if let Some(trainer) = &mut study.trainer {
         trainer.silence_minutes = 0.0;

@@ -97,6 +97,18 @@ pub enum StudyError {
     /// A stage that needs the tokenized data came before the one that makes it.
     #[error("the study has no tokenized data yet\n  hint: the stage `prepare` comes before every other")]
     NotPrepared,
+    /// A run would write more than the disk or the study's quota has left.
+    #[error("{}: a run writes {needed}, and {left} are left{}\n  hint: make room on the disk or raise `disk_quota` in [study]; everything is saved, and the same command goes on", folder.display(), quota.map(|quota| format!(" of `study.disk_quota`, {quota}")).unwrap_or_default())]
+    DiskIsFull {
+        /// Of the study.
+        folder: PathBuf,
+        /// What a run writes.
+        needed: Bytes,
+        /// What is left.
+        left: Bytes,
+        /// What the study may take in all.
+        quota: Option<Bytes>,
+    },
     /// No trial finished.
     #[error(
         "no trial finished, so there is no best configuration to train\n  hint: lower `high` in `space.learning_rate`; `diapason status` lists how each trial ended"
@@ -104,9 +116,9 @@ pub enum StudyError {
     NoBest,
     /// The search was stopped before it had a result.
     #[error(
-        "the search stopped before any trial had finished: {reason}\n  hint: the same command with more time goes on from here"
+        "the search stopped before any trial had finished: {reason}\n  hint: the same command with more of what was short goes on from here"
     )]
-    TooLittleTime {
+    NoResult {
         /// What stopped it.
         reason: StopReason,
     },

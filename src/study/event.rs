@@ -123,6 +123,13 @@ pub enum StudyEvent<'a> {
         /// What it needs.
         needed: Bytes,
     },
+    /// Checkpoints were removed to make room on the disk: these trials would begin again.
+    GaveUp {
+        /// So many.
+        trials: usize,
+        /// What they took.
+        bytes: Bytes,
+    },
     /// A device whose runs fail gets no more of them.
     OutOfService {
         /// Which.

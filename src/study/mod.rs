@@ -10,6 +10,7 @@ mod base_gguf;
 mod breaker;
 mod confirm;
 mod deadline;
+mod disk;
 mod driver;
 mod error;
 mod event;

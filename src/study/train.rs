@@ -34,6 +34,7 @@ impl Driver<'_> {
             let trial = self.winner()?;
             if trial.loss_at(rung).is_some() {
                 self.keep_model(trial.id)?;
+                self.remove_spent()?;
                 self.remember_cut(None)?;
                 return Ok(trial.id);
             }
@@ -69,6 +70,9 @@ impl Driver<'_> {
         self.plan_full_run(&history)?;
         let mut outcome = None;
         if !self.is_cut_off() {
+            if let Some(shortage) = self.make_room((trial.id, rung).into())? {
+                return Err(self.disk_is_full(shortage));
+            }
             self.forget_tuned(trial.id)?;
             outcome = self.run_rung(trial, rung, Some(self.layout.model()))?;
         }
@@ -108,7 +112,7 @@ impl Driver<'_> {
         }
         match (history.trials.as_slice(), self.only_point(), known_stop(&self.store)?) {
             ([only], Some(_), _) if !only.has_failed() => Ok(only.clone()),
-            (_, _, Some(reason)) if reason.is_of_time() => Err(StudyError::TooLittleTime { reason }),
+            (_, _, Some(reason)) if reason.leaves_search_open() => Err(StudyError::NoResult { reason }),
             _ => Err(StudyError::NoBest),
         }
     }

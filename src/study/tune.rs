@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::breaker::Breaker;
+use super::disk::Shortage;
 use super::driver::Driver;
 use super::room::PAUSE;
 use super::under_way::Ask;
@@ -56,7 +57,11 @@ impl Driver<'_> {
                 self.announce(&mut sweep)?;
             }
             match step {
-                Step::Begin(trial, rung) => self.begin_trial(&history.trials[trial as usize], rung)?,
+                Step::Begin(trial, rung) => {
+                    if let Some(reason) = self.begin_trial(&history.trials[trial as usize], rung)? {
+                        break reason;
+                    }
+                }
                 Step::Add(hyperparams) => self.add_trial(&history, &hyperparams)?,
                 Step::Exhausted if history.trials.is_empty() => {
                     let shapes = self.shapes()?;
@@ -75,6 +80,7 @@ impl Driver<'_> {
         };
         self.cut_off = None;
         self.stops(reason)?;
+        self.remove_spent()?;
         self.confirm()
     }
 
@@ -175,24 +181,37 @@ impl Driver<'_> {
         Some(Hyperparams { precision: point.precision, batch, learning_rate: point.learning_rate })
     }
 
-    fn begin_trial(&mut self, trial: &Trial, rung: u32) -> Result<(), StudyError> {
-        let Some(slot) = self.free_slot() else { return Ok(()) };
+    /// Begins a rung, or waits for what it needs; says why the search ends if that can't come.
+    fn begin_trial(&mut self, trial: &Trial, rung: u32) -> Result<Option<StopReason>, StudyError> {
+        let Some(slot) = self.free_slot() else { return Ok(None) };
         let run = (trial.id, rung).into();
         if !self.has_room(slot, run, &trial.hyperparams)? {
-            return self.hear_trial(Some(PAUSE));
+            self.hear_trial(Some(PAUSE))?;
+            return Ok(None);
         }
         // With a single rung the trials are full runs, and any of them may be the winner.
         let is_full = rung + 1 == self.study.search.rungs;
         let best = is_full.then(|| self.layout.trial_model(trial.id));
+        if let Some(Shortage { needed, left }) = self.make_room(run)? {
+            if self.under_way.iter().all(Option::is_none) {
+                return Ok(Some(StopReason::Disk { needed, left }));
+            }
+            // When what runs has ended, less is needed.
+            self.hear_trial(None)?;
+            return Ok(None);
+        }
         let stop_at_step = self.stop_of(trial, rung)?;
-        self.begin_run(
-            slot,
-            Ask { run, hyperparams: &trial.hyperparams, stop_at_step, best, is_alone: false },
-        )
+        let ask = Ask { run, hyperparams: &trial.hyperparams, stop_at_step, best, is_alone: false };
+        self.begin_run(slot, ask)?;
+        Ok(None)
     }
 
     fn hear_trial(&mut self, patience: Option<Duration>) -> Result<(), StudyError> {
-        self.hear_end(patience)?.map_or(Ok(()), |ended| self.end_and_judge(&ended))
+        if let Some(ended) = self.hear_end(patience)? {
+            self.end_and_judge(&ended)?;
+            self.remove_spent()?;
+        }
+        Ok(())
     }
 }
 

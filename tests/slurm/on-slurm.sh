@@ -5,7 +5,8 @@
 #
 # As root; installs slurm-wlm and munge if they are missing. What it shows: two jobs at the same time with a card each,
 # a driver killed while jobs run that finds them again (and finds what has ended meanwhile), a job whose process is
-# killed, one that is cancelled, one that is put back into the queue, and Ctrl-C. Ends with a line of figures.
+# killed, one that is cancelled, one that is put back into the queue, Ctrl-C, job arrays of the same user that are not
+# disturbed, and a driver that is itself a task of an array. Ends with a line of figures.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 program=$(realpath "${1:-target/release/diapason}")
@@ -116,6 +117,11 @@ another() {
     fail "no further trial was run"
 }
 
+# What else the user has in the queue: an array that has ended, and one that waits.
+sbatch --parsable --mem=100M --output=/dev/null --array=0-1 --wrap true >/dev/null
+waiting=$(sbatch --parsable --hold --mem=100M --output=/dev/null --array=0-9 --job-name=trial-0-rung-0 --wrap true)
+in_array() { squeue --noheader --array --jobs="$waiting" --format=%T | grep -c PENDING; }
+
 drive
 two_running
 two=("${jobs[@]}")
@@ -170,6 +176,8 @@ driver=
 grep -Eq '"crashed": 2' "$work/summary.json" || fail "$(grep -A 4 '"trials"' "$work/summary.json")"
 grep -Eq '"finished": 5' "$work/summary.json" || fail "$(grep -A 4 '"trials"' "$work/summary.json")"
 grep -Eq '"tuned": [0-9]' "$work/summary.json" || fail "no test loss"
+[ "$(in_array)" = 10 ] || fail "$(in_array) tasks of the array are left"
+scancel "$waiting"
 [ -z "$(squeue --noheader)" ] || fail "jobs are left"
 echo "job $killed killed, $cancelled cancelled, $requeued put back; the study ended with $(grep -o '"tuned": [0-9.]*' "$work/summary.json") (${SECONDS} s)"
 
@@ -185,5 +193,15 @@ driver=
 [ "$code" = 130 ] || fail "Ctrl-C ended the driver with $code"
 for _ in $(seq 100); do [ -n "$(squeue --noheader)" ] || break; sleep 0.1; done
 [ "$(state "$another" JobState)" = CANCELLED ] || fail "job $another goes on after Ctrl-C"
+
+# A driver that is a task of an array: what it was allotted itself is not what it asks for.
+sed -e 's/name = "on-slurm"/name = "on-slurm-7"/' -e "s:$work/results:$work/results-7:" -e 's/trials = 9/trials = 2/' \
+    -e 's/slots = 2/slots = 1/' "$work/study.toml" >"$work/study-7.toml"
+array=$(sbatch --parsable --array=7 --mem=600M --cpus-per-task=1 --gres=gpu:1 --output="$work/driver.log" --open-mode=append \
+    --wrap "exec '$program' tune '$work'/study-\$SLURM_ARRAY_TASK_ID.toml --json >'$work/summary-7.json'")
+over "${array}_7"
+[ "$(state "${array}_7" JobState)" = COMPLETED ] || fail "the driver in the array ended as $(state "${array}_7" JobState)"
+grep -Eq '"finished": 2' "$work/summary-7.json" || fail "$(grep -A 4 '"trials"' "$work/summary-7.json")"
+echo "task ${array}_7 drove a study of its own (${SECONDS} s)"
 failed=no
 echo "Ctrl-C cancelled job $another; $(squeue --noheader --states=all | wc -l) jobs in all, ${SECONDS} s"

@@ -1,6 +1,7 @@
 //! One command of Slurm at a time, run beside the driver: it may hang for minutes, and events must not wait for it.
 
-use std::ffi::OsString;
+use std::env;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
@@ -108,10 +109,24 @@ pub(super) fn cancel(ids: &[u64]) -> io::Result<Said> {
     run("scancel", &ids)
 }
 
+/// Whether a variable tells of the job that the driver itself runs in: what it asks for are jobs of their own, to which
+/// its variables would be handed on.
+fn is_of_own_job(name: &OsStr, is_in_job: bool) -> bool {
+    let name = name.to_string_lossy();
+    // Which cluster is spoken to stays; and what a user has set by hand outside of a job stays too.
+    let is_address = matches!(&*name, "SLURM_CONF" | "SLURM_CLUSTERS");
+    let is_allotted = name.starts_with("SLURM_") || name == "CUDA_VISIBLE_DEVICES";
+    is_in_job && is_allotted && !is_address
+}
+
 /// Runs a command of Slurm to its end, with messages in English.
 pub(super) fn run(program: &str, arguments: &[OsString]) -> io::Result<Said> {
     let mut command = Command::new(program);
     command.args(arguments).env("LC_ALL", "C").stdin(Stdio::null());
+    let is_in_job = env::var_os("SLURM_JOB_ID").is_some();
+    for name in env::vars_os().map(|(name, _)| name).filter(|name| is_of_own_job(name, is_in_job)) {
+        command.env_remove(name);
+    }
     #[cfg(unix)]
     {
         use std::os::unix::process::CommandExt;
@@ -124,4 +139,17 @@ pub(super) fn run(program: &str, arguments: &[OsString]) -> io::Result<Said> {
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_driver_in_a_job_hands_none_of_its_own_allotment_on() {
+        let removed = |name: &str, is_in_job| is_of_own_job(OsStr::new(name), is_in_job);
+        assert!(removed("SLURM_CPUS_PER_TASK", true) && removed("CUDA_VISIBLE_DEVICES", true));
+        assert!(!removed("SLURM_CONF", true) && !removed("PATH", true) && !removed("SBATCH_QOS", true));
+        assert!(!removed("CUDA_VISIBLE_DEVICES", false) && !removed("SLURM_CPUS_PER_TASK", false));
+    }
 }

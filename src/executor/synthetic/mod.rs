@@ -40,6 +40,8 @@ pub struct Synthetic {
     pub example_spread: f64,
     /// How much another seed changes the loss.
     pub seed_spread: f64,
+    /// Size of the weights in a checkpoint.
+    pub weights: Bytes,
     /// Runs, by number from 0 in the order in which they began, that end so whatever the formulas say, halfway
     /// where they train.
     pub script: BTreeMap<usize, Outcome>,
@@ -157,6 +159,7 @@ impl Synthetic {
         if end >= checkpoint.step {
             checkpoint.step = end;
             played.leaves.checkpoint = Some((folder.clone(), checkpoint));
+            played.leaves.weights = self.weights;
         }
         played.leaves.best = best.as_ref().map(|best| (spec.model.clone(), best.clone()));
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::{CHECKPOINT, Checkpoint, copy_folder};
 use crate::executor::{ExecutorError, Heard};
 use crate::trial::{Event, Outcome, TrialSpec};
+use crate::units::Bytes;
 
 /// What is under way, and what time it is.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +38,8 @@ pub(super) struct Playing {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Leaves {
     pub(super) checkpoint: Option<(PathBuf, Checkpoint)>,
+    /// Size of the weights beside it.
+    pub(super) weights: Bytes,
     /// The model that was the best, and where it is kept.
     pub(super) best: Option<(PathBuf, PathBuf)>,
 }
@@ -46,6 +49,8 @@ impl Leaves {
         if let Some((folder, checkpoint)) = &self.checkpoint {
             fs::create_dir_all(folder)?;
             fs::write(folder.join(CHECKPOINT), serde_json::to_vec(checkpoint)?)?;
+            // A hole in a file takes no room and counts as its size.
+            fs::File::create(folder.join("weights"))?.set_len(self.weights.0)?;
         }
         self.best.as_ref().map_or(Ok(()), |(model, best)| copy_folder(model, best))
     }

@@ -1,6 +1,7 @@
 //! The whole driver on the exact fake: every stage, every decision, no training.
 
 mod confirm;
+mod disk;
 mod failures;
 mod killed;
 mod nights;
@@ -77,6 +78,7 @@ fn device() -> Synthetic {
         diverges_at: 5e-3,
         example_spread: 0.0,
         seed_spread: 0.0,
+        weights: Bytes(0),
         script: BTreeMap::new(),
         broken: BTreeMap::new(),
         specs: Vec::new(),
@@ -109,8 +111,19 @@ fn drive_until(study: &Study, device: &mut Synthetic, deadline: Option<f64>) -> 
 }
 
 fn drive_by(study: &Study, device: &mut Synthetic, deadline: Option<Deadline>) -> Result<Told, StudyError> {
+    drive_watched(study, device, deadline, &mut |_| ())
+}
+
+/// The same while somebody looks at each event.
+fn drive_watched(
+    study: &Study,
+    device: &mut Synthetic,
+    deadline: Option<Deadline>,
+    watch: &mut dyn FnMut(StudyEvent<'_>),
+) -> Result<Told, StudyError> {
     let (mut stages, mut log) = (Vec::new(), Vec::new());
     let mut listener = |event: StudyEvent<'_>| {
+        watch(event);
         if let StudyEvent::Stage(stage) = event {
             stages.push(stage);
         }

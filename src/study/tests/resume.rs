@@ -93,8 +93,8 @@ fn a_model_that_was_removed_is_missed_with_the_way_out() {
 fn half_written_files_of_a_killed_process_are_removed() {
     let folder = Folder::new();
     let study = folder.study(small);
-    drive(&study, &mut device()).unwrap();
-    let left = folder.path("results/trials/0/.writing-abc");
+    let best = drive(&study, &mut device()).unwrap().summary.best.unwrap().trial;
+    let left = folder.path(&format!("results/trials/{best}/.writing-abc"));
     fs::write(&left, "half").unwrap();
     drive(&study, &mut device()).unwrap();
     assert!(!left.exists());

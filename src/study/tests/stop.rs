@@ -57,7 +57,7 @@ fn a_deadline_that_has_passed_begins_nothing_and_says_so() {
     let (folder, mut stopped) = (Folder::new(), device());
     let study = folder.study(|_| ());
     let error = drive_until(&study, &mut stopped, PAST).unwrap_err();
-    assert!(matches!(error, StudyError::TooLittleTime { .. }), "{error}");
+    assert!(matches!(error, StudyError::NoResult { .. }), "{error}");
     assert!(error.to_string().contains("the time is up") && error.to_string().contains("hint:"), "{error}");
     assert_eq!(rungs(&stopped), 0);
     let mut after = device();
