@@ -189,11 +189,17 @@ fn curve(points: usize, learning_rate: f64) -> Vec<Event> {
         version: "0.1.0".to_owned(),
         resumed_at_step: 0,
         parameters: 1_000,
+        overhead_bytes: None,
     };
     let steps = (1..=points - evals).map(|step| Event::Step(step_of(step, loss(step), learning_rate)));
     let evals =
         (1..=evals).map(|n| EvalPoint { step: 9 * n, loss_nats: loss(9 * n), tokens: 999, seconds: 0.1 });
-    let peak = |phase| Event::Memory { phase, peak_bytes: Bytes::mib(50), live_bytes: Bytes::mib(40) };
+    let peak = |phase| Event::Memory {
+        phase,
+        peak_bytes: Bytes::mib(50),
+        live_bytes: Bytes::mib(40),
+        reserved_bytes: None,
+    };
     let peaks = Phase::ALL.into_iter().map(peak);
     std::iter::once(started).chain(steps).chain(evals.map(Event::Eval)).chain(peaks).collect()
 }

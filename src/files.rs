@@ -54,15 +54,64 @@ pub fn remove_folder(folder: &Path) -> io::Result<()> {
     fs::remove_dir_all(&aside)
 }
 
+/// Moves a folder to where another one may be; for a moment neither is there.
+///
+/// # Errors
+/// A file operation that failed.
+pub fn replace_folder(from: &Path, to: &Path) -> io::Result<()> {
+    match remove_folder(to) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => fs::rename(from, to),
+    }
+}
+
+/// Makes a folder the same as another, without a second copy of the bytes where the file system can do so.
+///
+/// Who later replaces a file of one leaves that of the other as it is.
+///
+/// # Errors
+/// A file operation that failed.
+pub fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
+    let copy = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(folder_of(to))?;
+    copy_files(from, copy.path())?;
+    fs::set_permissions(copy.path(), fs::metadata(from)?.permissions())?;
+    replace_folder(copy.path(), to)
+}
+
+fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(from)? {
+        let (source, target) = entry.map(|entry| (entry.path(), to.join(entry.file_name())))?;
+        if source.is_dir() {
+            fs::create_dir(&target)?;
+            copy_files(&source, &target)?;
+        } else if fs::hard_link(&source, &target).is_err() {
+            fs::copy(&source, &target)?;
+        }
+    }
+    Ok(())
+}
+
 /// Bytes of all files below a path; what can't be read counts as nothing, and links are not followed.
 #[must_use]
 pub fn size(path: &Path) -> Bytes {
     let Ok(metadata) = fs::symlink_metadata(path) else { return Bytes(0) };
     if !metadata.is_dir() {
-        return Bytes(metadata.len());
+        return Bytes(metadata.len() / names(&metadata));
     }
     let entries = fs::read_dir(path).into_iter().flatten().flatten();
     Bytes(entries.map(|entry| size(&entry.path()).0).sum())
+}
+
+/// Names a file has: each counts for its share.
+#[cfg(unix)]
+fn names(metadata: &fs::Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::nlink(metadata).max(1)
+}
+
+/// Names a file has; where that is not told, each counts in full.
+#[cfg(not(unix))]
+const fn names(_: &fs::Metadata) -> u64 {
+    1
 }
 
 /// Bytes that a user without privileges can still write to the file system of a path; none where it does not tell.
@@ -196,6 +245,24 @@ mod tests {
         remove_folder(&target).unwrap();
         assert_eq!(files_beside(&target), 0);
         assert_eq!(remove_folder(&target).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_copied_folder_is_the_same_takes_no_room_and_does_not_change_with_the_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        for (path, text) in [("from/a", "same"), ("from/deep/b", "1234"), ("to/old", "old")] {
+            let file = folder.path().join(path);
+            fs::create_dir_all(folder_of(&file)).unwrap();
+            fs::write(file, text).unwrap();
+        }
+        copy_folder(&from, &to).unwrap();
+        assert!(!to.join("old").exists());
+        assert_eq!(size(folder.path()), Bytes(8));
+        write_bytes(&from.join("a"), b"newer").unwrap();
+        assert_eq!(fs::read(to.join("a")).unwrap(), b"same");
+        assert_eq!(fs::read(to.join("deep/b")).unwrap(), b"1234");
+        assert_eq!(files_beside(&from), 2);
     }
 
     #[test]

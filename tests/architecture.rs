@@ -27,7 +27,7 @@ use source::{Tree, files_below};
 /// The modules in the order of the map, each with the modules above it that it imports.
 const IMPORTS: &Table = &[
     ("units", ""),
-    ("files", ""),
+    ("files", "units"),
     ("fingerprint", ""),
     ("spelling", ""),
     ("space", "units spelling"),
@@ -35,7 +35,7 @@ const IMPORTS: &Table = &[
     ("search", "units spelling space trial"),
     ("arch", "space"),
     ("memory", "units spelling space trial arch"),
-    ("device", "units space memory"),
+    ("device", "units space trial memory"),
     ("data", "files fingerprint spelling space arch"),
     ("model", "files space trial arch memory data"),
     ("hub", "units fingerprint data model"),
@@ -81,7 +81,7 @@ const DOORS: &Table = &[
     ("rand_chacha", "data model search"),
     ("rayon", "data model train quantize"),
     ("rusqlite", "store"),
-    ("rustix", "device worker executor"),
+    ("rustix", "files device worker executor"),
     ("safetensors", "data model"),
     ("sha2", "fingerprint"),
     ("sobol_burley", "search"),

@@ -3,12 +3,22 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use diapason::device::nvml::{CardFacts, NvmlError, cards};
+use diapason::device::nvml::{CardFacts, Meter, NvmlError, cards};
+use diapason::trial::{Power, Slowdown};
 use diapason::units::Bytes;
+use tempfile::TempDir;
 
 /// Compiles the stand-in with a flag and reads its cards.
 fn cards_of(flag: Option<&str>) -> Result<Vec<CardFacts>, NvmlError> {
+    let (_folder, library) = stand_in(flag);
+    cards(Some(library.as_os_str()))
+}
+
+/// The stand-in, compiled with a flag, and the folder it lies in.
+fn stand_in(flag: Option<&str>) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let library = folder.path().join("libnvidia-ml.so.1");
     let rustc = std::env::var_os("RUSTC").unwrap_or("rustc".into());
@@ -20,7 +30,7 @@ fn cards_of(flag: Option<&str>) -> Result<Vec<CardFacts>, NvmlError> {
     }
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    cards(Some(library.as_os_str()))
+    (folder, library)
 }
 
 fn source() -> PathBuf {
@@ -41,6 +51,14 @@ fn every_fact_a_card_tells_is_read() {
         used_by_others: Some(Bytes::gib(3)),
         temperature_celsius: Some(41),
         power_watts: Some(72.5),
+        power_limit_watts: Some(75.0),
+        compute_capability: Some("8.9".to_owned()),
+        sm_mhz: Some(1500),
+        memory_mhz: Some(6251),
+        slowed: Some(vec![Slowdown::PowerCap]),
+        ecc: Some(true),
+        uncorrected_errors: Some(3),
+        mig: Some(false),
         driver: Some("580.95.05".to_owned()),
     };
     assert_eq!(cards[0], expected);
@@ -83,4 +101,60 @@ fn a_library_without_its_driver_is_told_from_a_missing_library() {
     let error = cards_of(Some("no_driver")).unwrap_err();
     assert!(matches!(error, NvmlError::NoDriver { .. }), "{error:?}");
     assert!(error.to_string().contains("driver is not loaded"), "{error}");
+}
+
+const FIRST: &str = "GPU-00000000-0000-0000-0000-000000000000";
+
+/// Meters a card of the stand-in until `is_enough`, and says what it told and whether it had ended by itself.
+fn metered(flag: Option<&str>, uuid: &str, is_enough: impl Fn(&Meter) -> bool) -> (Option<Power>, bool) {
+    let (_folder, library) = stand_in(flag);
+    let meter = Meter::start(Some(library.as_os_str()), uuid, Duration::from_millis(20));
+    let asked = Instant::now();
+    while !is_enough(&meter) {
+        assert!(asked.elapsed() < Duration::from_secs(60), "{:?}", meter.read());
+        thread::sleep(Duration::from_millis(2));
+    }
+    (meter.read(), meter.has_ended())
+}
+
+fn has_told(joules: f64) -> impl Fn(&Meter) -> bool {
+    move |meter| meter.read().is_some_and(|power| power.joules >= joules)
+}
+
+#[test]
+fn energy_is_what_the_counter_has_gone_up_by_while_it_was_watched() {
+    let (power, has_ended) = metered(None, FIRST, has_told(100.0));
+    let power = power.unwrap();
+    assert!(power.joules >= 120.0 && power.joules % 40.0 == 0.0, "{power:?}");
+    assert!(power.seconds >= 0.06, "{power:?}");
+    assert!((power.mean_sm_mhz.unwrap() - 1500.0).abs() < 1e-9, "{power:?}");
+    assert_eq!(power.max_celsius, Some(41));
+    assert_eq!(power.slowed, [Slowdown::PowerCap]);
+    assert!(!has_ended);
+}
+
+#[test]
+fn a_card_without_a_counter_is_metered_by_its_power() {
+    let (power, _) = metered(Some("no_counter"), FIRST, has_told(0.1));
+    let watts = power.unwrap().watts().unwrap();
+    assert!((watts - 72.5).abs() < 1e-9, "{watts}");
+}
+
+#[test]
+fn a_card_that_falls_off_the_bus_ends_the_meter_and_keeps_what_it_drew() {
+    let (power, has_ended) = metered(Some("falls_off"), FIRST, Meter::has_ended);
+    // Four looks, three spans between them.
+    assert_eq!((power.map(|power| power.joules), has_ended), (Some(120.0), true));
+}
+
+#[test]
+fn what_tells_no_power_is_not_metered_and_nothing_fails() {
+    let second = "GPU-00000000-0000-0000-0000-000000000001";
+    let (_folder, library) = stand_in(None);
+    let meter = Meter::start(Some(library.as_os_str()), second, Duration::from_millis(1));
+    thread::sleep(Duration::from_millis(50));
+    assert_eq!((meter.read(), meter.has_ended()), (None, false));
+    for (flag, uuid) in [(None, "GPU-unknown"), (Some("no_driver"), FIRST), (Some("old_driver"), FIRST)] {
+        assert_eq!(metered(flag, uuid, Meter::has_ended), (None, true));
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::allocator;
 use super::{CpuFacts, Device, DeviceError, Facts};
+use crate::trial::Power;
 use crate::units::Bytes;
 
 /// The processor, with the memory of the machine or a cap below it.
@@ -55,6 +56,14 @@ impl Device for Cpu {
         Ok(allocator::peak())
     }
 
+    fn reserved_peak(&self) -> Result<Option<Bytes>, DeviceError> {
+        Ok(None)
+    }
+
+    fn overhead(&self) -> Option<Bytes> {
+        None
+    }
+
     fn reset_peak(&self) -> Result<(), DeviceError> {
         allocator::reset_peak();
         Ok(())
@@ -62,6 +71,11 @@ impl Device for Cpu {
 
     fn synchronize(&self) -> Result<(), DeviceError> {
         Ok(())
+    }
+
+    /// The counters of processors are for administrators alone.
+    fn power(&self) -> Option<Power> {
+        None
     }
 
     fn facts(&self) -> Facts {

@@ -23,6 +23,7 @@ pub use out_of_memory::is_out_of_memory;
 
 use crate::memory::gpu::UNKNOWN_CONTEXT;
 use crate::space::DeviceSpec;
+use crate::trial::Power;
 use crate::units::Bytes;
 
 /// One opened device, and the bytes tensors take on it.
@@ -60,7 +61,17 @@ pub trait Device: std::fmt::Debug {
     /// When the driver does not answer.
     fn peak(&self) -> Result<Bytes, DeviceError>;
 
-    /// Lets the peak start again from what is alive now.
+    /// Most bytes that were set aside for tensors since the start or the last reset, alive or not; none where
+    /// nothing is set aside.
+    ///
+    /// # Errors
+    /// When the driver does not answer.
+    fn reserved_peak(&self) -> Result<Option<Bytes>, DeviceError>;
+
+    /// What the device held for this process besides tensors when it was opened; none where that can't be told.
+    fn overhead(&self) -> Option<Bytes>;
+
+    /// Lets the peaks start again from what is alive and set aside now.
     ///
     /// # Errors
     /// When the driver does not answer.
@@ -71,6 +82,9 @@ pub trait Device: std::fmt::Debug {
     /// # Errors
     /// When that work failed.
     fn synchronize(&self) -> Result<(), DeviceError>;
+
+    /// What it has drawn since it was opened; none where nobody tells.
+    fn power(&self) -> Option<Power>;
 
     /// What is known about it besides its memory.
     fn facts(&self) -> Facts;
@@ -104,11 +118,15 @@ pub const fn check_built(spec: &DeviceSpec) -> Result<(), DeviceError> {
 }
 
 /// The memory that a child process could use on a device now, without opening it; `None` where nobody tells.
+///
+/// `overhead` is what earlier children's context and workspaces took of a card.
 #[must_use]
-pub fn free_for_a_child(spec: &DeviceSpec) -> Option<Bytes> {
+pub fn free_for_a_child(spec: &DeviceSpec, overhead: Option<Bytes>) -> Option<Bytes> {
     match *spec {
         DeviceSpec::Cpu { .. } => cpu::free(),
-        DeviceSpec::Cuda { index, .. } => Some(nvml::free(index)?.saturating_sub(UNKNOWN_CONTEXT)),
+        DeviceSpec::Cuda { index, .. } => {
+            Some(nvml::free(index)?.saturating_sub(overhead.unwrap_or(UNKNOWN_CONTEXT)))
+        }
     }
 }
 

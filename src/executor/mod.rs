@@ -65,8 +65,9 @@ pub trait Executor {
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
     }
 
-    /// Memory that another run on `device` could use at the moment; none where nobody tells.
-    fn free(&mut self, _device: &DeviceSpec) -> Option<Bytes> {
+    /// Memory that another run on `device` could use at the moment, of which a card's context takes `overhead`; none
+    /// where nobody tells.
+    fn free(&mut self, _device: &DeviceSpec, _overhead: Option<Bytes>) -> Option<Bytes> {
         None
     }
 }

@@ -48,6 +48,12 @@ pub(super) fn rate(value: f64) -> String {
     scaled(value, decimals)
 }
 
+/// Energy: `1.25 Wh`, `3.4 kWh`.
+pub(super) fn energy(joules: f64) -> String {
+    let hours = joules / 3600.0;
+    if hours < 1000.0 { format!("{} Wh", rate(hours)) } else { format!("{} kWh", rate(hours / 1e3)) }
+}
+
 /// A size next to another: `0.28×`.
 pub(super) fn ratio(value: f64) -> String {
     format!("{}×", scaled(value, 2))

@@ -56,20 +56,25 @@ pub fn next_action(
         return Action::Suggest;
     }
     for rung in 1..settings.rungs.saturating_sub(1) {
-        // Who is promoted is known when all of the rung below have ended.
-        if begun.under_way.iter().any(|(_, lower)| *lower < rung) {
+        let running = |of: u32| begun.under_way.iter().filter(|(_, other)| *other == of).count();
+        if begun.under_way.iter().any(|(_, lower)| lower + 1 < rung) {
             return Action::Wait;
         }
+        let places = places(entered(history, rung - 1) + running(rung - 1), settings);
+        // Whatever those that run will turn out to be, each can only come before as many as they are.
+        let sure = places.saturating_sub(running(rung - 1));
         // A place is taken once: forecasts that change afterwards send no others in.
-        let taken =
-            entered(history, rung) + begun.under_way.iter().filter(|(_, other)| *other == rung).count();
-        let left = places(entered(history, rung - 1), settings).saturating_sub(taken);
-        let waiting = promoted(history, settings, forecasts, rung)
+        let is_full = entered(history, rung) + running(rung) >= places;
+        let waiting = ranked(history, forecasts, rung - 1)
             .into_iter()
+            .take(sure)
             .find(|trial| !has_run(trial, rung) && !runs(trial, rung))
-            .filter(|_| left > 0);
+            .filter(|_| !is_full);
         if let Some(trial) = waiting {
             return Action::Run { trial: trial.id, rung };
+        }
+        if running(rung - 1) > 0 {
+            return Action::Wait;
         }
     }
     if begun.under_way.is_empty() { Action::Finish } else { Action::Wait }
@@ -93,22 +98,16 @@ fn has_run(trial: &Trial, rung: u32) -> bool {
     trial.rungs.iter().any(|record| record.rung == rung)
 }
 
-/// The best 1/η of those that finished the rung below, at least one.
-fn promoted<'a>(
-    history: &'a History,
-    settings: &SearchSettings,
-    forecasts: Option<&[f64]>,
-    rung: u32,
-) -> Vec<&'a Trial> {
+/// Those that finished a rung, the most promising first.
+fn ranked<'a>(history: &'a History, forecasts: Option<&[f64]>, rung: u32) -> Vec<&'a Trial> {
     let finished = history.trials.iter().filter_map(|trial| {
-        let loss = trial.loss_at(rung - 1)?;
+        let loss = trial.loss_at(rung)?;
         let forecast = forecasts.and_then(|forecasts| forecasts.get(trial.id as usize).copied());
         Some((trial, forecast.unwrap_or(loss)))
     });
     let mut finished: Vec<(&Trial, f64)> = finished.collect();
     finished.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.id.cmp(&b.0.id)));
-    let places = places(entered(history, rung - 1), settings);
-    finished.into_iter().take(places).map(|(trial, _)| trial).collect()
+    finished.into_iter().map(|(trial, _)| trial).collect()
 }
 
 /// Trials of which a rung has ended; one that was tried again takes no second place.
@@ -163,7 +162,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_under_way_is_not_begun_twice_and_is_waited_for_before_who_goes_on_is_decided() {
+    fn what_is_under_way_is_not_begun_twice_and_who_goes_on_whatever_it_turns_out_to_be_does_not_wait_for_it()
+    {
         let act = |history: &History, under_way: &[(TrialId, u32)], cut: &[(TrialId, u32)]| {
             next_action(history, Begun { under_way, cut }, &SETTINGS, None)
         };
@@ -171,7 +171,10 @@ mod tests {
         assert_eq!(act(&two, &[(0, 0)], &[]), Action::Run { trial: 1, rung: 0 });
         assert_eq!(act(&two, &[(0, 0), (1, 0)], &[]), Action::Suggest);
         let nine = nine(vec![trial(0, &[]), trial(1, &[Some(3.0)]), trial(2, &[Some(1.0)])]);
-        assert_eq!(act(&nine, &[(0, 0)], &[]), Action::Wait);
+        // Three places, and one that runs: the best two are sure of theirs.
+        assert_eq!(act(&nine, &[(0, 0)], &[]), Action::Run { trial: 2, rung: 1 });
+        assert_eq!(act(&nine, &[(0, 0), (2, 1)], &[]), Action::Run { trial: 1, rung: 1 });
+        assert_eq!(act(&nine, &[(0, 0), (2, 1), (1, 1)], &[]), Action::Wait);
         let mut all = nine;
         all.trials[0] = trial(0, &[Some(2.0)]);
         assert_eq!(act(&all, &[(2, 1)], &[]), Action::Run { trial: 0, rung: 1 });

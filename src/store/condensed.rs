@@ -2,9 +2,9 @@
 
 use rusqlite::{Connection, Row, params};
 
-use super::columns::{Count, Real};
+use super::columns::{Count, Json, Real};
 use super::measurement;
-use crate::trial::{EvalPoint, Measurement, Totals};
+use crate::trial::{EvalPoint, Measurement, Power, Totals};
 use crate::units::Bytes;
 
 /// Sums up a measurement that ends.
@@ -38,7 +38,8 @@ pub(super) fn write(connection: &Connection, id: i64) -> rusqlite::Result<()> {
 
 /// The columns that [`read`] takes, from `ended` joined with `measurement`.
 pub(super) const COLUMNS: &str = "device, version, steps, step_seconds, tokens, later_seconds, later_tokens,
-    squared_gradient, trace, evals, seconds, peak_bytes, eval_step, eval_loss_nats, eval_tokens, eval_seconds";
+    squared_gradient, trace, evals, seconds, peak_bytes, eval_step, eval_loss_nats, eval_tokens, eval_seconds,
+    overhead_bytes, reserved_bytes, power";
 
 /// The measurement without its points, from the columns that begin at `at`: by place, for there are many rows.
 pub(super) fn read(row: &Row<'_>, at: usize) -> rusqlite::Result<Measurement> {
@@ -52,6 +53,9 @@ pub(super) fn read(row: &Row<'_>, at: usize) -> rusqlite::Result<Measurement> {
         device: row.get(at)?,
         version: row.get(at + 1)?,
         evals: eval.transpose()?.into_iter().collect(),
+        overhead_bytes: row.get::<_, Option<Count<u64>>>(at + 16)?.map(measurement::bytes),
+        reserved_bytes: row.get::<_, Option<Count<u64>>>(at + 17)?.map(measurement::bytes),
+        power: row.get::<_, Option<Json<Power>>>(at + 18)?.map(|Json(power)| power),
         condensed: Totals {
             steps: number(2)?,
             step_seconds: real(3)?,

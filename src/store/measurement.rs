@@ -5,8 +5,8 @@ use rusqlite::{Connection, Row, params};
 use super::columns::{Count, Json, Real};
 use super::condensed;
 use crate::trial::{
-    EvalPoint, Event, ExampleLosses, Measurement, NoiseSample, Outcome, Phase, PhasePeak, SpeedPoint,
-    StepPoint, Totals,
+    EvalPoint, Event, ExampleLosses, Measurement, NoiseSample, Outcome, Phase, PhasePeak, Power, SpeedPoint,
+    StepPoint,
 };
 use crate::units::Bytes;
 
@@ -18,15 +18,19 @@ pub(super) fn open(connection: &Connection) -> rusqlite::Result<i64> {
 /// Adds what an event measured; a step that is already there is overwritten.
 pub(super) fn add(connection: &Connection, id: i64, event: &Event) -> rusqlite::Result<()> {
     match event {
-        Event::Started { device, version, resumed_at_step, .. } => {
-            set_origin(connection, id, device, version)?;
+        Event::Started { device, version, resumed_at_step, overhead_bytes, .. } => {
+            set_origin(connection, id, device, version, *overhead_bytes)?;
             forget_after(connection, id, *resumed_at_step)
         }
         Event::Step(step) => put_step(connection, id, step),
         Event::Eval(eval) => put_eval(connection, id, eval),
-        Event::Memory { phase, peak_bytes, .. } => raise_peak(connection, id, *phase, *peak_bytes),
+        Event::Memory { phase, peak_bytes, reserved_bytes, .. } => {
+            raise_peak(connection, id, *phase, *peak_bytes)?;
+            raise_reserved(connection, id, *reserved_bytes)
+        }
         Event::Timed(speed) => put_speed(connection, id, speed),
         Event::Examples(examples) => put_examples(connection, id, examples),
+        Event::Power(power) => set_power(connection, id, power),
         Event::Checkpoint { step, .. } => set_checkpoint(connection, id, *step),
         // A last word is the outcome.
         Event::Finished | Event::OutOfMemory { .. } | Event::Diverged { .. } | Event::Failed { .. } => Ok(()),
@@ -35,7 +39,7 @@ pub(super) fn add(connection: &Connection, id: i64, event: &Event) -> rusqlite::
 
 /// Adds all of a measurement that was folded elsewhere.
 pub(super) fn add_all(connection: &Connection, id: i64, whole: &Measurement) -> rusqlite::Result<()> {
-    set_origin(connection, id, &whole.device, &whole.version)?;
+    set_origin(connection, id, &whole.device, &whole.version, whole.overhead_bytes)?;
     for step in &whole.steps {
         put_step(connection, id, step)?;
     }
@@ -48,6 +52,8 @@ pub(super) fn add_all(connection: &Connection, id: i64, whole: &Measurement) -> 
     for peak in &whole.peaks {
         raise_peak(connection, id, peak.phase, peak.peak_bytes)?;
     }
+    raise_reserved(connection, id, whole.reserved_bytes)?;
+    whole.power.as_ref().map_or(Ok(()), |power| set_power(connection, id, power))?;
     whole.examples.as_ref().map_or(Ok(()), |examples| put_examples(connection, id, examples))
 }
 
@@ -61,11 +67,18 @@ pub(super) fn end(connection: &Connection, id: i64, outcome: &Outcome) -> rusqli
 
 /// Reads a measurement, running or ended.
 pub(super) fn read(connection: &Connection, id: i64) -> rusqlite::Result<Measurement> {
-    let mut origin = connection.prepare_cached("SELECT device, version FROM measurement WHERE id = ?1")?;
-    let (device, version) = origin.query_row([id], |row| Ok((row.get("device")?, row.get("version")?)))?;
+    let mut own = connection.prepare_cached("SELECT * FROM measurement WHERE id = ?1")?;
+    let own = own.query_row([id], |row| {
+        Ok(Measurement {
+            device: row.get("device")?,
+            version: row.get("version")?,
+            overhead_bytes: row.get::<_, Option<Count<u64>>>("overhead_bytes")?.map(bytes),
+            reserved_bytes: row.get::<_, Option<Count<u64>>>("reserved_bytes")?.map(bytes),
+            power: row.get::<_, Option<Json<Power>>>("power")?.map(|Json(power)| power),
+            ..Measurement::default()
+        })
+    })?;
     Ok(Measurement {
-        device,
-        version,
         steps: rows(connection, "SELECT * FROM step WHERE measurement = ?1 ORDER BY step", id, step)?,
         evals: evals_of(connection, id)?,
         peaks: rows(connection, "SELECT * FROM peak WHERE measurement = ?1 ORDER BY rowid", id, peak)?,
@@ -76,7 +89,7 @@ pub(super) fn read(connection: &Connection, id: i64) -> rusqlite::Result<Measure
             speed,
         )?,
         examples: examples_of(connection, id)?,
-        condensed: Totals::default(),
+        ..own
     })
 }
 
@@ -90,9 +103,38 @@ pub(super) fn examples_of(connection: &Connection, id: i64) -> rusqlite::Result<
     Ok(rows(connection, "SELECT * FROM examples WHERE measurement = ?1", id, examples)?.pop())
 }
 
-fn set_origin(connection: &Connection, id: i64, device: &str, version: &str) -> rusqlite::Result<()> {
-    let sql = "UPDATE measurement SET device = ?2, version = ?3, checkpoint_step = NULL WHERE id = ?1";
-    connection.prepare_cached(sql)?.execute(params![id, device, version])?;
+fn set_origin(
+    connection: &Connection,
+    id: i64,
+    device: &str,
+    version: &str,
+    overhead: Option<Bytes>,
+) -> rusqlite::Result<()> {
+    let sql = "UPDATE measurement SET device = ?2, version = ?3, overhead_bytes = ?4, checkpoint_step = NULL
+               WHERE id = ?1";
+    connection.prepare_cached(sql)?.execute(params![id, device, version, overhead.map(count)])?;
+    Ok(())
+}
+
+pub(super) const fn bytes(count: Count<u64>) -> Bytes {
+    Bytes(count.0)
+}
+
+const fn count(bytes: Bytes) -> Count<u64> {
+    Count(bytes.0)
+}
+
+fn raise_reserved(connection: &Connection, id: i64, reserved: Option<Bytes>) -> rusqlite::Result<()> {
+    let Some(reserved) = reserved else { return Ok(()) };
+    let sql = "UPDATE measurement SET reserved_bytes = max(coalesce(reserved_bytes, 0), ?2) WHERE id = ?1";
+    connection.prepare_cached(sql)?.execute(params![id, count(reserved)])?;
+    Ok(())
+}
+
+/// As of the beginning of the run, so the last one holds.
+fn set_power(connection: &Connection, id: i64, power: &Power) -> rusqlite::Result<()> {
+    let sql = "UPDATE measurement SET power = ?2 WHERE id = ?1";
+    connection.prepare_cached(sql)?.execute(params![id, Json(power)])?;
     Ok(())
 }
 

@@ -129,7 +129,7 @@ impl Store {
 
 /// Whether the disk may have an event later than the log.
 const fn can_wait(event: &Event) -> bool {
-    matches!(event, Event::Step(_) | Event::Memory { .. } | Event::Timed(_))
+    matches!(event, Event::Step(_) | Event::Memory { .. } | Event::Timed(_) | Event::Power(_))
 }
 
 /// A statement on `rung`, and the same on `confirmation`, whose last parameter is the seed.

@@ -9,7 +9,7 @@ use super::{Store, StoreError};
 use crate::space::{BatchPlan, Hyperparams, Precision};
 use crate::trial::{
     EvalPoint, Event, ExampleLosses, FailureClass, Measurement, NoiseSample, Outcome, Phase, PhasePeak,
-    SpeedPoint, StepEvent, StepPoint, Totals,
+    Power, Slowdown, SpeedPoint, StepEvent, StepPoint, Totals,
 };
 use crate::units::Bytes;
 
@@ -101,11 +101,12 @@ pub(super) fn started(resumed_at_step: usize) -> Event {
         version: "0.1.0".to_owned(),
         resumed_at_step,
         parameters: 1_000,
+        overhead_bytes: None,
     }
 }
 
 pub(super) fn memory(phase: Phase, peak_bytes: u64) -> Event {
-    Event::Memory { phase, peak_bytes: Bytes(peak_bytes), live_bytes: Bytes(1) }
+    Event::Memory { phase, peak_bytes: Bytes(peak_bytes), live_bytes: Bytes(1), reserved_bytes: None }
 }
 
 /// A measurement in which nothing is empty, one update was skipped, and phases do not stand in their
@@ -125,6 +126,15 @@ pub(super) fn measurement(loss_nats: f64) -> Measurement {
         ],
         timed: vec![SpeedPoint { micro_batch_size: 4, tokens: 512, seconds: 0.1 }],
         examples: Some(ExampleLosses { nats: vec![loss_nats, 0.1 + 0.2, 1.0 / 3.0], tokens: vec![3, 1, 0] }),
+        overhead_bytes: Some(Bytes::mib(431)),
+        reserved_bytes: Some(Bytes::gib(4)),
+        power: Some(Power {
+            joules: loss_nats / 9.0,
+            seconds: 0.1 + 0.2,
+            mean_sm_mhz: Some(1.0 / 3.0),
+            max_celsius: Some(83),
+            slowed: vec![Slowdown::PowerCap, Slowdown::Heat],
+        }),
         condensed: Totals::default(),
     }
 }
@@ -152,11 +162,20 @@ pub(super) fn events(of: &Measurement) -> Vec<Event> {
         version: of.version.clone(),
         resumed_at_step: 0,
         parameters: 1_000,
+        overhead_bytes: of.overhead_bytes,
     };
     let steps = of.steps.iter().map(|step| Event::Step(*step));
     let evals = of.evals.iter().map(|eval| Event::Eval(*eval));
-    let peaks = of.peaks.iter().map(|peak| memory(peak.phase, peak.peak_bytes.0));
+    let reserved_bytes = of.reserved_bytes;
+    let peaks = of.peaks.iter().map(|peak| Event::Memory {
+        phase: peak.phase,
+        peak_bytes: peak.peak_bytes,
+        live_bytes: Bytes(1),
+        reserved_bytes,
+    });
     let timed = of.timed.iter().map(|speed| Event::Timed(*speed));
     let examples = of.examples.clone().map(Event::Examples);
-    std::iter::once(started).chain(steps).chain(evals).chain(peaks).chain(timed).chain(examples).collect()
+    let power = of.power.clone().map(Event::Power);
+    let points = std::iter::once(started).chain(steps).chain(evals).chain(peaks).chain(timed);
+    points.chain(examples).chain(power).collect()
 }

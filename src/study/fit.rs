@@ -76,8 +76,8 @@ impl Driver<'_> {
         predict: &dyn Fn(usize) -> Vec<PhasePeak>,
     ) -> Result<(), StudyError> {
         loop {
-            let budget = self.budget();
             let probes = self.store.probes()?;
+            let budget = self.budget_beside(overhead(&probes));
             let known = of(&probes, setting);
             let NextProbe::Probe(micro_batch_size) = next_probe(&known, budget, limit, predict) else {
                 return Ok(());
@@ -115,11 +115,16 @@ impl Driver<'_> {
         edge.filter(|_| !is_first).unwrap_or(micro_batch_size).clamp(1, most)
     }
 
+    fn budget(&mut self) -> Result<Option<Bytes>, StudyError> {
+        let overhead = known_overhead(&self.store)?;
+        Ok(self.budget_beside(overhead))
+    }
+
     /// What the next probe may hold: the memory that is free at the moment or the cap, less the margin.
-    fn budget(&mut self) -> Option<Bytes> {
+    fn budget_beside(&mut self, overhead: Option<Bytes>) -> Option<Bytes> {
         // Slurm's jobs run on other machines, of whose free memory nothing is known here.
         let is_local = self.study.executor.is_local();
-        let free = if is_local { device::free_for_a_child(&self.device) } else { None };
+        let free = if is_local { device::free_for_a_child(&self.device, overhead) } else { None };
         let cap = self.device.cap();
         if let (Some(cap), Some(free)) = (cap, free)
             && free < cap
@@ -177,7 +182,7 @@ impl Driver<'_> {
         let reason = probes.last().map(|probe| describe(&probe.outcome)).unwrap_or_default();
         let own = self.study.trained_as(self.study.space.precision[0]);
         let prediction = self.prediction(shapes, own);
-        let too_large = self.budget().zip(prediction.as_ref()).map(|(budget, prediction)| {
+        let too_large = self.budget()?.zip(prediction.as_ref()).map(|(budget, prediction)| {
             let PhasePeak { phase, peak_bytes } = highest(&prediction.peaks(1));
             TooLarge { phase, peak_bytes, budget, advice: prediction.advice(budget, Bytes(0)) }
         });
@@ -214,6 +219,16 @@ fn within(device: DeviceSpec, budget: Option<Bytes>) -> DeviceSpec {
 
 fn of(probes: &[ProbeRecord], setting: HardwareSetting) -> Vec<&ProbeRecord> {
     probes.iter().filter(|probe| probe.setting == setting).collect()
+}
+
+/// What a card holds for a child besides tensors, as far as a probe has told.
+pub(super) fn known_overhead(store: &crate::store::Store) -> Result<Option<Bytes>, StudyError> {
+    Ok(overhead(&store.probes()?))
+}
+
+/// The most a card held for a probe besides tensors.
+fn overhead(probes: &[ProbeRecord]) -> Option<Bytes> {
+    probes.iter().filter_map(|probe| probe.measurement.overhead_bytes).max()
 }
 
 /// The frontier a study remembers.

@@ -86,7 +86,7 @@ impl Driver<'_> {
     pub(super) fn ship_as_left(&self, trial: &Trial, rung: u32, so_far: &Measurement) -> Reached {
         let ended = trial.rungs.iter().map(|record| record.stop_at_step).max().unwrap_or(0);
         let best = so_far.evals.iter().min_by(|a, b| a.loss_nats.total_cmp(&b.loss_nats));
-        match best.filter(|_| has_files(&self.layout.model())) {
+        match best.filter(|_| has_files(&self.layout.trial_model(trial.id))) {
             Some(best) => Reached { step: best.step, only_checkpoint: None },
             None => Reached {
                 step: so_far.steps.last().map_or(ended, |step| step.step),

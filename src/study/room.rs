@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::driver::Driver;
-use super::fit::known_frontier;
+use super::fit::{known_frontier, known_overhead};
 use super::{StudyError, StudyEvent};
 use crate::search::FrontierPoint;
 use crate::space::Hyperparams;
@@ -29,7 +29,8 @@ impl Driver<'_> {
         let frontier = known_frontier(&self.store)?;
         let row = frontier.iter().find(|row| row.setting == own);
         let needed = row.map(|row| needed(row, hyperparams.batch.micro_batch_size));
-        let free = self.parts().0.free(&device);
+        let overhead = known_overhead(&self.store)?;
+        let free = self.parts().0.free(&device, overhead);
         let short = free.zip(needed).filter(|(free, needed)| free < needed);
         let Some((free, needed)) = short.filter(|_| self.pauses < PAUSES) else {
             self.pauses = 0;

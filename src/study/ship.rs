@@ -7,6 +7,7 @@ use super::driver::Driver;
 use super::train::ATTEMPTS;
 use super::under_way::Ask;
 use super::{StudyError, StudyEvent};
+use crate::files;
 use crate::trial::{Measurement, Outcome, Task, Trial};
 
 /// How far a full run has come that was cut.
@@ -21,12 +22,18 @@ impl Driver<'_> {
     /// Makes sure that the best weights so far are the study's model, and remembers how far they have come.
     pub(super) fn ship(&mut self, trial: &Trial, rung: u32) -> Result<(), StudyError> {
         let so_far = self.so_far(trial, rung)?;
-        let kept = kept_at(&so_far).filter(|_| self.has_model());
+        let own = self.layout.trial_model(trial.id);
+        let kept = kept_at(&so_far).filter(|_| self.has_model(&own));
         let reached = match kept {
             _ if self.study.trainer.is_some() => self.ship_as_left(trial, rung, &so_far),
             Some(step) => Reached { step, only_checkpoint: None },
             None => Reached { step: self.keep_weights(trial, rung, &so_far)?, only_checkpoint: None },
         };
+        if self.has_model(&own) {
+            // The run may go on later from what is its own.
+            let model = self.layout.model();
+            files::copy_folder(&own, &model).map_err(|source| StudyError::Io { file: model, source })?;
+        }
         let total_steps = self.total_steps(trial.hyperparams.batch)?;
         let Reached { step, only_checkpoint } = reached;
         let cut = CutShort { trial: trial.id, step, total_steps, only_checkpoint };
@@ -47,7 +54,7 @@ impl Driver<'_> {
             run: (trial.id, rung).into(),
             hyperparams: &trial.hyperparams,
             stop_at_step: 0,
-            best: Some(self.layout.model()),
+            best: Some(self.layout.trial_model(trial.id)),
             is_alone: true,
         };
         let mut spec = self.spec_of(self.free_slot().unwrap_or(0), ask)?;

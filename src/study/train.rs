@@ -1,6 +1,5 @@
 //! Stage 4: the best configuration over the full horizon.
 
-use std::fs;
 use std::path::Path;
 
 use super::confirm::decide;
@@ -8,6 +7,7 @@ use super::driver::Driver;
 use super::foreign::has_files;
 use super::stop::known_stop;
 use super::{Stage, StudyError, StudyEvent};
+use crate::files;
 use crate::model::{CONFIG_FILE, WEIGHTS_FILE};
 use crate::space::{BatchDomain, Hyperparams};
 use crate::trial::{Outcome, Trial, TrialId};
@@ -74,29 +74,33 @@ impl Driver<'_> {
                 return Err(self.disk_is_full(shortage));
             }
             self.forget_tuned(trial.id)?;
-            outcome = self.run_rung(trial, rung, Some(self.layout.model()))?;
+            outcome = self.run_rung(trial, rung, Some(self.layout.trial_model(trial.id)))?;
         }
         self.cut_off = None;
         Ok(outcome)
     }
 
-    /// Where the trials were full runs, each has kept a model of its own.
+    /// Makes the model that a full run has kept the study's: each trial keeps its own, so that one which is cut, loses
+    /// its place and gets it back finds the weights of its best evaluation.
     fn keep_model(&self, trial: TrialId) -> Result<(), StudyError> {
         let (model, own) = (self.layout.model(), self.layout.trial_model(trial));
-        let has_model = if self.study.trainer.is_some() { has_files } else { has_model };
-        match (has_model(&model), has_model(&own)) {
-            // What a foreign program leaves is its own business, and told in the next stage.
-            (false, false) if self.study.trainer.is_some() => Ok(()),
-            (true, _) => Ok(()),
-            (false, true) => {
-                fs::rename(&own, &model).map_err(|source| StudyError::Io { file: model, source })
+        match (self.has_model(&own), self.has_model(&model)) {
+            (true, _) => {
+                files::replace_folder(&own, &model).map_err(|source| StudyError::Io { file: model, source })
             }
+            // An earlier command has done so, or a foreign program leaves none: that is told in the next stage.
+            (false, true) => Ok(()),
+            (false, false) if self.study.trainer.is_some() => Ok(()),
             (false, false) => Err(StudyError::ModelGone { folder: model, trial }),
         }
     }
 
-    pub(super) fn has_model(&self) -> bool {
-        has_model(&self.layout.model())
+    /// Whether a folder holds a model; of a foreign trainer's nobody knows what belongs to it.
+    pub(super) fn has_model(&self, folder: &Path) -> bool {
+        if self.study.trainer.is_some() {
+            return has_files(folder);
+        }
+        folder.join(CONFIG_FILE).exists() && folder.join(WEIGHTS_FILE).exists()
     }
 
     fn winner(&mut self) -> Result<Trial, StudyError> {
@@ -129,8 +133,4 @@ impl Driver<'_> {
             _ => None,
         }
     }
-}
-
-fn has_model(folder: &Path) -> bool {
-    folder.join(CONFIG_FILE).exists() && folder.join(WEIGHTS_FILE).exists()
 }

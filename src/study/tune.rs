@@ -118,7 +118,8 @@ impl Driver<'_> {
         }
         // Nobody is promoted before all have run, and a forecast of each of many takes its time.
         let all_suggested = history.trials.len() >= settings.trials + history.retries();
-        let all_ran = all_suggested && history.trials.iter().all(|trial| !trial.rungs.is_empty());
+        let has_begun = |trial: &Trial| !trial.rungs.is_empty() || under_way.contains(&(trial.id, 0));
+        let all_ran = all_suggested && history.trials.iter().all(has_begun);
         let promotes = all_ran && settings.pruner == PrunerKind::Forecast;
         let forecasts = promotes.then(|| plane.forecasts());
         let step = match next_action(history, begun, &settings, forecasts.as_deref()) {

@@ -24,7 +24,8 @@ impl<'a> Phases<'a> {
         let known = &mut self.peaks[self.current as usize];
         if peak_bytes > *known {
             *known = peak_bytes;
-            emit(Event::Memory { phase: self.current, peak_bytes, live_bytes: self.device.live()? });
+            let (live_bytes, reserved_bytes) = (self.device.live()?, self.device.reserved_peak()?);
+            emit(Event::Memory { phase: self.current, peak_bytes, live_bytes, reserved_bytes });
         }
         self.device.reset_peak()?;
         self.current = next;

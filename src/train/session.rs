@@ -68,6 +68,7 @@ impl<'a> Session<'a> {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             resumed_at_step: progress.step,
             parameters: trainable.iter().map(|spec| spec.elements() as u64).sum(),
+            overhead_bytes: device.overhead(),
         });
         let micro_batch_size = spec.hyperparams.batch.micro_batch_size.max(1);
         Ok(Self { spec, dataset, engine, progress, micro_batch_size, device, phases, run })

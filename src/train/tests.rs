@@ -9,7 +9,7 @@ use super::{TrainTask, train};
 use crate::arch::ModelConfig;
 use crate::data::{CleaningReport, Dataset, Example, cache};
 use crate::device;
-use crate::model::{Decoder, read_adapter, read_config, read_weights, write_folder};
+use crate::model::{Decoder, elsewhere, read_adapter, read_config, read_weights, write_folder};
 use crate::space::{
     BatchPlan, BlockFormat, DeviceSpec, Hyperparams, LoraSettings, Optimizer, Precision, Schedule,
 };
@@ -19,6 +19,7 @@ mod composed_memory;
 mod engine;
 mod loss_scale;
 mod meters;
+mod power;
 
 const EVALUATE_EVERY: usize = 2;
 
@@ -176,6 +177,36 @@ fn rungs_one_after_the_other_are_the_full_run_to_the_last_bit() {
         let whole = folder.train("whole", 12);
         let parts: Vec<Event> = [4, 8, 12].into_iter().flat_map(|stop| folder.train("parts", stop)).collect();
         assert_eq!(losses(&parts), losses(&whole));
+    }
+}
+
+/// Every kernel refuses a tensor of a device that has none, so a whole run that ends well has reached none.
+#[test]
+fn on_a_device_without_kernels_a_whole_run_reaches_none_of_them() {
+    let narrow = |precision| Folder { precision, ..Folder::new() };
+    for folder in [
+        Folder::new(),
+        narrow(Precision::Bf16),
+        narrow(Precision::F16),
+        Folder::with_adapters(),
+        Folder::with_adapters_on_blocks(),
+        Folder::with_codes(),
+    ] {
+        let best = folder.path("best");
+        let (composed, ours) = elsewhere::pretended(|| {
+            let first = folder.train_keeping("composed", 4, Some(&best));
+            [first, folder.train_keeping("composed", 8, Some(&best))].concat()
+        })
+        .into_iter()
+        .zip([folder.train("ours", 4), folder.train("ours", 8)].concat())
+        .filter(|(event, _)| matches!(event, Event::Eval(_)))
+        .next_back()
+        .unwrap();
+        let (Event::Eval(composed), Event::Eval(ours)) = (composed, ours) else {
+            panic!("both are evaluations")
+        };
+        let tolerance = if folder.precision == Precision::F32 { 1e-3 } else { 3e-2 };
+        assert!((composed.loss_nats - ours.loss_nats).abs() < tolerance, "{composed:?} {ours:?}");
     }
 }
 

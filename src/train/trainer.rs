@@ -8,7 +8,7 @@ use super::session::Session;
 use crate::data::{Example, StepPlan};
 use crate::device::Device;
 use crate::model::{self, TensorFiles};
-use crate::trial::{Event, TrialSpec};
+use crate::trial::{Event, Power, TrialSpec};
 
 /// Where the adapters alone are kept, inside the folder of the model they are merged into.
 const ADAPTER_FOLDER: &str = "adapter";
@@ -42,11 +42,17 @@ pub fn train(
     let mut session = Session::open(spec, device, Some(task.checkpoint), emit)?;
     let said = RefCell::new(said_before(&mut session, task.stop_at_step));
     said.borrow().iter().for_each(|event| emit(event.clone()));
-    let emit = &mut |event: Event| {
-        if matches!(event, Event::Step(_) | Event::Eval(_) | Event::Examples(_) | Event::Memory { .. }) {
-            said.borrow_mut().push(event.clone());
-        }
+    let before = power_of(&said.borrow());
+    let mut tell = |event: Event| {
+        remember(&mut said.borrow_mut(), &event);
         emit(event);
+    };
+    let emit = &mut |event: Event| {
+        let power = device.power().filter(|_| matches!(event, Event::Eval(_)));
+        tell(event);
+        if let Some(power) = power {
+            tell(Event::Power(before.and(&power)));
+        }
     };
     let validation = validation(&session);
     let lengths: Vec<usize> = session.dataset.train.iter().map(|example| example.input_ids.len()).collect();
@@ -82,6 +88,26 @@ fn said_before(session: &mut Session, stop_at_step: usize) -> Vec<Event> {
     let is_same_rung = progress.stop_at_step == stop_at_step;
     progress.stop_at_step = stop_at_step;
     if is_same_rung { said } else { Vec::new() }
+}
+
+/// Keeps what a driver that did not hear it is told again.
+fn remember(said: &mut Vec<Event>, event: &Event) {
+    match event {
+        // The later one holds all of the earlier.
+        Event::Power(_) => said.retain(|known| !matches!(known, Event::Power(_))),
+        Event::Step(_) | Event::Eval(_) | Event::Examples(_) | Event::Memory { .. } => {}
+        _ => return,
+    }
+    said.push(event.clone());
+}
+
+/// What the attempts before have drawn.
+fn power_of(said: &[Event]) -> Power {
+    let power = said.iter().rev().find_map(|event| match event {
+        Event::Power(power) => Some(power.clone()),
+        _ => None,
+    });
+    power.unwrap_or_default()
 }
 
 fn keep_if_best(session: &mut Session, loss_nats: f64, folder: &Path) -> Result<(), TrainError> {

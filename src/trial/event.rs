@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::NoiseSample;
+use super::{NoiseSample, Power};
 use crate::units::Bytes;
 
 /// One line of the trial protocol. A child ends with exactly one of the last four.
@@ -23,6 +23,9 @@ pub enum Event {
         resumed_at_step: usize,
         /// Trainable parameters.
         parameters: u64,
+        /// What the device holds for this process besides tensors, where that is known: context and workspaces.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        overhead_bytes: Option<Bytes>,
     },
     /// One optimizer step is done.
     Step(StepEvent),
@@ -40,7 +43,13 @@ pub enum Event {
         peak_bytes: Bytes,
         /// Bytes alive at its end.
         live_bytes: Bytes,
+        /// Most bytes the device had set aside for tensors within the phase, alive or not; none where it sets none aside.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reserved_bytes: Option<Bytes>,
     },
+    /// What the device has drawn and what has slowed it since the rung began, earlier attempts included as far as
+    /// their steps count.
+    Power(Power),
     /// A checkpoint is complete on disk.
     Checkpoint {
         /// Its folder.

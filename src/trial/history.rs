@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Measurement, Outcome};
+use super::{Measurement, Outcome, Power};
 use crate::space::{HardwareSetting, Hyperparams};
 use crate::units::Bytes;
 
@@ -126,6 +126,13 @@ impl Trial {
     #[must_use]
     pub fn critical_batch_size(&self) -> Option<f64> {
         self.rungs.iter().rev().find_map(|record| record.measurement.critical_batch_size())
+    }
+
+    /// What its rungs have drawn together; none where none of them tells.
+    #[must_use]
+    pub fn power(&self) -> Option<Power> {
+        let told = self.rungs.iter().filter_map(|record| record.measurement.power.clone());
+        told.reduce(|all, one| all.and(&one))
     }
 
     /// The record of `rung`, if the trial finished it.

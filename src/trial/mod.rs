@@ -8,6 +8,7 @@ mod event;
 mod history;
 mod noise;
 mod outcome;
+mod power;
 mod spec;
 mod totals;
 
@@ -15,5 +16,6 @@ pub use event::{EvalEvent, Event, ExampleLosses, FailureClass, Phase, SpeedPoint
 pub use history::{Confirmation, History, ProbeRecord, RunKey, RungRecord, Trial, TrialId};
 pub use noise::NoiseSample;
 pub use outcome::{EvalPoint, Measurement, Outcome, PhasePeak, StepPoint};
+pub use power::{Power, Slowdown};
 pub use spec::{Task, TrainSpec, TrialSpec};
 pub use totals::Totals;

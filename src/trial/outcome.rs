@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::noise::critical_batch_size;
-use super::{EvalEvent, Event, ExampleLosses, FailureClass, Phase, SpeedPoint, StepEvent, Totals};
+use super::{EvalEvent, Event, ExampleLosses, FailureClass, Phase, Power, SpeedPoint, StepEvent, Totals};
 use crate::units::Bytes;
 
 /// The end of one child process.
@@ -127,6 +127,15 @@ pub struct Measurement {
     /// The last evaluation, example by example, where it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub examples: Option<ExampleLosses>,
+    /// What the device held besides tensors when the child began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overhead_bytes: Option<Bytes>,
+    /// Most bytes the device had set aside for tensors in any phase.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserved_bytes: Option<Bytes>,
+    /// What its device drew, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power: Option<Power>,
     /// What the points before those in `steps` and `evals` sum up to; nothing where every point is here.
     #[serde(default, skip_serializing_if = "Totals::is_empty")]
     pub condensed: Totals,
@@ -136,7 +145,8 @@ impl Measurement {
     /// Adds one event of the child.
     pub fn fold(&mut self, event: &Event) {
         match event {
-            Event::Started { device, version, .. } => {
+            Event::Started { device, version, overhead_bytes, .. } => {
+                self.overhead_bytes = *overhead_bytes;
                 self.device.clone_from(device);
                 self.version.clone_from(version);
             }
@@ -144,7 +154,11 @@ impl Measurement {
             Event::Eval(eval) => self.evals.push(*eval),
             Event::Timed(speed) => self.timed.push(*speed),
             Event::Examples(examples) => self.examples = Some(examples.clone()),
-            Event::Memory { phase, peak_bytes, .. } => self.raise_peak(*phase, *peak_bytes),
+            Event::Memory { phase, peak_bytes, reserved_bytes, .. } => {
+                self.raise_peak(*phase, *peak_bytes);
+                self.reserved_bytes = self.reserved_bytes.max(*reserved_bytes);
+            }
+            Event::Power(power) => self.power = Some(power.clone()),
             _ => {}
         }
     }
@@ -163,6 +177,9 @@ impl Measurement {
         Self {
             device: self.device.clone(),
             version: self.version.clone(),
+            overhead_bytes: self.overhead_bytes,
+            reserved_bytes: self.reserved_bytes,
+            power: self.power.clone(),
             evals: self.evals.last().copied().into_iter().collect(),
             condensed: earlier.iter().fold(self.stepped(), Totals::with_eval),
             ..Self::default()
@@ -240,8 +257,10 @@ mod tests {
                 phase: Phase::Loss,
                 peak_bytes: Bytes(peak),
                 live_bytes: Bytes(1),
+                reserved_bytes: Some(Bytes(2 * peak)),
             });
         }
+        assert_eq!(measurement.reserved_bytes, Some(Bytes(18)));
         assert_eq!(measurement.peaks, [PhasePeak { phase: Phase::Loss, peak_bytes: Bytes(9) }]);
         assert_eq!(measurement.peak_bytes(), Bytes(9));
     }

@@ -15,8 +15,9 @@ use candle_core::cuda_backend::cudarc::driver::sys::CUmemPool_attribute as Attri
 use candle_core::cuda_backend::cudarc::driver::{CudaContext, DriverError};
 
 use self::pool::Pool;
-use super::nvml::{self, CardFacts};
+use super::nvml::{self, CardFacts, Meter};
 use super::{Device, DeviceError, Facts};
+use crate::trial::Power;
 use crate::units::Bytes;
 
 /// One card, with all its memory or a cap below it.
@@ -27,19 +28,39 @@ pub(super) struct Cuda {
     context: Arc<CudaContext>,
     pool: Pool,
     candle: candle_core::Device,
+    /// What NVML calls the card too; none where the driver does not tell.
+    uuid: Option<String>,
+    overhead: Option<Bytes>,
+    meter: Option<Meter>,
 }
 
 impl Cuda {
     /// Opens the card and makes its pool the current one before the first tensor exists.
     pub(super) fn open(index: usize, cap: Option<Bytes>) -> Result<Self, DeviceError> {
         let error = |reason: &dyn Display| DeviceError::Open { index, reason: reason.to_string() };
+        // Only NVML can tell what is free on a card on which this process has no context yet.
+        let before = nvml::free(index);
         let context = CudaContext::new(index).map_err(|reason| error(&reason))?;
         if !context.has_async_alloc() {
             return Err(error(&"the card or its driver has no memory pools, so memory can't be measured"));
         }
         let pool = Pool::install(&context, cap).map_err(|reason| error(&reason))?;
         let candle = candle_core::CudaDevice::new(index).map_err(|reason| error(&reason))?;
-        Ok(Self { index, cap, context, pool, candle: candle_core::Device::Cuda(candle) })
+        let uuid = context.uuid().ok().map(|uuid| uuid_text(uuid.bytes.map(|byte| byte.to_ne_bytes()[0])));
+        let meter = uuid.as_deref().map(|uuid| Meter::start(None, uuid, nvml::PACE));
+        // The kernels and the handle of cuBLAS are there now, and no tensor is.
+        let after = context.mem_get_info().ok().map(|(free, _)| Bytes(free as u64));
+        let overhead = before.zip(after).map(|(before, after)| before.saturating_sub(after));
+        Ok(Self {
+            index,
+            cap,
+            context,
+            pool,
+            candle: candle_core::Device::Cuda(candle),
+            uuid,
+            overhead,
+            meter,
+        })
     }
 
     fn error(&self, call: &'static str, reason: &dyn Display) -> DeviceError {
@@ -50,14 +71,10 @@ impl Cuda {
         self.pool.get(attribute).map(Bytes).map_err(|reason| self.error(call, &reason))
     }
 
-    fn uuid(&self) -> Result<String, DriverError> {
-        self.context.uuid().map(|uuid| uuid_text(uuid.bytes.map(|byte| byte.to_ne_bytes()[0])))
-    }
-
     fn card_facts(&self) -> Result<CardFacts, String> {
-        let uuid = self.uuid().map_err(|reason| reason.to_string())?;
+        let uuid = self.uuid.as_deref().ok_or("the driver does not tell which card it is")?;
         let cards = nvml::cards(None).map_err(|absence| absence.to_string())?;
-        let same = |card: &CardFacts| card.uuid.as_deref() == Some(uuid.as_str());
+        let same = |card: &CardFacts| card.uuid.as_deref() == Some(uuid);
         cards.into_iter().find(same).ok_or_else(|| format!("NVML lists no card {uuid}; is it a MIG slice?"))
     }
 }
@@ -94,14 +111,27 @@ impl Device for Cuda {
         self.read("most bytes in use", Attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH)
     }
 
+    fn reserved_peak(&self) -> Result<Option<Bytes>, DeviceError> {
+        self.read("most bytes reserved", Attribute::CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH).map(Some)
+    }
+
+    fn overhead(&self) -> Option<Bytes> {
+        self.overhead
+    }
+
     fn reset_peak(&self) -> Result<(), DeviceError> {
         // Zero is the one value the driver takes here; it means "from what is in use now".
-        let reset = self.pool.set(Attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH, 0);
-        reset.map_err(|reason| self.error("reset of the peak", &reason))
+        let used = self.pool.set(Attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH, 0);
+        let reset = used.and_then(|()| self.pool.set(Attribute::CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH, 0));
+        reset.map_err(|reason| self.error("reset of the peaks", &reason))
     }
 
     fn synchronize(&self) -> Result<(), DeviceError> {
         self.candle.synchronize().map_err(|reason| self.error("synchronize", &reason))
+    }
+
+    fn power(&self) -> Option<Power> {
+        self.meter.as_ref()?.read()
     }
 
     fn facts(&self) -> Facts {

@@ -7,7 +7,7 @@ use std::ffi::{c_int, c_void};
 use std::mem;
 use std::ptr;
 
-use candle_core::cuda_backend::cudarc::driver::result::{device, mem_pool};
+use candle_core::cuda_backend::cudarc::driver::result::{device, malloc_sync, mem_pool};
 use candle_core::cuda_backend::cudarc::driver::sys::{
     CUmemAllocationType, CUmemLocationType, CUmemPool_attribute as Attribute, CUmemPoolProps, CUmemoryPool,
 };
@@ -23,14 +23,13 @@ pub(super) struct Pool(CUmemoryPool);
 impl Pool {
     /// Makes a pool the card's current one: its default pool, or one that holds at most `cap`.
     ///
-    /// The driver rounds the cap to its granularity, and counts fragments into it.
+    /// The driver rounds the cap to its granularity, and counts fragments into it. One that knows no cap, before
+    /// CUDA 12.2, keeps it by a ballast.
     pub(super) fn install(context: &CudaContext, cap: Option<Bytes>) -> Result<Self, DriverError> {
         let card = context.cu_device();
         let pool = match cap {
-            Some(cap) => Self::capped(card, cap)?,
-            // Not the *current* pool: that may be the capped one of an earlier opening.
-            // SAFETY: `card` is a device of a living context.
-            None => Self(unsafe { device::get_default_mem_pool(card)? }),
+            Some(cap) => Self::capped(card, cap).or_else(|_| Self::beside_ballast(context, cap))?,
+            None => Self::default_of(card)?,
         };
         // By default every synchronization gives unused memory back to the driver, and the next
         // step pays for getting it again.
@@ -38,6 +37,25 @@ impl Pool {
         // SAFETY: `card` is a device of a living context, the pool is valid and never destroyed.
         unsafe { device::set_mem_pool(card, pool.0)? };
         Ok(pool)
+    }
+
+    /// Not the *current* pool: that may be the capped one of an earlier opening.
+    fn default_of(card: c_int) -> Result<Self, DriverError> {
+        // SAFETY: `card` is a device of a living context.
+        unsafe { device::get_default_mem_pool(card) }.map(Self)
+    }
+
+    /// The default pool on a card of which all but `cap` is taken. What others free later is beyond the cap, and what
+    /// they take is taken from it.
+    fn beside_ballast(context: &CudaContext, cap: Bytes) -> Result<Self, DriverError> {
+        let (free, _) = context.mem_get_info()?;
+        let ballast = free.saturating_sub(usize::try_from(cap.0).unwrap_or(usize::MAX));
+        if ballast > 0 {
+            // Outside of every pool, and given back by the end of the process alone.
+            // SAFETY: the context is current, and nobody reads or writes the block.
+            unsafe { malloc_sync(ballast)? };
+        }
+        Self::default_of(context.cu_device())
     }
 
     fn capped(card: c_int, cap: Bytes) -> Result<Self, DriverError> {

@@ -127,9 +127,11 @@ impl Running {
     /// A child that sees one card calls it `cuda:0`; on record stands which of the machine's it was.
     fn named(&self, event: Event) -> Event {
         match (event, self.card) {
-            (Event::Started { device, dtype, version, resumed_at_step, parameters }, Some(card)) => {
-                let device = device.replacen("cuda:0", &format!("cuda:{card}"), 1);
-                Event::Started { device, dtype, version, resumed_at_step, parameters }
+            (mut event @ Event::Started { .. }, Some(card)) => {
+                if let Event::Started { device, .. } = &mut event {
+                    *device = device.replacen("cuda:0", &format!("cuda:{card}"), 1);
+                }
+                event
             }
             (event, _) => event,
         }

@@ -11,6 +11,8 @@ use crate::trial::TrialSpec;
 /// Which cards a CUDA program sees, and in which order.
 const VISIBLE_CARDS: &str = "CUDA_VISIBLE_DEVICES";
 
+const ORDER_OF_CARDS: &str = "CUDA_DEVICE_ORDER";
+
 /// What of the machine a child is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Share {
@@ -40,6 +42,10 @@ fn command(programs: &Programs, spec: &TrialSpec, share: Share) -> Command {
         for name in ["RAYON_NUM_THREADS", "OMP_NUM_THREADS"] {
             command.env(name, threads.to_string());
         }
+    }
+    // CUDA's own order is by speed; this is that of `nvidia-smi` and of all that tells what is free on a card.
+    if !spec.device.is_cpu() && std::env::var_os(ORDER_OF_CARDS).is_none() {
+        command.env(ORDER_OF_CARDS, "PCI_BUS_ID");
     }
     if let Some(card) = share.card {
         let outer = std::env::var(VISIBLE_CARDS).ok();

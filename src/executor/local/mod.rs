@@ -154,8 +154,8 @@ impl Executor for Local {
         self.wish.is_told()
     }
 
-    fn free(&mut self, device: &DeviceSpec) -> Option<Bytes> {
-        device::free_for_a_child(device)
+    fn free(&mut self, device: &DeviceSpec, overhead: Option<Bytes>) -> Option<Bytes> {
+        device::free_for_a_child(device, overhead)
     }
 }
 

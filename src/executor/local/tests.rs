@@ -36,7 +36,15 @@ fn garbage_on_standard_output_is_passed_over() {
         r#"echo hello; echo '{"event":"memory","phase":"loss","peak_bytes":7,"live_bytes":1}'; echo '{"event":"finished"}'"#,
     );
     assert_eq!(outcome, Outcome::Finished);
-    assert_eq!(events, [Event::Memory { phase: Phase::Loss, peak_bytes: Bytes(7), live_bytes: Bytes(1) }]);
+    assert_eq!(
+        events,
+        [Event::Memory {
+            phase: Phase::Loss,
+            peak_bytes: Bytes(7),
+            live_bytes: Bytes(1),
+            reserved_bytes: None
+        }]
+    );
 }
 
 #[test]

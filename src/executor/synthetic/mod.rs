@@ -117,7 +117,12 @@ impl Synthetic {
         let checkpoint = resume(spec)?;
         let mut played = Played::ended(Outcome::Finished);
         played.events.push_back(started(checkpoint.step));
-        let memory = Event::Memory { phase: Phase::Backward, peak_bytes: peak, live_bytes: self.fixed };
+        let memory = Event::Memory {
+            phase: Phase::Backward,
+            peak_bytes: peak,
+            live_bytes: self.fixed,
+            reserved_bytes: None,
+        };
         played.events.push_back(memory);
         match &spec.task {
             Task::Probe { steps, timed, .. } => {
@@ -208,6 +213,7 @@ fn started(resumed_at_step: usize) -> Event {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         resumed_at_step,
         parameters: 1,
+        overhead_bytes: None,
     }
 }
 
@@ -306,7 +312,7 @@ impl Executor for Synthetic {
         BEGINNING + self.scene.clock
     }
 
-    fn free(&mut self, _device: &DeviceSpec) -> Option<Bytes> {
+    fn free(&mut self, _device: &DeviceSpec, _overhead: Option<Bytes>) -> Option<Bytes> {
         self.free.pop_front()
     }
 }

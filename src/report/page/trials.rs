@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::tables::table;
 use crate::report::StudyReport;
 use crate::report::{numbers, outcomes, shown};
-use crate::trial::{Outcome, Trial};
+use crate::trial::{Outcome, Power, Trial};
 use crate::units::Bytes;
 
 /// The table of trials: highest rung first, then lowest loss; those without a loss at the end.
@@ -19,7 +19,13 @@ pub(super) fn section(report: &StudyReport) -> Markup {
     if tells_noise {
         columns.push("critical batch#");
     }
-    columns.extend(["tokens/s#", "peak#", "outcome"]);
+    columns.extend(["tokens/s#", "peak#"]);
+    let powers: Vec<Power> = report.history.trials.iter().filter_map(Trial::power).collect();
+    let tells = Tells { noise: tells_noise, power: !powers.is_empty() };
+    if tells.power {
+        columns.push("energy#");
+    }
+    columns.push("outcome");
     html! {
         section {
             h2 { "Trials" }
@@ -28,7 +34,7 @@ pub(super) fn section(report: &StudyReport) -> Markup {
             } @else {
                 div.tall {
                     (table(&columns, &html! {
-                        @for trial in shown::ranked(&report.history).into_iter().take(shown::ROWS) { (row(report, trial, &rungs, tells_noise)) }
+                        @for trial in shown::ranked(&report.history).into_iter().take(shown::ROWS) { (row(report, trial, &rungs, tells)) }
                     }))
                 }
                 p.note {
@@ -40,9 +46,28 @@ pub(super) fn section(report: &StudyReport) -> Markup {
                     @if tells_noise {
                         " The critical batch is the effective size, in examples, up to which a larger batch nearly pays for itself, by the noise of the trial's gradients; only steps of several micro-batches tell of it. Where examples differ much in length it comes out too low."
                     }
+                    @if let Some(power) = powers.into_iter().reduce(|all, one| all.and(&one)) { (energy_note(&power)) }
                 }
             }
         }
+    }
+}
+
+/// Columns that are there only where something stands in them.
+#[derive(Clone, Copy)]
+struct Tells {
+    noise: bool,
+    power: bool,
+}
+
+fn energy_note(power: &Power) -> Markup {
+    let slowed: Vec<&str> = power.slowed.iter().map(|slowdown| slowdown.name()).collect();
+    html! {
+        " Energy is that of the whole card while a trial ran, " (numbers::energy(power.joules)) " for all trials"
+        @if let Some(watts) = power.watts() { ", " (numbers::rate(watts)) " W on average" }
+        @if let Some(celsius) = power.max_celsius { ", " (celsius) " °C at the most" }
+        "."
+        @if !slowed.is_empty() { " At times the card was slowed by: " (slowed.join(", ")) "." }
     }
 }
 
@@ -55,7 +80,7 @@ fn rungs(report: &StudyReport) -> Vec<u32> {
     rungs
 }
 
-fn row(report: &StudyReport, trial: &Trial, rungs: &[u32], tells_noise: bool) -> Markup {
+fn row(report: &StudyReport, trial: &Trial, rungs: &[u32], tells: Tells) -> Markup {
     let batch = trial.hyperparams.batch;
     let class =
         if Some(trial.id) == report.best { Some("best") } else { trial.has_failed().then_some("failed") };
@@ -69,9 +94,10 @@ fn row(report: &StudyReport, trial: &Trial, rungs: &[u32], tells_noise: bool) ->
             @for rung in rungs {
                 td.n { (trial.loss_at(*rung).map_or_else(String::new, numbers::loss)) }
             }
-            @if tells_noise { td.n { (critical_batch(trial)) } }
+            @if tells.noise { td.n { (critical_batch(trial)) } }
             td.n { (speed(trial)) }
             td.n { (peak(trial)) }
+            @if tells.power { td.n { (energy(trial)) } }
             td.outcome { (outcomes::describe_trial(trial)) @if Some(trial.id) == report.best { " · best" } }
         }
     }
@@ -87,6 +113,10 @@ fn speed(trial: &Trial) -> String {
     let timed = trial.rungs.iter().max_by_key(|record| record.measurement.totals().steps);
     let speed = timed.and_then(|record| record.measurement.tokens_per_second());
     speed.map_or_else(|| "–".to_owned(), numbers::rate)
+}
+
+fn energy(trial: &Trial) -> String {
+    trial.power().map_or_else(|| "–".to_owned(), |power| numbers::energy(power.joules))
 }
 
 /// The highest peak of any rung; an out-of-memory's last word where nothing else is known.

@@ -10,7 +10,7 @@ use self::example::{empty, probe, refused_probe, study, with_trials};
 use self::written::{plots, written};
 use super::{ConfirmationTable, ContestRow, QuantizedRow, Setting, write};
 use crate::space::Precision;
-use crate::trial::{Confirmation, FailureClass, History, NoiseSample, Outcome, RungRecord};
+use crate::trial::{Confirmation, FailureClass, History, NoiseSample, Outcome, Power, RungRecord, Slowdown};
 use crate::units::Bytes;
 
 #[test]
@@ -68,6 +68,29 @@ fn the_critical_batch_is_shown_for_the_trials_whose_gradients_told_of_it() {
     trial.rungs[0].measurement.steps.truncate(2);
     let html = written("noise", &report).html;
     assert!(html.contains("critical batch</th>") && html.contains("<td class=\"n\">1,238</td>"));
+}
+
+#[test]
+fn energy_is_shown_where_a_card_told_it_with_what_slowed_it() {
+    let mut report = study();
+    assert!(!written("no-energy", &report).html.contains("energy"));
+    for (trial, joules) in [(1, 7200.0), (2, 3600.0)] {
+        report.history.trials[trial].rungs[0].measurement.power = Some(Power {
+            joules,
+            seconds: 60.0,
+            mean_sm_mhz: None,
+            max_celsius: Some(80 + u32::try_from(trial).unwrap()),
+            slowed: vec![Slowdown::PowerCap],
+        });
+    }
+    let html = written("energy", &report).html;
+    for shown in [
+        "energy</th>",
+        "<td class=\"n\">2.00 Wh</td>",
+        "3.00 Wh for all trials, 90.0 W on average, 82 °C at the most. At times the card was slowed by: power cap.",
+    ] {
+        assert!(html.contains(shown), "`{shown}` is missing");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::{Folder, Told, device, drive, drive_by};
 use crate::executor::{Executor, Synthetic, Weather};
 use crate::search::StopReason;
 use crate::space::{ModelSettings, ModelSource, Study, Template, TrainerSettings};
-use crate::study::{CutShort, Deadline, StudyError};
+use crate::study::{CutShort, Deadline, Layout, StudyError};
 use crate::trial::{Task, TrialSpec};
 
 const NIGHTS: u64 = 100;
@@ -101,9 +101,13 @@ fn a_full_run_that_is_slower_than_it_was_is_cut_and_its_weights_are_shipped() {
     assert!(told.summary.test_loss_nats.is_some());
     let page = fs::read_to_string(told.summary.report.unwrap()).unwrap();
     assert!(page.contains(&cut.to_string()));
+    // What is shipped is a copy: the run goes on later, and another trial's may come between.
+    let own = Layout::new(&study.output).trial_model(cut.trial);
+    assert!(own.is_dir() && folder.path("results/model").is_dir());
     // With more time the same command goes on with it, and judges the whole model anew.
     let whole = drive(&study, &mut Synthetic { ..device() }).unwrap();
     assert_eq!(whole.summary.cut_short, None);
+    assert!(!own.exists() && folder.path("results/model").is_dir());
     assert!(whole.log.iter().any(|name| name == "evaluated tuned"));
     assert_eq!(whole.summary.quantized.len(), study.quantize.types.len());
 }

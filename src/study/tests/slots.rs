@@ -3,7 +3,7 @@
 use super::resume::small;
 use super::{Folder, crash, device, drive, spread, trains};
 use crate::executor::Synthetic;
-use crate::space::{DeviceSpec, Study};
+use crate::space::{DeviceSpec, PrunerKind, Study};
 use crate::study::StudyError;
 use crate::trial::{History, Outcome};
 use crate::units::Bytes;
@@ -51,15 +51,19 @@ fn two_slots_are_kept_busy_and_no_point_is_proposed_twice() {
 }
 
 #[test]
-fn who_goes_on_is_decided_when_all_of_the_rung_below_have_ended() {
+fn who_is_sure_of_a_place_goes_on_while_others_of_the_rung_below_still_run() {
+    let by_losses = |study: &mut Study| {
+        spread(study);
+        study.search.pruner = PrunerKind::Halving;
+    };
     let (folder, mut device) = (Folder::new(), two_slots());
-    let told = drive(&folder.study(spread), &mut device).unwrap();
+    let told = drive(&folder.study(by_losses), &mut device).unwrap();
     let of_rung = |word: &str, rung: u32| -> Vec<usize> {
         let is_of = |place: &usize| told.log[*place].ends_with(&format!(".{rung}"));
         places(&told.log, word).into_iter().filter(is_of).collect()
     };
-    assert!(of_rung("end", 0).last() < of_rung("start", 1).first(), "{:?}", told.log);
-    let alone = drive(&Folder::new().study(spread), &mut super::device()).unwrap();
+    assert!(of_rung("start", 1).first() < of_rung("end", 0).last(), "{:?}", told.log);
+    let alone = drive(&Folder::new().study(by_losses), &mut super::device()).unwrap();
     // The points lie apart whatever the others told, so the same trials go on and the same one wins.
     assert_eq!(told.history, alone.history);
     assert_eq!(told.summary.best, alone.summary.best);
