@@ -61,7 +61,7 @@ fn number(error: &Error) -> u8 {
 fn code_of_study(error: &StudyError) -> u8 {
     match error {
         StudyError::Executor(ExecutorError::Interrupted) => INTERRUPTED,
-        StudyError::NothingFits { .. } => NOTHING_FITS,
+        StudyError::NothingFits { .. } | StudyError::ListedTooLarge { .. } => NOTHING_FITS,
         StudyError::KeepsFailing { .. }
         | StudyError::NoBest
         | StudyError::NoResult { .. }

@@ -68,6 +68,19 @@ pub enum StudyError {
         /// What a single example takes, where that can be predicted.
         too_large: Option<TooLarge>,
     },
+    /// Something fits, but nothing of what the study file lists.
+    #[error(
+        "no micro-batch listed fits: the smallest is {smallest}, the largest that fits is {largest}{}\n  hint: list {largest} or less in `space.micro_batch_size`, or leave it out and give `effective_batch_size`",
+        cap.map(|cap| format!(" (cap {cap})")).unwrap_or_default()
+    )]
+    ListedTooLarge {
+        /// The smallest that is listed.
+        smallest: usize,
+        /// The largest that was run.
+        largest: usize,
+        /// The cap.
+        cap: Option<Bytes>,
+    },
     /// Every trial failed in a way that more trials will not mend.
     #[error(
         "the first {trials} trials all failed, so the study stops: {reason}\n  hint: nothing has run on this set-up yet; when it is mended, the same command goes on, and `diapason retry STUDY.toml --failed` tries these again"

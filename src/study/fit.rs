@@ -7,7 +7,7 @@ use super::{Stage, StudyError, StudyEvent};
 use crate::device;
 use crate::memory::highest;
 use crate::search::{Calibrated, FrontierPoint, NextProbe, frontier_point, next_probe};
-use crate::space::{BatchPlan, DeviceSpec, HardwareSetting, Hyperparams};
+use crate::space::{BatchDomain, BatchPlan, DeviceSpec, HardwareSetting, Hyperparams};
 use crate::trial::{Outcome, PhasePeak, ProbeRecord, Task};
 use crate::units::Bytes;
 
@@ -177,7 +177,25 @@ impl Driver<'_> {
     }
 
     /// Why not even one example fits, and what would help.
-    pub(super) fn nothing_fits(&mut self, shapes: Option<&Shapes>) -> Result<StudyError, StudyError> {
+    /// Why not one point of the space can be run.
+    pub(super) fn nothing_listed_fits(
+        &mut self,
+        frontier: &[FrontierPoint],
+    ) -> Result<StudyError, StudyError> {
+        let largest = frontier.iter().map(|row| row.max_micro_batch).max();
+        let listed = match &self.study.space.batch {
+            BatchDomain::Explicit(plans) => plans.iter().map(|plan| plan.micro_batch_size).min(),
+            BatchDomain::Effective(_) => None,
+        };
+        let listed = listed.zip(largest).filter(|(smallest, largest)| smallest > largest);
+        if let Some((smallest, largest)) = listed {
+            return Ok(StudyError::ListedTooLarge { smallest, largest, cap: self.device.cap() });
+        }
+        let shapes = self.shapes()?;
+        self.nothing_fits(shapes.as_ref())
+    }
+
+    fn nothing_fits(&mut self, shapes: Option<&Shapes>) -> Result<StudyError, StudyError> {
         let probes = self.store.probes()?;
         let reason = probes.last().map(|probe| describe(&probe.outcome)).unwrap_or_default();
         let own = self.study.trained_as(self.study.space.precision[0]);

@@ -64,8 +64,7 @@ impl Driver<'_> {
                 }
                 Step::Add(hyperparams) => self.add_trial(&history, &hyperparams)?,
                 Step::Exhausted if history.trials.is_empty() => {
-                    let shapes = self.shapes()?;
-                    return Err(self.nothing_fits(shapes.as_ref())?);
+                    return Err(self.nothing_listed_fits(&sweep.frontier)?);
                 }
                 // A small space can have fewer points than the trials asked for.
                 Step::Exhausted => {

@@ -110,12 +110,16 @@ fn a_space_of_few_points_tries_each_once_and_finishes() {
 }
 
 #[test]
-fn an_explicit_batch_that_fits_nowhere_ends_the_study() {
-    let folder = Folder::new();
-    let plan = BatchPlan { micro_batch_size: LARGEST + 1, gradient_accumulation_steps: 1 };
-    let study = folder.study(|study| study.space.batch = BatchDomain::Explicit(vec![plan]));
-    let error = drive(&study, &mut device()).unwrap_err();
-    assert!(matches!(error, StudyError::NothingFits { .. }), "{error}");
+fn micro_batches_that_are_all_too_large_are_told_with_the_largest_that_fits() {
+    let (folder, mut device) = (Folder::new(), device());
+    let plan = |micro_batch_size| BatchPlan { micro_batch_size, gradient_accumulation_steps: 1 };
+    let study = folder.study(|study| {
+        study.space.batch = BatchDomain::Explicit(vec![plan(LARGEST + 1), plan(3 * LARGEST)]);
+    });
+    let error = drive(&study, &mut device).unwrap_err();
+    assert!(matches!(error, StudyError::ListedTooLarge { .. }), "{error}");
+    let told = format!("the smallest is {}, the largest that fits is {LARGEST}", LARGEST + 1);
+    assert!(error.to_string().contains(&told), "{error}");
 }
 
 #[test]
