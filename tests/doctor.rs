@@ -55,7 +55,7 @@ fn a_sound_machine_is_told_so_in_a_table_and_nothing_is_left_behind() {
         assert!(line.trim_start().starts_with(verdict) && line.contains(words), "{line}");
         // Named while it runs, before anything is known of it.
         assert!(
-            title == "results folder " || ran.stderr.contains(&format!("  {}…\n", title)),
+            title == "results folder " || ran.stderr.contains(&format!("  {title}…\n")),
             "{}",
             ran.stderr
         );

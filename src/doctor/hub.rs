@@ -101,12 +101,8 @@ mod tests {
     #[test]
     fn a_cache_that_is_not_there_yet_is_well() {
         let folder = tempfile::tempdir().unwrap();
-        let at = |cache| cache_check(HubSettings { cache, ..settings(None) });
+        let at = |folder| cache(&HubSettings { cache: folder, ..settings(None) }).verdict;
         assert_eq!(at(folder.path().to_owned()), Verdict::Ok);
         assert_eq!(at(folder.path().join("hub")), Verdict::Ok);
-    }
-
-    fn cache_check(settings: HubSettings) -> Verdict {
-        cache(&settings).verdict
     }
 }

@@ -38,8 +38,8 @@ impl Executor for Fake {
 
 const CARD: DeviceSpec = DeviceSpec::Cuda { index: 0, cap: None };
 
-fn crash(_: &TrialSpec) -> Option<Outcome> {
-    Some(Outcome::Crashed { signal: None, exit_code: Some(127), stderr_tail: "libcuda.so.1: no".to_owned() })
+fn crash() -> Outcome {
+    Outcome::Crashed { signal: None, exit_code: Some(127), stderr_tail: "libcuda.so.1: no".to_owned() }
 }
 
 fn examined(fake: &mut Fake, started: Instant) -> Result<Vec<Check>, Interrupted> {
@@ -50,7 +50,7 @@ fn examined(fake: &mut Fake, started: Instant) -> Result<Vec<Check>, Interrupted
 
 #[test]
 fn a_card_whose_first_child_dies_is_a_problem_and_nothing_more_is_tried() {
-    let mut fake = Fake::new(crash);
+    let mut fake = Fake::new(|_| Some(crash()));
     let checks = examined(&mut fake, Instant::now()).unwrap();
     assert_eq!(fake.asked.len(), 1);
     assert!(matches!(fake.asked[0].task, Task::Gradients { composed: false, .. }));
@@ -69,7 +69,7 @@ fn a_child_that_finished_without_its_file_is_a_problem() {
 #[test]
 fn no_child_begins_when_the_time_is_used_up() {
     let Some(long_ago) = Instant::now().checked_sub(Duration::from_mins(2)) else { return };
-    let mut fake = Fake::new(crash);
+    let mut fake = Fake::new(|_| Some(crash()));
     let checks = examined(&mut fake, long_ago).unwrap();
     assert!(fake.asked.is_empty());
     assert!(checks.iter().all(|check| check.verdict == Verdict::NotChecked));

@@ -66,7 +66,7 @@ fn off(losses: &[f64], reference: &[f64]) -> f64 {
     }
     let each = losses.iter().zip(reference).map(|(loss, right)| (loss / right - 1.0).abs());
     // A loss that is no number is no small difference.
-    each.fold(0.0, |most, one| if one <= most { most } else { one })
+    each.map(|off| if off.is_nan() { f64::INFINITY } else { off }).fold(0.0, f64::max)
 }
 
 #[cfg(test)]
