@@ -116,9 +116,17 @@ const fn names(_: &fs::Metadata) -> u64 {
 
 /// Bytes that a user without privileges can still write to the file system of a path; none where it does not tell.
 #[must_use]
+#[cfg(unix)]
 pub fn free(path: &Path) -> Option<Bytes> {
     let told = rustix::fs::statvfs(path).ok()?;
     Some(Bytes(told.f_bavail.saturating_mul(told.f_frsize)))
+}
+
+/// None: such a system is not asked.
+#[must_use]
+#[cfg(not(unix))]
+pub fn free(_: &Path) -> Option<Bytes> {
+    None
 }
 
 /// A file that is being written; it is removed unless it is finished.

@@ -31,6 +31,7 @@
 //! | [`store`] | What has happened, and is it on disk? |
 //! | [`report`] | What does a person see of it? |
 //! | [`study`] | What is done next, until all is done? |
+//! | [`doctor`] | Is this machine sound? |
 //! | [`cli`] | What was typed, and what is printed? |
 //!
 //! # Invariants
@@ -64,6 +65,7 @@ pub mod arch;
 pub mod cli;
 pub mod data;
 pub mod device;
+pub mod doctor;
 pub mod executor;
 pub mod files;
 pub mod fingerprint;

@@ -49,9 +49,10 @@ const IMPORTS: &Table = &[
         "study",
         "units files fingerprint space trial search arch memory device data model hub quantize executor store report",
     ),
+    ("doctor", "units files space trial arch memory device data model hub train quantize executor"),
     (
         "cli",
-        "units space trial search arch memory device data model hub train quantize worker executor store study",
+        "units files space trial search arch memory device data model hub train quantize worker executor store study doctor",
     ),
     // The program: it hands over to cli, and sets the allocator that counts.
     ("main", "device cli"),
@@ -86,7 +87,7 @@ const DOORS: &Table = &[
     ("sha2", "fingerprint"),
     ("sobol_burley", "search"),
     ("strsim", "spelling"),
-    ("tempfile", "files"),
+    ("tempfile", "files doctor"),
     ("tokenizers", "data"),
     ("toml", "space"),
     // Not a line of Cargo.toml: reached through candle_core.

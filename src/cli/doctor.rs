@@ -1,132 +1,132 @@
-//! `doctor`: what this machine offers, and what can't be known about it.
+//! `doctor`: the checks as a table, as JSON, or as the file for a bug report.
 
+use std::env;
+use std::io::{self, IsTerminal};
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
-use anyhow::Result;
-use serde_json::{Value, json};
+use anyhow::{Context, Result};
 
 use super::args::DoctorOptions;
-use super::{print, print_json};
-use crate::device::nvml::{self, CardFacts, NvmlError};
-use crate::device::{self, Device, DeviceError};
-use crate::hub::{Access, Hub};
-use crate::space::DeviceSpec;
-use crate::units::Bytes;
+use super::progress::Progress;
+use super::study::{read, stop_on_interrupt};
+use super::{exit, print, print_json};
+use crate::doctor::{Check, Order, Report, Secrets, Verdict, bundle, examine};
+use crate::executor::Local;
+use crate::files::write_bytes;
+use crate::hub::Hub;
 
-/// What was found out.
-struct Findings {
-    cpu: Box<dyn Device>,
-    cards: Result<Vec<CardFacts>, NvmlError>,
-    cuda: Result<String, DeviceError>,
-    hub: Hub,
-    access: Access,
-}
+/// A child on the tiny model speaks every second; the first one on a card loads the driver's libraries.
+const SILENCE: Duration = Duration::from_secs(40);
+/// Where results of studies go that say nothing else.
+const RESULTS: &str = "results";
 
-/// Prints the processor, the cards NVML names, and whether CUDA can be used, and
-/// whether the hub can be asked.
+/// Examines the machine and tells what was found; 1 where something is a problem.
 pub(super) fn run(options: &DoctorOptions) -> Result<ExitCode> {
-    let hub = Hub::from_env();
-    let findings = Findings {
-        cpu: device::open(&DeviceSpec::Cpu { cap: None })?,
-        cards: nvml::cards(None),
-        cuda: device::open(&DeviceSpec::Cuda { index: 0, cap: None }).map(|device| device.describe()),
-        access: hub.access(),
-        hub,
-    };
+    let study = options.study.as_deref().map(read).transpose()?;
+    let (hub, stop) = (Hub::from_env(), stop_on_interrupt()?);
+    let folder = study.as_ref().map_or(Path::new(RESULTS), |study| &study.output);
+    let order = Order { study: study.as_ref(), folder, hub: &hub };
+    let report = examined(order, stop, options.quiet)?;
+    let secrets = Secrets::of(variables(), hub.settings().token.as_deref());
+    if let Some(file) = &options.bundle {
+        let text = serde_json::to_string_pretty(&bundle(&report, variables(), &secrets))? + "\n";
+        write_bytes(file, text.as_bytes())
+            .with_context(|| format!("{}: can't be written", file.display()))?;
+    }
     if options.json {
-        print_json(&findings.json())?;
+        let mut value = serde_json::to_value(&report)?;
+        secrets.hide_in(&mut value);
+        print_json(&value)?;
     } else {
-        print(&findings.text())?;
+        print(&secrets.hide(&table(&report)))?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(exit::of_examination(report.count(Verdict::Problem)))
 }
 
-impl Findings {
-    fn json(&self) -> Value {
-        json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "cpu": { "name": self.cpu.describe(), "total_bytes": self.cpu.total(), "free_bytes": self.cpu.free() },
-            "cards": self.cards.as_ref().ok(),
-            "nvml_problem": self.cards.as_ref().err().map(ToString::to_string),
-            "cuda": self.cuda.as_ref().ok(),
-            "cuda_problem": self.cuda.as_ref().err().map(ToString::to_string),
-            "hub": {
-                "endpoint": self.hub.settings().endpoint,
-                "cache": self.hub.settings().cache,
-                "token": self.hub.settings().token.is_some(),
-                "access": access(&self.access),
-            },
-        })
-    }
-
-    fn text(&self) -> String {
-        let (total, free) = (shown(self.cpu.total()), shown(self.cpu.free()));
-        let mut lines = vec![
-            format!("diapason {}", env!("CARGO_PKG_VERSION")),
-            format!("{} · {total} of memory, {free} free", self.cpu.describe()),
-        ];
-        match &self.cards {
-            Ok(cards) if cards.is_empty() => lines.push("nvml: no cards".to_owned()),
-            Ok(cards) => lines.extend(cards.iter().map(card)),
-            Err(absence) => lines.push(format!("nvml: {absence}")),
+fn examined(order: Order<'_>, stop: Arc<AtomicBool>, quiet: bool) -> Result<Report> {
+    let worker = vec!["worker".to_owned()];
+    let mut executor = Local::new(env::current_exe()?, worker, SILENCE, stop);
+    let mut progress = Progress::new(quiet);
+    let mut begins = |title: &str| {
+        if quiet {
+        } else if io::stderr().is_terminal() {
+            progress.spin(title);
+        } else {
+            progress.line(&format!("  {title} …"));
         }
-        lines.push(match &self.cuda {
-            Ok(name) => name.clone(),
-            Err(error) => format!("cuda: {error}"),
-        });
-        let settings = self.hub.settings();
-        let token = if settings.token.is_some() { "a token" } else { "no token" };
-        let (endpoint, cache) = (&settings.endpoint, settings.cache.display());
-        lines.push(format!("hub: {endpoint} · {} · {token} · cache {cache}", access(&self.access)));
-        lines.join("\n")
-    }
+    };
+    let report = examine(order, &mut executor, &mut begins);
+    progress.finish();
+    Ok(report?)
 }
 
-fn access(access: &Access) -> String {
-    match access {
-        Access::Offline => "offline by HF_HUB_OFFLINE".to_owned(),
-        Access::Open => "reachable".to_owned(),
-        Access::TokenRefused => "reachable, but it refuses the token".to_owned(),
-        Access::Unreachable(reason) => format!("unreachable: {reason}"),
-    }
+/// The variables that are text.
+fn variables() -> Vec<(String, String)> {
+    let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+    };
+    env::vars_os().filter_map(text).collect()
 }
 
-fn shown(bytes: Option<Bytes>) -> String {
-    bytes.map_or("unknown".to_owned(), |bytes| bytes.to_string())
-}
-
-/// One card on one line; what the driver does not tell is left out.
-fn card(card: &CardFacts) -> String {
-    let name = card.name.as_deref().unwrap_or("a card without a name");
-    let mut text =
-        format!("nvml: card {}: {name} · {}, {} free", card.index, shown(card.total), shown(card.free));
-    let facts = [
-        card.other_processes
-            .map(|count| format!("{count} other processes hold {}", shown(card.used_by_others))),
-        card.temperature_celsius.map(|celsius| format!("{celsius} °C")),
-        card.power_watts.map(|watts| format!("{watts:.0} W")),
-        card.driver.as_ref().map(|version| format!("driver {version}")),
-    ];
-    for fact in facts.into_iter().flatten() {
-        text += " · ";
-        text += &fact;
+/// A line for each check, with the fix below what is not in order, and the sum of them.
+fn table(report: &Report) -> String {
+    let widest = |text: fn(&Check) -> &str| {
+        report.checks.iter().map(|check| text(check).chars().count()).max().unwrap_or(0)
+    };
+    let (verdict, title) = (widest(|check| check.verdict.name()), widest(|check| &check.title));
+    let mut lines = vec![format!("diapason {}\n", env!("CARGO_PKG_VERSION"))];
+    for check in &report.checks {
+        let measured = check.measured.replace('\n', " ");
+        lines.push(format!("  {:<verdict$}  {:<title$}  {measured}", check.verdict.name(), check.title));
+        if let Some(fix) = &check.fix {
+            lines.push(format!("  {:verdict$}  {:title$}  → {fix}", "", ""));
+        }
     }
-    text
+    let counts = Verdict::ALL.map(|verdict| format!("{} {}", report.count(verdict), verdict.name()));
+    lines.push(format!("\n  {} · {:.0} s", counts.join(", "), report.seconds));
+    lines.join("\n")
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
+    fn check(title: &str, verdict: Verdict, fix: Option<&str>) -> Check {
+        Check {
+            id: title.to_owned(),
+            title: title.to_owned(),
+            verdict,
+            measured: "first\nsecond".to_owned(),
+            fix: fix.map(str::to_owned),
+            values: Value::Null,
+        }
+    }
+
     #[test]
-    fn a_card_is_shown_with_what_is_known_of_it() {
-        let facts = CardFacts {
-            index: 1,
-            name: Some("NVIDIA L4".to_owned()),
-            total: Some(Bytes::gib(22)),
-            temperature_celsius: Some(41),
-            ..CardFacts::default()
-        };
-        assert_eq!(card(&facts), "nvml: card 1: NVIDIA L4 · 22.0 GiB, unknown free · 41 °C");
+    fn the_table_has_a_line_a_check_and_its_fix_below() {
+        let checks = [
+            check("disk", Verdict::Ok, None),
+            check("memory", Verdict::Problem, Some("buy some")),
+            check("card", Verdict::NotChecked, None),
+        ];
+        let mut report = Report::default();
+        report.checks.extend(checks);
+        report.seconds = 3.2;
+        let text = table(&report);
+        let expected = [
+            "  ok           disk    first second",
+            "  problem      memory  first second",
+            "                       → buy some",
+            "  not checked  card    first second",
+            "",
+            "  1 ok, 0 warning, 1 problem, 1 not checked · 3 s",
+        ];
+        assert_eq!(text.lines().skip(2).collect::<Vec<_>>(), expected, "{text}");
     }
 }

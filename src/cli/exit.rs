@@ -8,6 +8,7 @@ use super::usage::UsageError;
 use crate::arch::ConfigError;
 use crate::data::DataError;
 use crate::device::DeviceError;
+use crate::doctor::Interrupted;
 use crate::executor::ExecutorError;
 use crate::hub::HubError;
 use crate::memory::gpu::GpuError;
@@ -29,6 +30,11 @@ pub(super) fn stopped_early() -> ExitCode {
     ExitCode::from(STOPPED_EARLY)
 }
 
+/// Whether a machine was found sound: what is only worse than it could be, or was not checked, is no failure.
+pub(super) fn of_examination(problems: usize) -> ExitCode {
+    ExitCode::from(if problems == 0 { 0 } else { UNEXPECTED })
+}
+
 /// The documented code for an error.
 pub(super) fn code_of(error: &Error) -> ExitCode {
     ExitCode::from(number(error))
@@ -46,6 +52,9 @@ fn number(error: &Error) -> u8 {
     }
     if let Some(error) = error.downcast_ref::<ModelError>() {
         return code_of_model(error);
+    }
+    if error.is::<Interrupted>() {
+        return INTERRUPTED;
     }
     let inputs = error.is::<UsageError>()
         || error.is::<GpuError>()
@@ -143,6 +152,7 @@ mod tests {
         check(StudyError::AllFail { trials: 3, reason: String::new() }, USAGE);
         check(StudyError::KeepsFailing { runs: 8, reason: String::new() }, STOPPED_EARLY);
         check(StudyError::Executor(ExecutorError::Interrupted), INTERRUPTED);
+        check(Interrupted, INTERRUPTED);
         check(std::io::Error::other("the unforeseen"), UNEXPECTED);
     }
 }

@@ -143,7 +143,7 @@ pub(super) fn read(path: &Path) -> Result<Study> {
 }
 
 /// The first Ctrl-C asks to stop and lets the driver save; the second ends the program at once.
-fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
+pub(super) fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&stop);
     let handler = move || {

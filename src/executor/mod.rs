@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub use error::ExecutorError;
 pub use job::{Heard, Job, run_to_end};
 pub use local::Local;
-pub use slurm::Slurm;
+pub use slurm::{Rehearsal, Slurm, rehearse};
 pub use synthetic::{Scene, Synthetic, Weather};
 
 use crate::space::DeviceSpec;

@@ -24,9 +24,8 @@ mod wiring;
 pub use decoder::Decoder;
 pub use error::ModelError;
 pub use gradients::{GradientSink, Gradients, check_reached};
-pub use kernels::{Output, processor};
+pub use kernels::{Output, instructions, processor};
 pub use lora::{check_targets, trainable_specs};
-#[cfg(test)]
 pub(crate) use ops::elsewhere;
 pub(crate) use ops::{has_kernels, mutate, pieces, read};
 pub use peft::{ADAPTER_CONFIG_FILE, read_adapter, write_adapter};

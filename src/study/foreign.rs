@@ -44,7 +44,7 @@ impl Driver<'_> {
                 *checkpoint = absolute(checkpoint)?;
                 *best = best.as_deref().map(absolute).transpose()?;
             }
-            Task::Evaluate => {}
+            Task::Gradients { .. } | Task::Evaluate => {}
         }
         Ok(spec)
     }

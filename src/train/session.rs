@@ -169,7 +169,7 @@ impl<'a> Session<'a> {
 }
 
 /// The model of a run; its trainable weights are those of a checkpoint where there is one.
-fn decoder(
+pub(super) fn decoder(
     spec: &TrialSpec,
     config: ModelConfig,
     saved: Option<Vec<Tensor>>,

@@ -88,6 +88,14 @@ pub enum Task {
         #[serde(default)]
         examples: bool,
     },
+    /// The gradient of every trainable weight, over one micro-batch of the longest examples and in one pass; the
+    /// loss of the pass is said as an evaluation.
+    Gradients {
+        /// File that receives the gradients in f32, each by the name of its weight.
+        file: PathBuf,
+        /// The pass is composed of tensor operations, as on a device without kernels, also on the processor.
+        composed: bool,
+    },
     /// Loss of `model` (a folder, or a GGUF file) on the test split.
     Evaluate,
 }
@@ -113,7 +121,13 @@ impl Task {
         match self {
             Self::Probe { scratch, .. } => Some(scratch),
             Self::Train { checkpoint, .. } => Some(checkpoint),
-            Self::Evaluate => None,
+            Self::Gradients { .. } | Self::Evaluate => None,
         }
+    }
+
+    /// Whether it is one that a foreign trainer is asked: it knows neither our gradients nor our test split.
+    #[must_use]
+    pub const fn is_of_trainers(&self) -> bool {
+        matches!(self, Self::Probe { .. } | Self::Train { .. })
     }
 }

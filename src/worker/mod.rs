@@ -79,6 +79,7 @@ fn obey(input: impl Read, emit: &mut dyn FnMut(Event)) -> Event {
     };
     let done = match &spec.task {
         Task::Evaluate => evaluate(&spec, &*device, emit),
+        Task::Gradients { file, composed } => train::gradients(&spec, &*device, file, *composed, emit),
         Task::Probe { steps, max_length, timed, scratch } => {
             let task = ProbeTask { steps: *steps, max_length: *max_length, timed, scratch };
             train::probe(&spec, &*device, task, emit)

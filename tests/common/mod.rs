@@ -167,7 +167,9 @@ fn the_tiny_study_is_small_and_whole() {
     study.write("study.toml", b"[model]");
     let ran = study.run(&["status"]);
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""));
-    let started = Ran::of(study.start(&["doctor", "--json"]).wait_with_output().unwrap());
-    assert_eq!(started.code, Some(2), "`doctor` takes no study");
-    assert!(Ran::of(diapason(&["doctor", "--json"]).output().unwrap()).json().is_object());
+    let started = Ran::of(study.start(&["suggest", "--json"]).wait_with_output().unwrap());
+    assert_eq!(started.code, Some(2), "`suggest` takes no study");
+    let base = study.path("base");
+    let estimate = ["estimate", "--model", base.to_str().unwrap(), "--gpu", "t4", "--json"];
+    assert!(Ran::of(diapason(&estimate).output().unwrap()).json().is_object());
 }

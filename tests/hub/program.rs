@@ -135,6 +135,20 @@ fn the_doctor_knows_the_hub() {
     assert_eq!(found["endpoint"], server.endpoint());
     assert_eq!(found["access"], "reachable");
     let ran = run(&server, &study, &["doctor"]);
-    let told = format!("hub: {} · reachable · no token", server.endpoint());
+    let told = format!("{} is reachable", server.endpoint());
     assert!(ran.stdout.contains(&told), "{}", ran.stdout);
+    server.only_for("hf_right");
+    let with = |token: &str| {
+        let ran = at(&server, &study, &["doctor", "--json"]).env("HF_TOKEN", token).output();
+        let ran = Ran::of(ran.unwrap());
+        assert!(!ran.stdout.contains(token) && !ran.stderr.contains(token), "{}", ran.stdout);
+        let found: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+        let checks = found["checks"].as_array().unwrap().clone();
+        (ran.code, checks.into_iter().find(|check| check["id"] == "hub.token").unwrap())
+    };
+    let (code, check) = with("hf_right");
+    assert_eq!((code, &check["verdict"]), (Some(0), &"ok".into()));
+    let (code, check) = with("hf_wrong");
+    assert_eq!((code, &check["verdict"]), (Some(1), &"problem".into()));
+    assert!(check["fix"].as_str().unwrap().contains("HF_TOKEN"));
 }

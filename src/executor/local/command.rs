@@ -34,14 +34,14 @@ impl Programs {
     ///
     /// A foreign trainer knows neither our test split nor GGUF files, so models are evaluated here.
     pub(super) fn trainer(&self, spec: &TrialSpec) -> Option<&TrainerSettings> {
-        let foreign = self.foreign.as_ref().filter(|_| spec.task != Task::Evaluate);
+        let foreign = self.foreign.as_ref().filter(|_| spec.task.is_of_trainers());
         foreign.map(|foreign| &foreign.settings)
     }
 
     /// The program for `spec` with its arguments.
     pub(super) fn command(&self, spec: &TrialSpec) -> Command {
         match &self.foreign {
-            Some(foreign) if spec.task != Task::Evaluate => foreign.command(spec),
+            Some(foreign) if spec.task.is_of_trainers() => foreign.command(spec),
             _ => self.worker(),
         }
     }
@@ -128,6 +128,7 @@ fn value_of_task(name: &str, task: &Task) -> String {
     let (kind, stop, every) = match task {
         Task::Probe { steps, .. } => ("probe", *steps, *steps),
         Task::Train { stop_at_step, evaluate_every, .. } => ("train", *stop_at_step, *evaluate_every),
+        Task::Gradients { .. } => ("gradients", 0, 0),
         Task::Evaluate => ("evaluate", 0, 0),
     };
     let folder = task.folder().unwrap_or(Path::new(""));

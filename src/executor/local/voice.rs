@@ -126,7 +126,7 @@ impl ForeignVoice {
         });
         let stop_at_step = match spec.task {
             Task::Train { stop_at_step, .. } => Some(stop_at_step),
-            Task::Probe { .. } | Task::Evaluate => None,
+            Task::Probe { .. } | Task::Gradients { .. } | Task::Evaluate => None,
         };
         Self { metrics, waiting, last_eval: 0, stop_at_step, device: spec.device }
     }

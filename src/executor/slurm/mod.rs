@@ -10,6 +10,7 @@ mod controller;
 mod desk;
 mod event_file;
 mod folder;
+mod rehearsal;
 mod run;
 mod state;
 mod submission;
@@ -24,10 +25,10 @@ use std::time::{Duration, Instant};
 
 use super::{Executor, ExecutorError, Heard, Job};
 use crate::space::SlurmSettings;
-use crate::trial::Task;
 use clerk::{Clerk, Errand};
 use controller::Controller;
 use folder::RunFolder;
+pub use rehearsal::{Rehearsal, rehearse};
 use run::Run;
 use submission::{Answer, Request, answer, job_prefix};
 
@@ -123,7 +124,7 @@ impl Executor for Slurm {
         let folder = RunFolder::new(home.join(FOLDER).join(job.name));
         let name = format!("{}{}", job_prefix(&home), job.name);
         // What is evaluated may have been made anew at the same place.
-        let may_be_found = !matches!(job.spec.task, Task::Evaluate);
+        let may_be_found = job.spec.task.is_of_trainers();
         self.slots[job.slot] = Some(Run::new(name, folder, job.spec.device, spec, may_be_found));
         Ok(())
     }

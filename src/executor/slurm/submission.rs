@@ -57,7 +57,6 @@ impl Request {
     /// Of two jobs of one name the second waits for the end of the first (`singleton`), so that never two write one
     /// checkpoint, whatever was killed when.
     pub(super) fn arguments(&self, name: &str, folder: &RunFolder, device: &DeviceSpec) -> Vec<OsString> {
-        let settings = &self.settings;
         let mut arguments: Vec<OsString> = [
             "--parsable",
             "--requeue",
@@ -68,6 +67,16 @@ impl Request {
         .iter()
         .map(OsString::from)
         .collect();
+        arguments.push(stream("--output=", &folder.events()));
+        arguments.push(stream("--error=", &folder.stderr()));
+        arguments.extend(self.wishes(device));
+        arguments.push(folder.script().into());
+        arguments
+    }
+
+    /// What the job is to run on, and the user's own flags.
+    pub(super) fn wishes(&self, device: &DeviceSpec) -> Vec<OsString> {
+        let settings = &self.settings;
         let options = [
             ("partition", settings.partition.clone()),
             ("account", settings.account.clone()),
@@ -77,12 +86,7 @@ impl Request {
             ("mem", self.memory(device)),
         ];
         let options = options.into_iter().filter_map(|(key, value)| Some(format!("--{key}={}", value?)));
-        arguments.extend(options.map(OsString::from));
-        arguments.push(stream("--output=", &folder.events()));
-        arguments.push(stream("--error=", &folder.stderr()));
-        arguments.extend(settings.flags.iter().map(OsString::from));
-        arguments.push(folder.script().into());
-        arguments
+        options.map(OsString::from).chain(settings.flags.iter().map(OsString::from)).collect()
     }
 
     /// A run on the processor has a cap, by which Slurm can be told what it needs.

@@ -132,7 +132,9 @@ impl Synthetic {
                     Event::Timed(SpeedPoint { micro_batch_size, tokens: TOKENS, seconds })
                 }));
             }
-            Task::Evaluate => played.events.push_back(Event::Eval(eval_event(0, 3.0))),
+            Task::Gradients { .. } | Task::Evaluate => {
+                played.events.push_back(Event::Eval(eval_event(0, 3.0)));
+            }
             Task::Train { .. } => self.train(spec, checkpoint, is_cut, &mut played),
         }
         Ok(played)

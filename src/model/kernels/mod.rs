@@ -32,8 +32,8 @@ pub(crate) use element::Element;
 pub(super) use embedding::{embedding, embedding_backward};
 pub(super) use gated::{gated, gated_backward};
 pub use gemm::Output;
-pub use gemm::processor;
 pub(super) use gemm::{BlockMatrix, Matrix};
+pub use gemm::{instructions, processor};
 pub(super) use linear::{
     linear, linear_backward_input, linear_backward_input_onto, linear_backward_weight, linear_onto,
 };

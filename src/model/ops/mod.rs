@@ -29,7 +29,6 @@ pub(super) use linear::{
 };
 pub(super) use rms_norm::{rms_norm, rms_norm_backward};
 pub(super) use rope::{Positions, RopeTable, rope};
-#[cfg(test)]
 pub(crate) use storage::elsewhere;
 pub(crate) use storage::{has_kernels, mutate, read};
 

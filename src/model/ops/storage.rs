@@ -9,11 +9,7 @@ use crate::model::kernels::Element;
 
 /// Whether kernels work on the tensors of `device`; else operations are composed of candle's.
 pub(crate) fn has_kernels(device: &Device) -> bool {
-    #[cfg(test)]
-    if elsewhere::is_pretended() {
-        return false;
-    }
-    device.is_cpu()
+    device.is_cpu() && !elsewhere::is_pretended()
 }
 
 /// Refuses what kernels can't work on: an operation that did not ask is a defect.
@@ -158,8 +154,7 @@ macro_rules! for_block {
 }
 pub(super) use for_block;
 
-/// Tests of the other devices' path, on a machine that has none.
-#[cfg(test)]
+/// The other devices' path on a processor: for tests, and for `doctor` where there is no card.
 pub(crate) mod elsewhere {
     use std::cell::Cell;
 

@@ -32,22 +32,28 @@ impl Instructions {
     /// All that this processor has.
     #[cfg(test)]
     pub(super) fn available() -> Vec<Self> {
-        let all = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16];
-        all.into_iter().filter(|one| *one <= Self::detected()).collect()
+        Self::ALL.into_iter().filter(|one| *one <= Self::detected()).collect()
     }
 
-    fn named(name: &str) -> Option<Self> {
-        match name {
-            "portable" => Some(Self::Portable),
-            "avx2" => Some(Self::Avx2),
-            "avx512" => Some(Self::Avx512),
-            "avx512bf16" => Some(Self::Avx512Bf16),
-            _ => None,
+    const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16];
+
+    /// The name by which [`LIMIT`] has it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+            Self::Avx512Bf16 => "avx512bf16",
         }
     }
 
+    fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.name() == name)
+    }
+
+    /// The most this processor has.
     #[cfg(target_arch = "x86_64")]
-    fn detected() -> Self {
+    pub(super) fn detected() -> Self {
         let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
         if !avx2 {
             return Self::Portable;
@@ -59,8 +65,9 @@ impl Instructions {
         }
     }
 
+    /// The most this processor has.
     #[cfg(not(target_arch = "x86_64"))]
-    fn detected() -> Self {
+    pub(super) fn detected() -> Self {
         Self::Portable
     }
 }

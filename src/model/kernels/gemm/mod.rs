@@ -92,6 +92,12 @@ pub fn processor() -> Processor {
     }
 }
 
+/// The name of the instructions that the products use here, and of those they could use.
+#[must_use]
+pub fn instructions() -> (&'static str, &'static str) {
+    (Instructions::of_this_machine().name(), Instructions::detected().name())
+}
+
 /// One call's inputs.
 struct Product<'a, A, B> {
     a: Matrix<'a, A>,
