@@ -58,7 +58,8 @@ impl Driver<'_> {
         if !self.has_room(slot, run, hyperparams)? {
             return self.hear_confirmation(Some(PAUSE));
         }
-        self.begin_run(slot, Ask { run, hyperparams, stop_at_step, best: None, is_alone: false })
+        let (best, is_alone, also_on) = (None, false, Vec::new());
+        self.begin_run(slot, Ask { run, hyperparams, stop_at_step, best, is_alone, also_on })
     }
 
     fn hear_confirmation(&mut self, patience: Option<Duration>) -> Result<(), StudyError> {

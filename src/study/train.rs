@@ -5,8 +5,10 @@ use std::path::Path;
 
 use super::confirm::decide;
 use super::driver::Driver;
+use super::error::describe;
 use super::foreign::has_files;
 use super::stop::known_stop;
+use super::together::may_go_on_alone;
 use super::{Stage, StudyError, StudyEvent};
 use crate::model::{CONFIG_FILE, WEIGHTS_FILE};
 use crate::space::{BatchDomain, Hyperparams};
@@ -70,10 +72,25 @@ impl Driver<'_> {
         let mut outcome = None;
         if !self.is_cut_off() {
             self.forget_tuned(trial.id)?;
-            outcome = self.run_rung(trial, rung, Some(self.layout.model()))?;
+            outcome = self.run_in_full(trial, rung)?;
         }
         self.cut_off = None;
         Ok(outcome)
+    }
+
+    /// The full run on all devices that can share it; where it fails on several, it goes on on one.
+    fn run_in_full(&mut self, trial: &Trial, rung: u32) -> Result<Option<Outcome>, StudyError> {
+        let slot = self.free_slot().unwrap_or(0);
+        let companions = self.companions(slot, trial.hyperparams.batch);
+        let outcome = self.run_rung(trial, rung, Some(self.layout.model()), (slot, &companions))?;
+        let failure = outcome.as_ref().filter(|outcome| may_go_on_alone(outcome));
+        let Some(failure) = failure.filter(|_| !companions.is_empty()) else { return Ok(outcome) };
+        let (what, why) = ("all devices of the full run but one", describe(failure));
+        self.emit(StudyEvent::LeftOut { what, why: &why });
+        if self.is_cut_off() {
+            return Ok(None);
+        }
+        self.run_rung(trial, rung, Some(self.layout.model()), (slot, &[]))
     }
 
     /// Where the trials were full runs, each has kept a model of its own.

@@ -187,7 +187,14 @@ impl Driver<'_> {
         let stop_at_step = self.stop_of(trial, rung)?;
         self.begin_run(
             slot,
-            Ask { run, hyperparams: &trial.hyperparams, stop_at_step, best, is_alone: false },
+            Ask {
+                run,
+                hyperparams: &trial.hyperparams,
+                stop_at_step,
+                best,
+                is_alone: false,
+                also_on: Vec::new(),
+            },
         )
     }
 

@@ -19,6 +19,7 @@ mod composed_memory;
 mod engine;
 mod loss_scale;
 mod meters;
+mod ranks;
 
 const EVALUATE_EVERY: usize = 2;
 
@@ -221,7 +222,7 @@ fn each_step_begins_with_another_of_its_micro_batches() {
     let (folder, examples) = (Folder::new(), [0, 1, 2, 3, 4, 5]);
     let spec = folder.spec();
     let device = device::open(&spec.device).unwrap();
-    let session = Session::open(&spec, &*device, None, &mut |_| ()).unwrap();
+    let session = Session::open(&spec, (&*device, device::Rank::alone()), None, &mut |_| ()).unwrap();
     let ids = |step| -> Vec<Vec<u32>> {
         session.micro_batches(step, &examples).into_iter().map(|batch| batch.input_ids).collect()
     };

@@ -87,6 +87,11 @@ pub enum Task {
         /// Also say the last evaluation example by example.
         #[serde(default)]
         examples: bool,
+        /// Further devices that train with the child's own: each has a copy of the model and does an equal share of
+        /// every step, whose size is that of `hyperparams` for all together. On the processor the cap of the
+        /// child's own device is that of the process.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        also_on: Vec<DeviceSpec>,
     },
     /// Loss of `model` (a folder, or a GGUF file) on the test split.
     Evaluate,
