@@ -65,6 +65,9 @@ pub(super) enum Command {
     #[command(verbatim_doc_comment)]
     Suggest,
     /// Fine-tune with the study's best configuration, or the only one its space has
+    ///
+    /// On all devices of the study together where it names several cards and this build has NCCL, or
+    /// `train.data_parallel = true` asks for it; see README, "Several cards".
     Train(StudyOptions),
     /// Loss of a model folder, GGUF file or hub model on a data file, in nats per token
     Eval(EvalOptions),

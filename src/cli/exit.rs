@@ -96,9 +96,12 @@ fn code_of_training(error: &TrainError) -> u8 {
     match error {
         TrainError::Model(error) => code_of_model(error),
         TrainError::Data(_) | TrainError::Device(_) | TrainError::Gguf(_) => USAGE,
-        TrainError::Checkpoint { .. } | TrainError::Diverged { .. } | TrainError::MicroBatches { .. } => {
-            UNEXPECTED
-        }
+        TrainError::Checkpoint { .. }
+        | TrainError::Diverged { .. }
+        | TrainError::MicroBatches { .. }
+        | TrainError::Uneven { .. }
+        | TrainError::Ranks(_)
+        | TrainError::Threads(_) => UNEXPECTED,
     }
 }
 

@@ -30,6 +30,14 @@ pub(super) fn sentence(event: StudyEvent<'_>) -> Option<String> {
             let of = if trials == 1 { "the least promising trial" } else { "the least promising trials" };
             format!("  the disk is short: removed {trials} checkpoints of {of}, {bytes}")
         }
+        StudyEvent::Together { ranks: 1, devices, each } => format!(
+            "  the full run has one of {devices} devices: no number of them can share a step of {} examples evenly",
+            each.effective_batch_size()
+        ),
+        StudyEvent::Together { ranks, devices, each } => format!(
+            "  the full run has {ranks} of {devices} devices: {} × {} examples a step on each",
+            each.micro_batch_size, each.gradient_accumulation_steps
+        ),
         StudyEvent::OutOfService { device, failures, reason } => {
             format!("  {device} is out of service: {failures} runs in a row failed: {reason}")
         }

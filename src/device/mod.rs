@@ -15,11 +15,13 @@ mod facts;
 mod last_word;
 pub mod nvml;
 mod out_of_memory;
+pub mod ranks;
 
 pub use allocator::CountingAllocator;
 pub use error::DeviceError;
 pub use facts::{CpuFacts, Facts};
 pub use out_of_memory::is_out_of_memory;
+pub use ranks::{Rank, RankError};
 
 use crate::memory::gpu::UNKNOWN_CONTEXT;
 use crate::space::DeviceSpec;
@@ -128,6 +130,12 @@ pub fn free_for_a_child(spec: &DeviceSpec, overhead: Option<Bytes>) -> Option<By
             Some(nvml::free(index)?.saturating_sub(overhead.unwrap_or(UNKNOWN_CONTEXT)))
         }
     }
+}
+
+/// Whether cards add up tensors among themselves in this build, by NCCL.
+#[must_use]
+pub const fn has_nccl() -> bool {
+    cfg!(feature = "nccl")
 }
 
 /// Threads this process may run at once.

@@ -78,6 +78,7 @@ impl Tiny {
             checkpoint: place.to_owned(),
             best: None,
             examples: false,
+            also_on: Vec::new(),
         };
         self.spec(device, precision, BATCH, task)
     }

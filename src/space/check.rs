@@ -13,7 +13,7 @@ use super::{
     ALL_LINEAR, BatchDomain, BatchPlan, BlockFormat, ColumnMapping, ConfirmSettings, DataFormat,
     DataSettings, FitSettings, FloatDomain, LoraSettings, Margin, ModelSettings, ModelSource, NewModel,
     Optimizer, Precision, PrunerKind, QuantizeSettings, SamplerKind, Schedule, SearchSettings, Space, Study,
-    StudyFile, StudyFileError, TrainSettings, Trained, UnknownSampler, check_executor, textbook,
+    StudyFile, StudyFileError, TrainSettings, Trained, UnknownSampler, check_executor, check_slots, textbook,
 };
 use crate::units::{Bytes, ParseBytesError};
 
@@ -35,6 +35,7 @@ impl Study {
         let check = Check { path, folder: path.parent().unwrap_or(Path::new("")) };
         let name = check.name(&file.study)?;
         let (executor, slots) = check_executor::executor(&check, file)?;
+        check_slots::sharing(&check, file, &executor, &slots)?;
         Ok(Self {
             seed: file.study.seed.unwrap_or(0),
             device: slots[0],
@@ -408,6 +409,7 @@ impl Check<'_> {
             gradient_checkpointing: section.gradient_checkpointing.unwrap_or(false),
             evaluations: self.count("train.evaluations", section.evaluations.unwrap_or(8), 1, 100_000)?,
             lora: None,
+            data_parallel: section.data_parallel,
         })
     }
 

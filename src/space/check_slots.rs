@@ -1,8 +1,8 @@
 //! Which devices a study names, and how many trials run at the same time on each.
 
 use super::check::{Check, Checked, many};
-use super::study_file::StudySection;
-use super::{DeviceSpec, ParseDeviceError};
+use super::study_file::{StudyFile, StudySection};
+use super::{DeviceSpec, ExecutorSettings, ParseDeviceError};
 
 /// More processes than this on one device are a slip of the finger.
 const MOST_SLOTS: usize = 256;
@@ -51,6 +51,28 @@ pub(super) fn slots(check: &Check<'_>, section: &StudySection) -> Checked<Vec<De
     Ok(slots)
 }
 
+/// Who asks for several devices in one run must have them, and leave the run to this program on this machine.
+pub(super) fn sharing(
+    check: &Check<'_>,
+    file: &StudyFile,
+    executor: &ExecutorSettings,
+    slots: &[DeviceSpec],
+) -> Checked<()> {
+    let right = match file.train.data_parallel {
+        Some(true) if file.trainer.is_some() => {
+            "a foreign trainer shares its run itself: start it by `torchrun` or `accelerate launch` in `trainer.command`"
+        }
+        Some(true) if !executor.is_local() => {
+            "a job of Slurm trains on one device here; for more, let a `[trainer]` start `torchrun`"
+        }
+        Some(true) if slots.iter().all(|slot| !slot.is_cpu() && *slot == slots[0]) || slots.len() == 1 => {
+            "name several devices in `study.device`, such as [\"cuda:0\", \"cuda:1\"]"
+        }
+        _ => return Ok(()),
+    };
+    check.wrong("train.data_parallel", true, right)
+}
+
 fn device(check: &Check<'_>, text: &str) -> Checked<DeviceSpec> {
     text.parse().or_else(|error: ParseDeviceError| {
         check.wrong("study.device", format!("`{text}`"), &error.to_string())
@@ -94,6 +116,32 @@ mod tests {
         ] {
             let error = slots(lines).unwrap_err();
             assert!(error.contains(words) && error.contains("hint:"), "{lines}: {error}");
+        }
+    }
+
+    #[test]
+    fn several_devices_share_a_run_only_where_there_are_several_and_the_run_is_ours() {
+        let sharing = |lines: &str, more: &str| {
+            let text = format!(
+                "[study]\n{lines}\n[model]\nsource = 'base'\n[data]\nsource = 'rows.csv'\n\
+                 [train]\ndata_parallel = true\n{more}"
+            );
+            let study = Study::from_toml(&text, Path::new("tiny.toml")).map_err(|error| error.to_string())?;
+            Ok::<_, String>(study.train.data_parallel)
+        };
+        for lines in ["device = ['cuda:0', 'cuda:1']", "device = 'cpu:1GiB'\nslots = 2"] {
+            assert_eq!(sharing(lines, ""), Ok(Some(true)));
+        }
+        let trainer = "[trainer]\ncommand = ['python', 'train.py']\n";
+        let slurm = "[executor]\nkind = 'slurm'\nslots = 2\ngres = 'gpu:1'\n";
+        for (lines, more, words) in [
+            ("", "", "name several devices"),
+            ("device = 'cuda:0:8GiB'\nslots = 2", "", "name several devices"),
+            ("device = ['cuda:0', 'cuda:1']", trainer, "torchrun"),
+            ("device = 'cuda:0'", slurm, "Slurm"),
+        ] {
+            let error = sharing(lines, more).unwrap_err();
+            assert!(error.contains(words) && error.contains("train.data_parallel"), "{lines}: {error}");
         }
     }
 

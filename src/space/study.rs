@@ -252,6 +252,9 @@ pub struct TrainSettings {
     pub evaluations: usize,
     /// Adapters to train instead of all weights.
     pub lora: Option<LoraSettings>,
+    /// Whether all devices of the study share the full run; none leaves it to the device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_parallel: Option<bool>,
 }
 
 /// What is made of the result.

@@ -173,6 +173,7 @@ pub(super) struct TrainSection {
     pub weight_decay: Option<f64>,
     pub max_grad_norm: Option<f64>,
     pub gradient_checkpointing: Option<bool>,
+    pub data_parallel: Option<bool>,
     pub evaluations: Option<usize>,
 }
 

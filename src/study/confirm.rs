@@ -63,7 +63,8 @@ impl Driver<'_> {
         if self.make_room(run)?.is_some() {
             return Ok(false);
         }
-        self.begin_run(slot, Ask { run, hyperparams, stop_at_step, best: None, is_alone: false })?;
+        let (best, is_alone, also_on) = (None, false, Vec::new());
+        self.begin_run(slot, Ask { run, hyperparams, stop_at_step, best, is_alone, also_on })?;
         Ok(true)
     }
 

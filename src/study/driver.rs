@@ -189,7 +189,7 @@ fn definition(study: &Study) -> String {
 /// What must not change between two commands of a study.
 ///
 /// Cards that are only estimated are no part of it, nor when the search stops, nor where and how many trials run at
-/// the same time: what has been found stays true where more is asked for. Nor is where files lie: the same study file can be typed as `a.toml` and `./a.toml`,
+/// the same time, nor how many devices share a run: what has been found stays true where more is asked for. Nor is where files lie: the same study file can be typed as `a.toml` and `./a.toml`,
 /// and a study can be moved. What they hold is compared in the first stage.
 fn placeless(study: &Study) -> Study {
     let mut study = study.clone();
@@ -201,6 +201,7 @@ fn placeless(study: &Study) -> Study {
     }
     study.gpu.clear();
     study.slots.truncate(1);
+    study.train.data_parallel = None;
     study.executor = ExecutorSettings::Local;
     (study.search.trials, study.search.hours, study.search.plateau_nats) = (0, None, None);
     if let ModelSettings::Source(source) = &mut study.model {

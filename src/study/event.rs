@@ -6,7 +6,7 @@ use super::deadline::CutShort;
 use crate::data::CleaningReport;
 use crate::hub::HubEvent;
 use crate::search::{Decision, FrontierPoint, StopReason};
-use crate::space::{DeviceSpec, HardwareSetting, Hyperparams};
+use crate::space::{BatchPlan, DeviceSpec, HardwareSetting, Hyperparams};
 use crate::trial::{Event, Measurement, Outcome, ProbeRecord, RunKey};
 use crate::units::Bytes;
 
@@ -106,6 +106,15 @@ pub enum StudyEvent<'a> {
         stop_at_step: usize,
         /// The full horizon.
         total_steps: usize,
+    },
+    /// Several devices are there for the full run.
+    Together {
+        /// So many share it: as many as can do so evenly.
+        ranks: usize,
+        /// So many there are.
+        devices: usize,
+        /// What each does of a step.
+        each: BatchPlan,
     },
     /// A running child said something.
     Child {

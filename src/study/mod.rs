@@ -34,6 +34,7 @@ mod summary;
 mod task;
 #[cfg(test)]
 mod tests;
+mod together;
 mod train;
 mod tune;
 mod under_way;

@@ -88,7 +88,8 @@ impl Driver<'_> {
         Ok((outcome, measurement))
     }
 
-    /// Runs a rung of a trial to its end, while no other runs; none where it was cut off.
+    /// Runs a rung of a trial to its end in a slot, shared by the devices of others, while no other runs; none where it
+    /// was cut off.
     ///
     /// The rung stays open until [`Self::end_run`]: run again, it goes on from its checkpoint.
     pub(super) fn run_rung(
@@ -96,14 +97,17 @@ impl Driver<'_> {
         trial: &Trial,
         rung: u32,
         best: Option<PathBuf>,
+        (slot, companions): (usize, &[usize]),
     ) -> Result<Option<Outcome>, StudyError> {
         let run: RunKey = (trial.id, rung).into();
         let stop_at_step = self.stop_of(trial, rung)?;
-        let slot = self.free_slot().unwrap_or(0);
-        while !self.has_room(slot, run, &trial.hyperparams)? {
-            self.hear_end(Some(PAUSE))?;
+        for place in std::iter::once(slot).chain(companions.iter().copied()) {
+            while !self.has_room(place, run, &trial.hyperparams)? {
+                self.hear_end(Some(PAUSE))?;
+            }
         }
-        let ask = Ask { run, hyperparams: &trial.hyperparams, stop_at_step, best, is_alone: true };
+        let also_on = companions.iter().map(|slot| self.lone_device(*slot)).collect();
+        let ask = Ask { run, hyperparams: &trial.hyperparams, stop_at_step, best, is_alone: true, also_on };
         self.begin_run(slot, ask)?;
         while self.under_way.contains(&Some(run)) {
             if let Some(ended) = self.hear_end(None)? {

@@ -56,6 +56,7 @@ impl Driver<'_> {
             stop_at_step: 0,
             best: Some(self.layout.trial_model(trial.id)),
             is_alone: true,
+            also_on: Vec::new(),
         };
         let mut spec = self.spec_of(self.free_slot().unwrap_or(0), ask)?;
         if let Task::Train { examples, .. } = &mut spec.task {

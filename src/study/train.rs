@@ -4,8 +4,10 @@ use std::path::Path;
 
 use super::confirm::decide;
 use super::driver::Driver;
+use super::error::describe;
 use super::foreign::has_files;
 use super::stop::known_stop;
+use super::together::may_go_on_alone;
 use super::{Stage, StudyError, StudyEvent};
 use crate::files;
 use crate::model::{CONFIG_FILE, WEIGHTS_FILE};
@@ -74,10 +76,26 @@ impl Driver<'_> {
                 return Err(self.disk_is_full(shortage));
             }
             self.forget_tuned(trial.id)?;
-            outcome = self.run_rung(trial, rung, Some(self.layout.trial_model(trial.id)))?;
+            outcome = self.run_in_full(trial, rung)?;
         }
         self.cut_off = None;
         Ok(outcome)
+    }
+
+    /// The full run on all devices that can share it; where it fails on several, it goes on on one.
+    fn run_in_full(&mut self, trial: &Trial, rung: u32) -> Result<Option<Outcome>, StudyError> {
+        let slot = self.free_slot().unwrap_or(0);
+        let companions = self.companions(slot, trial.hyperparams.batch);
+        let outcome =
+            self.run_rung(trial, rung, Some(self.layout.trial_model(trial.id)), (slot, &companions))?;
+        let failure = outcome.as_ref().filter(|outcome| may_go_on_alone(outcome));
+        let Some(failure) = failure.filter(|_| !companions.is_empty()) else { return Ok(outcome) };
+        let (what, why) = ("all devices of the full run but one", describe(failure));
+        self.emit(StudyEvent::LeftOut { what, why: &why });
+        if self.is_cut_off() {
+            return Ok(None);
+        }
+        self.run_rung(trial, rung, Some(self.layout.trial_model(trial.id)), (slot, &[]))
     }
 
     /// Makes the model that a full run has kept the study's: each trial keeps its own, so that one which is cut, loses

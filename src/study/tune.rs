@@ -201,7 +201,14 @@ impl Driver<'_> {
             return Ok(None);
         }
         let stop_at_step = self.stop_of(trial, rung)?;
-        let ask = Ask { run, hyperparams: &trial.hyperparams, stop_at_step, best, is_alone: false };
+        let ask = Ask {
+            run,
+            hyperparams: &trial.hyperparams,
+            stop_at_step,
+            best,
+            is_alone: false,
+            also_on: Vec::new(),
+        };
         self.begin_run(slot, ask)?;
         Ok(None)
     }

@@ -23,13 +23,20 @@ pub(super) struct Ask<'a> {
     pub(super) best: Option<PathBuf>,
     /// No other runs beside it.
     pub(super) is_alone: bool,
+    /// Further devices that share it.
+    pub(super) also_on: Vec<DeviceSpec>,
 }
 
 impl Driver<'_> {
     /// A slot in which a run can begin, on a device that is in service.
     pub(super) fn free_slot(&self) -> Option<usize> {
-        let is_fit = |slot: &usize| self.breaker.is_in_service(&self.place_of(*slot));
-        (0..self.under_way.len()).filter(is_fit).find(|slot| self.under_way[*slot].is_none())
+        let mut fit = (0..self.under_way.len()).filter(|slot| self.is_in_service(*slot));
+        fit.find(|slot| self.under_way[*slot].is_none())
+    }
+
+    /// Whether runs may begin on the device of a slot.
+    pub(super) fn is_in_service(&self, slot: usize) -> bool {
+        self.breaker.is_in_service(&self.place_of(slot))
     }
 
     /// The device of a slot as the study file names it; that of the study where an executor has more slots.
@@ -71,6 +78,7 @@ impl Driver<'_> {
             checkpoint: self.layout.checkpoint_of(ask.run),
             best: ask.best,
             examples: self.study.search.confirm.candidates > 1,
+            also_on: ask.also_on,
         };
         let device = if ask.is_alone { self.lone_device(slot) } else { self.device_of(slot) };
         let mut spec = self.spec(device, *ask.hyperparams, task)?;

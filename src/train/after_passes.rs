@@ -6,6 +6,7 @@ use super::loss_scale::LossScale;
 use super::noise_scale::{MeanGradient, noise_sample};
 use super::optimizer::{AdamW, Step, clip_factor, sum_of_squares};
 use crate::data::Batch;
+use crate::device::Rank;
 use crate::model::{Decoder, Gradients, check_reached};
 use crate::trial::Phase;
 
@@ -37,11 +38,14 @@ impl AfterPasses {
         self.loss_scale.map_or(1.0, LossScale::factor)
     }
 
-    /// Sums the gradients of `scale · Σ loss` over the micro-batches of a step; returns the sum of the losses.
+    /// Sums the gradients of `scale · Σ loss` over what this rank does of the micro-batches of a step; returns the
+    /// sum of those losses.
+    ///
+    /// Dropout draws by the place in the step, so that it is the same whoever does a micro-batch.
     pub(super) fn accumulate(
         &mut self,
         model: &mut Decoder,
-        batches: &[Batch],
+        (batches, rank): (&[Batch], &Rank),
         (step, scale): (usize, f32),
         enter: &mut dyn FnMut(Phase) -> candle_core::Result<()>,
     ) -> candle_core::Result<f64> {
@@ -49,7 +53,7 @@ impl AfterPasses {
         self.first = None;
         self.examples = batches.iter().map(|batch| batch.sequences.len()).sum();
         let (factor, mut total_nats) = (self.factor(), 0.0);
-        for (index, batch) in batches.iter().enumerate() {
+        for (index, batch) in rank.share(batches) {
             model.set_noise(dropout_noise(step, index));
             total_nats += model.accumulate(batch, factor * scale, &mut self.gradients, enter)?;
             if index == 0 && batches.len() > 1 {
@@ -68,16 +72,17 @@ impl AfterPasses {
         Ok(MeanGradient::of_part(squares, first.sequences.len(), (first.scored_tokens, tokens)))
     }
 
-    /// One update by the gradients of step `step.number`. None is made where a scaled loss made them
-    /// overflow.
+    /// One update by the gradients of step `step.number`, summed over all ranks. None is made where a scaled loss
+    /// made them overflow.
     pub(super) fn update(
         &mut self,
         model: &Decoder,
         optimizer: &mut AdamW,
-        step: Step,
+        (step, rank): (Step, &Rank),
     ) -> Result<Option<Updated>, TrainError> {
+        rank.add_up(self.gradients.buffers())?;
         let squares = self.gradients.buffers().iter().map(sum_of_squares);
-        let squares: Vec<f64> = squares.collect::<candle_core::Result<_>>()?;
+        let squares: Vec<f64> = rank.agreed(squares.collect::<candle_core::Result<_>>()?)?;
         let factor = f64::from(self.factor());
         let norm = squares.iter().sum::<f64>().sqrt() / factor;
         if !norm.is_finite() {

@@ -15,6 +15,7 @@ use super::loss_scale::LossScale;
 use super::optimizer::{Moments, StatePart};
 use crate::arch::{ModelConfig, ParameterSpec};
 use crate::data::Dataset;
+use crate::device::Rank;
 use crate::model::{ModelError, PlannedTensor, TensorFiles, write_planned};
 use crate::space::Optimizer;
 use crate::trial::{Event, TrialSpec};
@@ -90,7 +91,7 @@ pub(super) fn read(
 /// The same, but a damaged file is put aside as if there were none: the run begins anew, and nothing is lost but time.
 ///
 /// A sound one of another run stays an error: whatever needs it could not be repeated from here.
-pub(super) fn read_or_put_aside(
+fn read_or_put_aside(
     folder: &Path,
     parts: (&[ParameterSpec], Optimizer),
     device: &Device,
@@ -109,6 +110,22 @@ pub(super) fn read_or_put_aside(
     }
 }
 
+/// The same by several ranks: the first looks whether the file is sound, before any other reads it.
+pub(super) fn read_together(
+    folder: &Path,
+    parts: (&[ParameterSpec], Optimizer),
+    (device, rank): (&Device, &Rank),
+    run: &str,
+) -> Result<Option<Checkpoint>, TrainError> {
+    if !rank.is_first() {
+        rank.meet()?;
+        return read(folder, parts, device, run);
+    }
+    let found = read_or_put_aside(folder, parts, device, run)?;
+    rank.meet()?;
+    Ok(found)
+}
+
 /// What is wrong with the file is the checkpoint's problem; a device that is full is not.
 fn damaged(file: &Path, error: ModelError) -> TrainError {
     let problem = match error {
@@ -122,7 +139,7 @@ fn damaged(file: &Path, error: ModelError) -> TrainError {
 /// What must be equal for a checkpoint to be a prefix of a run.
 ///
 /// How the effective batch is cut into micro-batches is not part of it, nor whether activations are
-/// kept: the step is the same. Nor
+/// kept, nor how many devices share it: the step is the same. Nor
 /// is where the files lie, but what they hold: a study may be moved, or its path be typed anew.
 pub(super) fn run_identity(spec: &TrialSpec, dataset: &Dataset, config: &ModelConfig) -> String {
     let mut train = spec.train.clone();

@@ -6,6 +6,7 @@ use super::in_backward::{InBackward, Scratch};
 use super::loss_scale::LossScale;
 use super::optimizer::{AdamW, Step};
 use crate::data::Batch;
+use crate::device::Rank;
 use crate::model::Decoder;
 use crate::space::Optimizer;
 use crate::trial::{NoiseSample, Phase};
@@ -15,6 +16,7 @@ pub struct Engine {
     model: Decoder,
     optimizer: AdamW,
     update: Update,
+    rank: Rank,
 }
 
 /// When the weights are updated.
@@ -93,7 +95,20 @@ impl Engine {
         } else {
             Update::AfterPasses(AfterPasses::new(&model, max_grad_norm, loss_scale)?)
         };
-        Ok(Self { model, optimizer, update })
+        Ok(Self { model, optimizer, update, rank: Rank::alone() })
+    }
+
+    /// The same as one of several ranks, which begin with the same weights and take the same steps. It is made for
+    /// the micro-batches that each of them does in a step.
+    #[must_use]
+    pub fn with_rank(self, rank: Rank) -> Self {
+        Self { rank, ..self }
+    }
+
+    /// Which of the ranks it is.
+    #[must_use]
+    pub const fn rank(&self) -> &Rank {
+        &self.rank
     }
 
     /// The model.
@@ -117,9 +132,12 @@ impl Engine {
     /// One optimizer step on the mean loss over all scored tokens of `batches`: the same for 8×1 and
     /// 2×4. Every phase is announced to `enter` before it begins.
     ///
+    /// Each of several ranks is given all micro-batches of the step and does its share of them. What they find and
+    /// their weights afterwards are the same.
+    ///
     /// # Errors
     /// The device fails or refuses memory; a loss or a gradient that is no longer finite; in the first
-    /// steps, a trainable weight that received no gradient.
+    /// steps, a trainable weight that received no gradient; another rank has ended.
     pub fn step(
         &mut self,
         batches: &[Batch],
@@ -127,27 +145,39 @@ impl Engine {
         enter: &mut dyn FnMut(Phase) -> candle_core::Result<()>,
     ) -> Result<StepOutcome, TrainError> {
         let StepSettings { step, learning_rate } = settings;
+        if !batches.len().is_multiple_of(self.rank.count()) {
+            return Err(TrainError::Uneven {
+                effective_batch_size: examples(batches),
+                ranks: self.rank.count(),
+            });
+        }
         let scored: usize = batches.iter().map(|batch| batch.scored_tokens).sum();
         #[expect(clippy::cast_precision_loss, reason = "a step has fewer than 2^24 tokens")]
         let scale = 1.0 / scored.max(1) as f32;
         let settings = Step { number: step, learning_rate, clip: 1.0 };
-        let (total_nats, updated) = match (&mut self.update, batches) {
-            (Update::InBackward(scratch), [batch]) => {
-                self.model.set_noise(dropout_noise(step, 0));
-                let mut sink = InBackward::new(&self.model, &mut self.optimizer, scratch, settings);
-                let total_nats = self.model.accumulate(batch, scale, &mut sink, enter)?;
-                (total_nats, Some(sink.updated()?))
+        let (total_nats, updated) = match &mut self.update {
+            Update::InBackward(scratch) => {
+                let own: Vec<(usize, &Batch)> = self.rank.share(batches).collect();
+                let [(place, batch)] = own[..] else {
+                    return Err(TrainError::MicroBatches {
+                        expected: self.rank.count(),
+                        found: batches.len(),
+                    });
+                };
+                self.model.set_noise(dropout_noise(step, place));
+                let sink = InBackward::new(&self.model, &mut self.optimizer, scratch, (settings, &self.rank));
+                let (own_nats, updated) = sink.pass(&self.model, (batch, scale), enter)?;
+                (sum(&self.rank, own_nats)?, Some(updated))
             }
-            (Update::InBackward(_), _) => {
-                return Err(TrainError::MicroBatches { expected: 1, found: batches.len() });
-            }
-            (Update::AfterPasses(after), _) => {
-                let total_nats = after.accumulate(&mut self.model, batches, (step, scale), enter)?;
+            Update::AfterPasses(after) => {
+                let shared = (batches, &self.rank);
+                let own_nats = after.accumulate(&mut self.model, shared, (step, scale), enter)?;
                 enter(Phase::Optimizer)?;
+                let total_nats = sum(&self.rank, own_nats)?;
                 if !total_nats.is_finite() {
                     return Err(TrainError::Diverged { step });
                 }
-                (total_nats, after.update(&self.model, &mut self.optimizer, settings)?)
+                (total_nats, after.update(&self.model, &mut self.optimizer, (settings, &self.rank))?)
             }
         };
         let grad_norm = updated.as_ref().map(|updated| updated.grad_norm);
@@ -160,6 +190,15 @@ impl Engine {
             updated.map_or((None, None), |updated| (updated.update_ratio, updated.noise));
         Ok(StepOutcome { loss_nats, grad_norm, update_ratio, noise })
     }
+}
+
+/// The sum of what each rank has found.
+fn sum(rank: &Rank, own: f64) -> Result<f64, TrainError> {
+    Ok(rank.sum(vec![own])?.into_iter().sum())
+}
+
+fn examples(batches: &[Batch]) -> usize {
+    batches.iter().map(|batch| batch.sequences.len()).sum()
 }
 
 /// What dropout draws from in one micro-batch: no other of the run has the same.

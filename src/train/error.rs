@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::data::DataError;
-use crate::device::DeviceError;
+use crate::device::{DeviceError, RankError};
 use crate::model::ModelError;
 
 /// Why a training run ended early.
@@ -18,6 +18,9 @@ pub enum TrainError {
     /// The device.
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// The devices that train together.
+    #[error(transparent)]
+    Ranks(#[from] RankError),
     /// A checkpoint that is damaged or belongs to another run.
     #[error("checkpoint {}: {problem}\n  hint: remove the folder to start this trial from the beginning", file.display())]
     Checkpoint {
@@ -37,12 +40,33 @@ pub enum TrainError {
         /// Micro-batches of the step.
         found: usize,
     },
+    /// The threads of a device can't be started.
+    #[error("the threads of a device can't be started: {0}")]
+    Threads(String),
+    /// A step cannot be shared by so many devices.
+    #[error(
+        "the devices of a run can't share a step of {effective_batch_size} examples evenly: {ranks} devices"
+    )]
+    Uneven {
+        /// Examples of a step.
+        effective_batch_size: usize,
+        /// Devices.
+        ranks: usize,
+    },
     /// The loss or a gradient is no longer a finite number.
     #[error("the loss is no longer a finite number at step {step}")]
     Diverged {
         /// Optimizer step at which it was seen.
         step: usize,
     },
+}
+
+impl TrainError {
+    /// Whether another rank has ended the run, and knows why.
+    #[must_use]
+    pub const fn is_of_another_rank(&self) -> bool {
+        matches!(self, Self::Ranks(RankError::Left { .. }))
+    }
 }
 
 impl From<candle_core::Error> for TrainError {

@@ -2,7 +2,9 @@
 
 use candle_core::Result;
 
+use super::TrainError;
 use crate::data::{Example, IGNORED, collate, longest_first};
+use crate::device::Rank;
 use crate::model::Decoder;
 use crate::trial::ExampleLosses;
 
@@ -63,8 +65,42 @@ pub fn evaluate_each(
     micro_batch_size: usize,
     watch: &mut dyn FnMut(usize),
 ) -> Result<ExampleLosses> {
+    evaluate_share(model, examples, (micro_batch_size, &Rank::alone()), watch)
+}
+
+/// As [`evaluate_each`] by several ranks, each of which does its share of the micro-batches. All find the same,
+/// and the same as one alone.
+///
+/// # Errors
+/// The device fails or refuses memory; another rank has ended.
+pub(super) fn evaluate_together(
+    model: &Decoder,
+    examples: &[Example],
+    (micro_batch_size, rank): (usize, &Rank),
+) -> std::result::Result<ExampleLosses, TrainError> {
+    let own = evaluate_share(model, examples, (micro_batch_size, rank), &mut |_| {})?;
+    let numbers = own.nats.into_iter().chain(own.tokens.into_iter().map(f64::from)).collect();
+    let mut nats = rank.sum(numbers)?;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "whole numbers that fit before"
+    )]
+    let tokens = nats.split_off(examples.len()).into_iter().map(|tokens| tokens as u32).collect();
+    Ok(ExampleLosses { nats, tokens })
+}
+
+/// What `rank` does of them; zeros stand for all others.
+fn evaluate_share(
+    model: &Decoder,
+    examples: &[Example],
+    (micro_batch_size, rank): (usize, &Rank),
+    watch: &mut dyn FnMut(usize),
+) -> Result<ExampleLosses> {
     let mut each = ExampleLosses { nats: vec![0.0; examples.len()], tokens: vec![0; examples.len()] };
-    for indices in longest_first(examples).chunks(micro_batch_size.max(1)) {
+    let order = longest_first(examples);
+    let micro_batches: Vec<&[usize]> = order.chunks(micro_batch_size.max(1)).collect();
+    for (_, indices) in rank.share(&micro_batches) {
         let batch = collate(&indices.iter().map(|index| &examples[*index]).collect::<Vec<_>>());
         let losses = model.losses(&batch)?;
         for (index, range) in indices.iter().zip(&batch.sequences) {

@@ -2,6 +2,9 @@
 //!
 //! A gradient then lives from its first product to its update (Lv et al. 2023, LOMO; here with
 //! `AdamW`). What stays allocated is one buffer per size of weight, used again and again.
+//!
+//! With several ranks a gradient is complete when it is summed over all of them. A backward pass
+//! completes the weights in the same order on each rank.
 
 use candle_core::{DType, Result, Tensor};
 
@@ -9,7 +12,10 @@ use super::TrainError;
 use super::engine::Updated;
 use super::optimizer::{AdamW, Moved, Step, sum_of_squares};
 use crate::arch::ParameterSpec;
+use crate::data::Batch;
+use crate::device::{Rank, RankError};
 use crate::model::{Decoder, GradientSink, ModelError, Output, check_reached};
+use crate::trial::Phase;
 
 /// Gradient buffers between their uses.
 #[derive(Default)]
@@ -40,6 +46,9 @@ pub(super) struct InBackward<'a> {
     moved: Moved,
     check: bool,
     unreached: Option<ModelError>,
+    rank: &'a Rank,
+    /// Why the pass could not go on, where it is not the device.
+    failed: Option<RankError>,
 }
 
 impl<'a> InBackward<'a> {
@@ -47,7 +56,7 @@ impl<'a> InBackward<'a> {
         model: &'a Decoder,
         optimizer: &'a mut AdamW,
         scratch: &'a mut Scratch,
-        step: Step,
+        (step, rank): (Step, &'a Rank),
     ) -> Self {
         scratch.free.extend(scratch.begun.drain(..).map(|(_, buffer)| buffer));
         let trainable = model.trainable().collect();
@@ -61,14 +70,36 @@ impl<'a> InBackward<'a> {
             moved: Moved::default(),
             check,
             unreached: None,
+            rank,
+            failed: None,
         }
+    }
+
+    /// One pass over `batch`, the sum of whose losses it returns with what it found.
+    ///
+    /// # Errors
+    /// The device or another rank fails; in the first steps, a weight that received no gradient.
+    pub(super) fn pass(
+        mut self,
+        model: &Decoder,
+        (batch, scale): (&Batch, f32),
+        enter: &mut dyn FnMut(Phase) -> Result<()>,
+    ) -> std::result::Result<(f64, Updated), TrainError> {
+        let total_nats = model.accumulate(batch, scale, &mut self, enter);
+        if let Some(failed) = self.failed.take() {
+            return Err(failed.into());
+        }
+        let (total_nats, rank) = (total_nats?, self.rank);
+        let mut updated = self.updated()?;
+        updated.grad_norm = rank.agreed(vec![updated.grad_norm])?.into_iter().sum();
+        Ok((total_nats, updated))
     }
 
     /// What the pass found.
     ///
     /// # Errors
     /// In the first steps, a weight that received no gradient.
-    pub(super) fn updated(self) -> std::result::Result<Updated, TrainError> {
+    fn updated(self) -> std::result::Result<Updated, TrainError> {
         let (grad_norm, update_ratio) = (self.squares.sqrt(), self.moved.ratio());
         let updated = Updated { grad_norm, update_ratio, noise: None };
         self.unreached.map_or(Ok(updated), |error| Err(error.into()))
@@ -94,6 +125,10 @@ impl GradientSink for InBackward<'_> {
         let (_, buffer) = self.scratch.begun.swap_remove(index);
         let (spec, _) = self.trainable[slot];
         let gradient = buffer.reshape(weight.shape())?;
+        if let Err(failed) = self.rank.add_up(std::slice::from_ref(&gradient)) {
+            self.failed = Some(failed);
+            candle_core::bail!("the ranks can't go on together")
+        }
         let squares = sum_of_squares(&gradient)?;
         self.squares += squares;
         if self.check && self.unreached.is_none() {

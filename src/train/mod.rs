@@ -16,6 +16,7 @@ mod optimizer;
 mod phases;
 mod pool;
 mod probe;
+mod ranks;
 mod schedule;
 mod session;
 #[cfg(test)]
@@ -28,5 +29,6 @@ pub use evaluate::{Evaluation, evaluate, evaluate_each, evaluate_watched};
 pub use gradients::{gradients, read_gradients};
 pub use pool::in_pool;
 pub use probe::{ProbeTask, probe};
+pub use ranks::{Work, as_ranks};
 pub use schedule::learning_rate;
-pub use trainer::{TrainTask, train};
+pub use trainer::{TrainTask, train, train_as};

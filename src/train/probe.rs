@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::TrainError;
 use super::session::Session;
 use crate::data::{Example, longest_first};
-use crate::device::Device;
+use crate::device::{Device, Rank};
 use crate::trial::{Event, SpeedPoint, TrialSpec};
 
 /// A smaller micro-batch is timed over at least so many examples after a step that only warms up.
@@ -37,7 +37,7 @@ pub fn probe(
     task: ProbeTask<'_>,
     emit: &mut dyn FnMut(Event),
 ) -> Result<(), TrainError> {
-    let mut session = Session::open(spec, device, None, emit)?;
+    let mut session = Session::open(spec, (device, Rank::alone()), None, emit)?;
     if let Some(tokens) = task.max_length {
         session.dataset.cut_to(tokens);
     }

@@ -7,13 +7,15 @@ use candle_core::Tensor;
 
 use super::checkpoint::{self, Progress};
 use super::engine::{Engine, StepOutcome, StepSettings};
+use super::evaluate::evaluate_together;
 use super::optimizer::AdamW;
 use super::phases::Phases;
-use super::{Evaluation, TrainError, evaluate_each, learning_rate};
+use super::{Evaluation, TrainError, learning_rate};
 use crate::arch::ModelConfig;
 use crate::data::{self, Batch, Dataset, Example, collate};
-use crate::device::Device;
+use crate::device::{Device, Rank};
 use crate::model::{self, Decoder};
+use crate::space::BatchPlan;
 use crate::trial::{EvalEvent, Event, Phase, StepEvent, TrialSpec};
 
 /// Everything alive during a run.
@@ -32,18 +34,22 @@ impl<'a> Session<'a> {
     /// Loads data, model and, where `resume_from` holds one, the checkpoint.
     pub(super) fn open(
         spec: &'a TrialSpec,
-        device: &'a dyn Device,
+        (device, rank): (&'a dyn Device, Rank),
         resume_from: Option<&Path>,
         emit: &mut dyn FnMut(Event),
     ) -> Result<Self, TrainError> {
-        let phases = Phases::new(device)?;
+        let phases = Phases::new(device, rank.is_first())?;
+        let plan = plan_of_each(spec.hyperparams.batch, rank.count())?;
         let dataset = data::cache::read(&spec.dataset)?;
         let config = model::read_config(&spec.model)?;
         let trainable = model::trainable_specs(&config, spec.train.lora.as_ref());
         let (kept, decay) = (spec.train.optimizer, spec.train.weight_decay);
         let run = checkpoint::run_identity(spec, &dataset, &config);
         let saved = match resume_from {
-            Some(folder) => checkpoint::read_or_put_aside(folder, (&trainable, kept), device.candle(), &run)?,
+            Some(folder) => {
+                let place = (device.candle(), &rank);
+                checkpoint::read_together(folder, (&trainable, kept), place, &run)?
+            }
             None => None,
         };
         let (model, optimizer, progress) = if let Some(saved) = saved {
@@ -54,23 +60,19 @@ impl<'a> Session<'a> {
             let optimizer = AdamW::new(&model, kept, decay)?;
             (model, optimizer, Progress::default())
         };
-        let accumulation = spec.hyperparams.batch.gradient_accumulation_steps;
-        let engine = Engine::with_optimizer(
-            model,
-            optimizer,
-            spec.train.max_grad_norm,
-            accumulation,
-            progress.loss_scale,
-        )?;
+        let BatchPlan { micro_batch_size, gradient_accumulation_steps } = plan;
+        let (clip, scale) = (spec.train.max_grad_norm, progress.loss_scale);
+        let engine = Engine::with_optimizer(model, optimizer, clip, gradient_accumulation_steps, scale)?;
+        let engine = engine.with_rank(rank);
         emit(Event::Started {
-            device: device.describe(),
+            device: described(device, engine.rank()),
             dtype: spec.hyperparams.precision.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             resumed_at_step: progress.step,
             parameters: trainable.iter().map(|spec| spec.elements() as u64).sum(),
             overhead_bytes: device.overhead(),
         });
-        let micro_batch_size = spec.hyperparams.batch.micro_batch_size.max(1);
+        let micro_batch_size = micro_batch_size.max(1);
         Ok(Self { spec, dataset, engine, progress, micro_batch_size, device, phases, run })
     }
 
@@ -137,7 +139,7 @@ impl<'a> Session<'a> {
         let started = Instant::now();
         self.phases.enter(Phase::Evaluate, emit)?;
         let at_once = self.spec.train.eval_micro_batch_size;
-        let losses = evaluate_each(self.engine.model(), examples, at_once, &mut |_| {})?;
+        let losses = evaluate_together(self.engine.model(), examples, (at_once, self.engine.rank()))?;
         let evaluation = Evaluation::of(&losses);
         self.device.synchronize()?;
         self.phases.enter(Phase::Load, emit)?;
@@ -158,13 +160,33 @@ impl<'a> Session<'a> {
         Ok(loss_nats)
     }
 
-    /// Writes a checkpoint into `folder`.
+    /// Writes a checkpoint into `folder`; of several ranks the first does.
     pub(super) fn save(&mut self, folder: &Path, emit: &mut dyn FnMut(Event)) -> Result<(), TrainError> {
+        if !self.engine.rank().is_first() {
+            return Ok(());
+        }
         self.phases.enter(Phase::Checkpoint, emit)?;
         checkpoint::write(folder, &self.engine, &self.progress, &self.run)?;
         self.phases.enter(Phase::Load, emit)?;
         emit(Event::Checkpoint { path: folder.to_owned(), step: self.progress.step });
         Ok(())
+    }
+}
+
+/// How each of so many ranks cuts its examples of a step.
+fn plan_of_each(plan: BatchPlan, ranks: usize) -> Result<BatchPlan, TrainError> {
+    if ranks == 1 {
+        return Ok(plan);
+    }
+    let uneven = TrainError::Uneven { effective_batch_size: plan.effective_batch_size(), ranks };
+    plan.shared_by(ranks).ok_or(uneven)
+}
+
+/// The device in words, and how many are beside it.
+fn described(device: &dyn Device, rank: &Rank) -> String {
+    match rank.count() {
+        1 => device.describe(),
+        ranks => format!("{}; {ranks} devices together", device.describe()),
     }
 }
 

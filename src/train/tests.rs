@@ -20,6 +20,7 @@ mod engine;
 mod loss_scale;
 mod meters;
 mod power;
+mod ranks;
 
 const EVALUATE_EVERY: usize = 2;
 
@@ -252,7 +253,7 @@ fn each_step_begins_with_another_of_its_micro_batches() {
     let (folder, examples) = (Folder::new(), [0, 1, 2, 3, 4, 5]);
     let spec = folder.spec();
     let device = device::open(&spec.device).unwrap();
-    let session = Session::open(&spec, &*device, None, &mut |_| ()).unwrap();
+    let session = Session::open(&spec, (&*device, device::Rank::alone()), None, &mut |_| ()).unwrap();
     let ids = |step| -> Vec<Vec<u32>> {
         session.micro_batches(step, &examples).into_iter().map(|batch| batch.input_ids).collect()
     };

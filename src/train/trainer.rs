@@ -6,7 +6,7 @@ use std::path::Path;
 use super::TrainError;
 use super::session::Session;
 use crate::data::{Example, StepPlan};
-use crate::device::Device;
+use crate::device::{Device, Rank};
 use crate::model::{self, TensorFiles};
 use crate::trial::{Event, Power, TrialSpec};
 
@@ -39,7 +39,28 @@ pub fn train(
     device: &dyn Device,
     emit: &mut dyn FnMut(Event),
 ) -> Result<(), TrainError> {
-    let mut session = Session::open(spec, device, Some(task.checkpoint), emit)?;
+    train_as(spec, task, (device, Rank::alone()), emit)
+}
+
+/// The same as one of several ranks, all of which have the same task. The first alone speaks and writes files.
+///
+/// How many ranks there are is no part of a checkpoint: a run may go on with another number of them.
+///
+/// # Errors
+/// As [`train`]; the ranks can't share a step evenly, or another has ended.
+pub fn train_as(
+    spec: &TrialSpec,
+    task: TrainTask<'_>,
+    (device, rank): (&dyn Device, Rank),
+    emit: &mut dyn FnMut(Event),
+) -> Result<(), TrainError> {
+    let is_heard = rank.is_first();
+    let emit = &mut |event: Event| {
+        if is_heard {
+            emit(event);
+        }
+    };
+    let mut session = Session::open(spec, (device, rank), Some(task.checkpoint), emit)?;
     let said = RefCell::new(said_before(&mut session, task.stop_at_step));
     said.borrow().iter().for_each(|event| emit(event.clone()));
     let before = power_of(&said.borrow());
@@ -115,6 +136,9 @@ fn keep_if_best(session: &mut Session, loss_nats: f64, folder: &Path) -> Result<
         return Ok(());
     }
     session.progress.best_loss_nats = Some(loss_nats);
+    if !session.engine.rank().is_first() {
+        return Ok(());
+    }
     let base = &session.spec.model;
     let dtype = TensorFiles::of_model(base)?.dtype();
     let model = session.engine.model();

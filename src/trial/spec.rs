@@ -87,6 +87,11 @@ pub enum Task {
         /// Also say the last evaluation example by example.
         #[serde(default)]
         examples: bool,
+        /// Further devices that train with the child's own: each has a copy of the model and does an equal share of
+        /// every step, whose size is that of `hyperparams` for all together. On the processor the cap of the
+        /// child's own device is that of the process.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        also_on: Vec<DeviceSpec>,
     },
     /// The gradient of every trainable weight, over one micro-batch of the longest examples and in one pass; the
     /// loss of the pass is said as an evaluation.

@@ -5,6 +5,7 @@
 //! allocator itself, because nothing may be allocated any more.
 
 mod launch;
+mod ranks;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -14,7 +15,7 @@ pub use launch::launch;
 
 use crate::arch;
 use crate::data;
-use crate::device::{self, Device};
+use crate::device::{self, Device, RankError};
 use crate::model::{self, Decoder, ModelError};
 use crate::quantize::{self, GgufModel};
 use crate::space::Precision;
@@ -73,6 +74,12 @@ fn obey(input: impl Read, emit: &mut dyn FnMut(Event)) -> Event {
     };
     // Before the cap is in force: under a very small one the next allocation is refused.
     device::allocator::arm_last_word();
+    if let Task::Train { also_on, .. } = &spec.task
+        && !also_on.is_empty()
+    {
+        let also_on = also_on.clone();
+        return ranks::train(spec, &also_on, emit);
+    }
     let device = match device::open(&spec.device) {
         Ok(device) => device,
         Err(error) => return failed(FailureClass::Device, &error),
@@ -84,18 +91,25 @@ fn obey(input: impl Read, emit: &mut dyn FnMut(Event)) -> Event {
             let task = ProbeTask { steps: *steps, max_length: *max_length, timed, scratch };
             train::probe(&spec, &*device, task, emit)
         }
-        Task::Train { stop_at_step, evaluate_every, checkpoint, best, examples } => {
-            let task = TrainTask {
-                stop_at_step: *stop_at_step,
-                evaluate_every: *evaluate_every,
-                checkpoint,
-                best: best.as_deref(),
-                examples: *examples,
-            };
-            train::train(&spec, task, &*device, emit)
+        task @ Task::Train { .. } => {
+            train_task(task).map_or(Ok(()), |task| train::train(&spec, task, &*device, emit))
         }
     };
     done.map_or_else(|error| last_word(&error, &*device), |()| Event::Finished)
+}
+
+/// What is trained, where it is asked to train.
+fn train_task(task: &Task) -> Option<TrainTask<'_>> {
+    let Task::Train { stop_at_step, evaluate_every, checkpoint, best, examples, .. } = task else {
+        return None;
+    };
+    Some(TrainTask {
+        stop_at_step: *stop_at_step,
+        evaluate_every: *evaluate_every,
+        checkpoint,
+        best: best.as_deref(),
+        examples: *examples,
+    })
 }
 
 /// Loss of a model folder or a GGUF file on the test split.
@@ -142,16 +156,28 @@ fn failed(class: FailureClass, message: &dyn std::fmt::Display) -> Event {
     Event::Failed { class, message: message.to_string() }
 }
 
+fn out_of_memory(device: &dyn Device) -> Event {
+    Event::OutOfMemory { requested: None, live: device.live().unwrap_or_default(), cap: device.cap() }
+}
+
 fn last_word(error: &TrainError, device: &dyn Device) -> Event {
     match error {
         TrainError::Diverged { step } => Event::Diverged { step: *step },
         TrainError::Model(ModelError::Tensor(tensor)) if device::is_out_of_memory(tensor) => {
-            Event::OutOfMemory { requested: None, live: device.live().unwrap_or_default(), cap: device.cap() }
+            out_of_memory(device)
         }
         TrainError::Model(ModelError::Tensor(_)) | TrainError::Device(_) => {
             failed(FailureClass::Device, error)
         }
-        TrainError::Model(ModelError::Gradient { .. }) | TrainError::MicroBatches { .. } => {
+        TrainError::Ranks(RankError::Sum(tensor)) if device::is_out_of_memory(tensor) => {
+            out_of_memory(device)
+        }
+        TrainError::Ranks(RankError::Sum(_) | RankError::Connect(_)) => failed(FailureClass::Device, error),
+        TrainError::Model(ModelError::Gradient { .. })
+        | TrainError::MicroBatches { .. }
+        | TrainError::Uneven { .. }
+        | TrainError::Threads(_)
+        | TrainError::Ranks(RankError::Left { .. } | RankError::OutOfStep) => {
             failed(FailureClass::Internal, error)
         }
         TrainError::Model(_) | TrainError::Gguf(_) => failed(FailureClass::Model, error),

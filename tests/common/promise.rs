@@ -217,6 +217,7 @@ fn full(folder: &TempDir, study: &Study, point: &FrontierPoint, cap: Bytes) -> O
         checkpoint: folder.path().join("checkpoint"),
         best: None,
         examples: false,
+        also_on: Vec::new(),
     };
     run(&spec(study, point, point.max_micro_batch, cap, task)).0
 }

@@ -8,6 +8,7 @@ mod boundary;
 mod child;
 mod gguf;
 mod micro_batches;
+mod ranks;
 mod stopping;
 mod trainers;
 mod watched;

@@ -21,6 +21,7 @@ fn losses_in(precision: Precision, study: &TinyStudy, batch: (usize, usize)) -> 
         checkpoint: study.path(&format!("checkpoint-{precision}-{micro}-{accumulation}")),
         best: None,
         examples: false,
+        also_on: Vec::new(),
     };
     let mut spec = spec(study, batch, task);
     spec.hyperparams.precision = precision;

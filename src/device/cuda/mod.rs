@@ -4,6 +4,8 @@
 //! pool of the device; so the pool knows every tensor. It does not know the context of the driver
 //! (a few hundred MiB) and the workspaces cuBLAS gets by itself.
 
+#[cfg(feature = "nccl")]
+pub(super) mod nccl;
 mod pool;
 pub(super) mod refusal;
 

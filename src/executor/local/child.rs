@@ -24,7 +24,7 @@ pub(super) struct Running {
     tail: Option<Tail>,
     /// How it exited, and when that was seen.
     exited: Option<(ExitStatus, Instant)>,
-    /// The card it was given, which it calls its first.
+    /// The first card it was given.
     card: Option<usize>,
 }
 
@@ -53,7 +53,7 @@ impl Running {
     pub(super) fn start(
         programs: &Programs,
         spec: &TrialSpec,
-        share: Share,
+        share: &Share,
         silence: Duration,
         bell: Bell,
     ) -> Result<Self, ExecutorError> {
@@ -66,7 +66,7 @@ impl Running {
         let stdout = child.stdout.take().ok_or_else(missing)?;
         let voice = Voice::of(stdout, foreign, spec.hyperparams.learning_rate, bell);
         let tail = child.stderr.take().map(Tail::of);
-        Ok(Self { child, voice, silence, tail, exited: None, card: share.card })
+        Ok(Self { child, voice, silence, tail, exited: None, card: share.cards.first().copied() })
     }
 
     /// Looks once, without waiting. What was said comes before how it ended.

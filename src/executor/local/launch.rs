@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use super::command::Programs;
 use crate::executor::ExecutorError;
 use crate::space::DeviceSpec;
-use crate::trial::TrialSpec;
+use crate::trial::{Task, TrialSpec};
 
 /// Which cards a CUDA program sees, and in which order.
 const VISIBLE_CARDS: &str = "CUDA_VISIBLE_DEVICES";
@@ -14,16 +14,16 @@ const VISIBLE_CARDS: &str = "CUDA_VISIBLE_DEVICES";
 const ORDER_OF_CARDS: &str = "CUDA_DEVICE_ORDER";
 
 /// What of the machine a child is given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Share {
     /// Its threads; as many as it likes where none are named.
     pub(super) threads: Option<usize>,
-    /// The only card it sees, by which number the machine knows it; it sees all where none is named.
-    pub(super) card: Option<usize>,
+    /// The only cards it sees, by which numbers the machine knows them; it sees all where none is named.
+    pub(super) cards: Vec<usize>,
 }
 
 /// Starts a child and gives it its task.
-pub(super) fn start(programs: &Programs, spec: &TrialSpec, share: Share) -> Result<Child, ExecutorError> {
+pub(super) fn start(programs: &Programs, spec: &TrialSpec, share: &Share) -> Result<Child, ExecutorError> {
     let spec = seen_by_the_child(spec, share);
     let mut child = command(programs, &spec, share).spawn().map_err(ExecutorError::Start)?;
     if let Some(mut stdin) = child.stdin.take() {
@@ -34,7 +34,7 @@ pub(super) fn start(programs: &Programs, spec: &TrialSpec, share: Share) -> Resu
     Ok(child)
 }
 
-fn command(programs: &Programs, spec: &TrialSpec, share: Share) -> Command {
+fn command(programs: &Programs, spec: &TrialSpec, share: &Share) -> Command {
     let mut command = programs.command(spec);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     if let Some(threads) = share.threads {
@@ -47,9 +47,10 @@ fn command(programs: &Programs, spec: &TrialSpec, share: Share) -> Command {
     if !spec.device.is_cpu() && std::env::var_os(ORDER_OF_CARDS).is_none() {
         command.env(ORDER_OF_CARDS, "PCI_BUS_ID");
     }
-    if let Some(card) = share.card {
+    if !share.cards.is_empty() {
         let outer = std::env::var(VISIBLE_CARDS).ok();
-        command.env(VISIBLE_CARDS, visible_card(card, outer.as_deref()));
+        let visible = share.cards.iter().map(|card| visible_card(*card, outer.as_deref()));
+        command.env(VISIBLE_CARDS, visible.collect::<Vec<_>>().join(","));
     }
     #[cfg(unix)]
     {
@@ -60,23 +61,30 @@ fn command(programs: &Programs, spec: &TrialSpec, share: Share) -> Command {
     command
 }
 
-/// The one card a child sees, in the words of the driver's own list of cards, which may hold identities.
+/// A card a child sees, in the words of the driver's own list of cards, which may hold identities.
 fn visible_card(index: usize, outer: Option<&str>) -> String {
     let of_outer = outer.and_then(|outer| outer.split(',').nth(index)).map(str::trim);
     of_outer.filter(|name| !name.is_empty()).map_or_else(|| index.to_string(), str::to_owned)
 }
 
-/// A child that sees one card calls it the first.
-fn seen_by_the_child(spec: &TrialSpec, share: Share) -> TrialSpec {
-    let device = match (spec.device, share.card) {
-        (DeviceSpec::Cuda { cap, .. }, Some(_)) => DeviceSpec::Cuda { index: 0, cap },
-        (device, _) => device,
+/// A child that sees only its own cards counts them from 0.
+fn seen_by_the_child(spec: &TrialSpec, share: &Share) -> TrialSpec {
+    let mut seen = spec.clone();
+    let further = match &mut seen.task {
+        Task::Train { also_on, .. } => also_on.as_mut_slice(),
+        _ => &mut [],
     };
-    TrialSpec { device, ..spec.clone() }
+    for device in std::iter::once(&mut seen.device).chain(further) {
+        if let DeviceSpec::Cuda { index, .. } = device {
+            *index = share.cards.iter().position(|card| card == index).unwrap_or(*index);
+        }
+    }
+    seen
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::train;
     use super::*;
 
     #[test]
@@ -90,5 +98,23 @@ mod tests {
         ] {
             assert_eq!(visible_card(index, outer), expected, "cuda:{index} of {outer:?}");
         }
+    }
+
+    #[test]
+    fn a_child_counts_the_cards_it_sees_from_the_first_on() {
+        let devices = |text: [&str; 3]| text.map(|text| text.parse::<DeviceSpec>().unwrap());
+        let seen = |typed: [&str; 3], cards: &[usize]| {
+            let [device, others @ ..] = devices(typed);
+            let mut spec = TrialSpec { device, ..train(4, "checkpoint") };
+            if let Task::Train { also_on, .. } = &mut spec.task {
+                also_on.extend(others);
+            }
+            let seen = seen_by_the_child(&spec, &Share { threads: None, cards: cards.to_vec() });
+            let Task::Train { also_on, .. } = seen.task else { panic!("{seen:?}") };
+            [seen.device, also_on[0], also_on[1]]
+        };
+        let typed = ["cuda:2:8GiB", "cuda:0:8GiB", "cuda:5:8GiB"];
+        assert_eq!(seen(typed, &[2, 0, 5]), devices(["cuda:0:8GiB", "cuda:1:8GiB", "cuda:2:8GiB"]));
+        assert_eq!(seen(typed, &[]), devices(typed));
     }
 }

@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use super::{Executor, ExecutorError, Heard, Job};
 use crate::device;
 use crate::space::{DeviceSpec, TrainerSettings};
-use crate::trial::TrialSpec;
+use crate::trial::{Task, TrialSpec};
 use crate::units::Bytes;
 use child::{Look, Over, Running, signal_of};
 use command::Programs;
@@ -96,14 +96,21 @@ impl Local {
         self.threads.or_else(|| shares.then(share))
     }
 
-    /// The card that a child is to see alone. A foreign trainer with the machine to itself sees all of them: it may
+    /// The cards that a child is to see alone. A foreign trainer with the machine to itself sees all of them: it may
     /// train on several.
-    fn card(&self, spec: &TrialSpec) -> Option<usize> {
-        let has_all = self.slots.len() == 1 && self.programs.trainer(spec).is_some();
-        match spec.device {
-            DeviceSpec::Cuda { index, .. } if !has_all => Some(index),
-            DeviceSpec::Cuda { .. } | DeviceSpec::Cpu { .. } => None,
+    fn cards(&self, spec: &TrialSpec) -> Vec<usize> {
+        if self.slots.len() == 1 && self.programs.trainer(spec).is_some() {
+            return Vec::new();
         }
+        let further = match &spec.task {
+            Task::Train { also_on, .. } => also_on.as_slice(),
+            _ => &[],
+        };
+        let index = |device: &DeviceSpec| match device {
+            DeviceSpec::Cuda { index, .. } => Some(*index),
+            DeviceSpec::Cpu { .. } => None,
+        };
+        std::iter::once(&spec.device).chain(further).filter_map(index).collect()
     }
 }
 
@@ -117,8 +124,8 @@ impl Executor for Local {
             self.abandon();
             return Err(ExecutorError::Interrupted);
         }
-        let share = Share { threads: self.threads(job.is_alone), card: self.card(job.spec) };
-        let running = Running::start(&self.programs, job.spec, share, self.silence, self.bell.clone())?;
+        let share = Share { threads: self.threads(job.is_alone), cards: self.cards(job.spec) };
+        let running = Running::start(&self.programs, job.spec, &share, self.silence, self.bell.clone())?;
         self.slots[job.slot] = Some(running);
         Ok(())
     }

@@ -20,6 +20,7 @@ pub(super) fn train(stop_at_step: usize, checkpoint: &str) -> TrialSpec {
         checkpoint: checkpoint.into(),
         best: None,
         examples: false,
+        also_on: Vec::new(),
     })
 }
 

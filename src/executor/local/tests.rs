@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::super::run_to_end;
 use super::testing::spec;
 use super::*;
-use crate::trial::{Event, Outcome, Phase, Task};
+use crate::trial::{Event, Outcome, Phase};
 
 fn local(script: &str, silence: Duration, stop: &Arc<AtomicBool>) -> Local {
     Local::new("sh".into(), vec!["-c".to_owned(), script.to_owned()], silence, Arc::clone(stop))

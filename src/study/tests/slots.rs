@@ -5,7 +5,7 @@ use super::{Folder, crash, device, drive, spread, trains};
 use crate::executor::Synthetic;
 use crate::space::{DeviceSpec, PrunerKind, Study};
 use crate::study::StudyError;
-use crate::trial::{History, Outcome};
+use crate::trial::{History, Outcome, Task, TrialSpec};
 use crate::units::Bytes;
 
 fn two_slots() -> Synthetic {
@@ -67,6 +67,63 @@ fn who_is_sure_of_a_place_goes_on_while_others_of_the_rung_below_still_run() {
     // The points lie apart whatever the others told, so the same trials go on and the same one wins.
     assert_eq!(told.history, alone.history);
     assert_eq!(told.summary.best, alone.summary.best);
+}
+
+#[test]
+fn the_full_run_alone_is_shared_by_all_slots_and_only_where_that_is_asked_for() {
+    for asked in [None, Some(true)] {
+        let (folder, mut device) = (Folder::new(), two_slots());
+        let told = drive(
+            &folder.study(|study| {
+                spread(study);
+                study.slots = vec![study.device; 2];
+                study.train.data_parallel = asked;
+            }),
+            &mut device,
+        );
+        let (told, wanted) = (told.unwrap(), usize::from(asked.is_some()));
+        let shares = |spec: &TrialSpec| match &spec.task {
+            Task::Train { also_on, best, .. } => Some((also_on.clone(), best.is_some())),
+            _ => None,
+        };
+        let shared: Vec<_> = device.specs.iter().filter_map(shares).collect();
+        let lone: DeviceSpec = "cpu:200MiB".parse().unwrap();
+        for (also_on, is_full) in &shared {
+            assert_eq!(*also_on, if *is_full { vec![lone; wanted] } else { vec![] });
+        }
+        assert!(shared.iter().any(|(_, is_full)| *is_full));
+        assert_eq!(places(&told.log, "Together").len(), wanted, "{:?}", told.log);
+    }
+}
+
+#[test]
+fn a_full_run_that_fails_on_several_devices_goes_on_on_one_and_one_that_diverges_does_not() {
+    let together = |study: &mut Study| {
+        spread(study);
+        study.slots = vec![study.device; 2];
+        study.train.data_parallel = Some(true);
+    };
+    let is_full = |spec: &TrialSpec| matches!(&spec.task, Task::Train { best: Some(_), .. });
+    let mut undisturbed = two_slots();
+    drive(&Folder::new().study(together), &mut undisturbed).unwrap();
+    let full = undisturbed.specs.iter().position(is_full).unwrap();
+    let refusal = Outcome::OutOfMemory { requested: None, live: Bytes::mib(99), cap: Some(Bytes::mib(100)) };
+    for (outcome, shared) in [(crash(), [1, 0]), (refusal, [1, 0]), (Outcome::Diverged { step: 7 }, [1, 1])] {
+        let (folder, mut device) = (Folder::new(), two_slots());
+        device.script.insert(full, outcome.clone());
+        let told = drive(&folder.study(together), &mut device).unwrap();
+        let of_full = device.specs.iter().filter(|spec| is_full(spec));
+        let found: Vec<usize> = of_full
+            .filter_map(|spec| match &spec.task {
+                Task::Train { also_on, .. } => Some(also_on.len()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(found, shared, "{outcome:?}");
+        let is_told = places(&told.log, "LeftOut").len() == 1;
+        assert_eq!(is_told, shared[1] == 0, "{:?}", told.log);
+        assert!(told.summary.test_loss_nats.is_some());
+    }
 }
 
 #[test]

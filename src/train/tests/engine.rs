@@ -9,7 +9,7 @@ use crate::model::{Decoder, elsewhere};
 use crate::space::{ALL_LINEAR, LoraSettings, Optimizer, Precision};
 
 /// A limit that no gradient comes near: they are kept, and nothing is clipped.
-const NEVER: Option<f64> = Some(1e9);
+pub(super) const NEVER: Option<f64> = Some(1e9);
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kind {
@@ -20,7 +20,7 @@ pub(super) enum Kind {
     InCodes,
 }
 
-const KINDS: [Kind; 3] = [Kind::Tied, Kind::Untied, Kind::Adapters];
+pub(super) const KINDS: [Kind; 3] = [Kind::Tied, Kind::Untied, Kind::Adapters];
 
 impl Kind {
     pub(super) const fn optimizer(self) -> Optimizer {
@@ -126,7 +126,7 @@ fn assert_same_bits(ours: &[Vec<f32>], plain: &[Vec<f32>], kind: Kind) {
 }
 
 /// The largest difference of one tensor's values, as a share of its largest value.
-fn off(ours: &[f32], plain: &[f32]) -> f32 {
+pub(super) fn off(ours: &[f32], plain: &[f32]) -> f32 {
     let largest =
         |values: &mut dyn Iterator<Item = f32>| values.map(f32::abs).max_by(f32::total_cmp).unwrap();
     let scale = largest(&mut plain.iter().copied());
