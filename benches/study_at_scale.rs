@@ -117,6 +117,7 @@ fn device(interrupt_after: Option<usize>) -> Synthetic {
         diverges_at: 5e-2,
         example_spread: 0.0,
         seed_spread: 0.0,
+        weights: Bytes(0),
         script: std::collections::BTreeMap::new(),
         broken: std::collections::BTreeMap::new(),
         specs: Vec::new(),

@@ -127,6 +127,7 @@ fn code_of_model(error: &ModelError) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::space::CardName;
     use crate::units::Bytes;
 
     fn check(error: impl Into<Error>, code: u8) {
@@ -141,7 +142,7 @@ mod tests {
         check(StudyError::Store(missing()), USAGE);
         check(StudyError::Data(tokens()), USAGE);
         check(TrainError::Data(tokens()), USAGE);
-        check(DeviceError::NotBuiltForCuda { index: 0 }, USAGE);
+        check(DeviceError::NotBuiltForCuda { card: CardName::Index(0) }, USAGE);
         check(ParseGgufTypeError { found: "q9".to_owned() }, USAGE);
     }
 

@@ -1,5 +1,6 @@
 //! Why a device can't be opened or asked.
 
+use crate::space::CardName;
 use crate::units::Bytes;
 
 /// What went wrong between this program and a device. Out of memory is not among them: that is an
@@ -8,13 +9,13 @@ use crate::units::Bytes;
 pub enum DeviceError {
     /// A card was asked of a build for processors.
     #[error(
-        "device cuda:{index}: this build has no CUDA support\n  \
+        "device cuda:{card}: this build has no CUDA support\n  \
          hint: build it with `cargo build --release --features cuda` where a CUDA toolkit (nvcc) is \
          installed, or write `device = \"cpu\"`"
     )]
     NotBuiltForCuda {
-        /// Index of the card that was asked for.
-        index: usize,
+        /// The card that was asked for.
+        card: CardName,
     },
     /// A cap on the processor's memory, in a process that does not count it.
     #[error(
@@ -28,12 +29,12 @@ pub enum DeviceError {
     },
     /// The card can't be used.
     #[error(
-        "device cuda:{index}: {reason}\n  \
+        "device cuda:{card}: {reason}\n  \
          hint: `nvidia-smi` lists the cards; indices count from 0 and CUDA_VISIBLE_DEVICES hides cards"
     )]
     Open {
-        /// Index of the card that was asked for.
-        index: usize,
+        /// The card that was asked for.
+        card: CardName,
         /// What the driver said.
         reason: String,
     },

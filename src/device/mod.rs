@@ -100,9 +100,9 @@ pub fn open(spec: &DeviceSpec) -> Result<Box<dyn Device>, DeviceError> {
     match *spec {
         DeviceSpec::Cpu { cap } => Ok(Box::new(cpu::Cpu::open(cap)?)),
         #[cfg(feature = "cuda")]
-        DeviceSpec::Cuda { index, cap } => Ok(Box::new(cuda::Cuda::open(index, cap)?)),
+        DeviceSpec::Cuda { card, cap } => Ok(Box::new(cuda::Cuda::open(card, cap)?)),
         #[cfg(not(feature = "cuda"))]
-        DeviceSpec::Cuda { index, .. } => Err(DeviceError::NotBuiltForCuda { index }),
+        DeviceSpec::Cuda { card, .. } => Err(DeviceError::NotBuiltForCuda { card }),
     }
 }
 
@@ -112,8 +112,8 @@ pub fn open(spec: &DeviceSpec) -> Result<Box<dyn Device>, DeviceError> {
 /// A card is asked of a build for processors.
 pub const fn check_built(spec: &DeviceSpec) -> Result<(), DeviceError> {
     match *spec {
-        DeviceSpec::Cuda { index, .. } if !cfg!(feature = "cuda") => {
-            Err(DeviceError::NotBuiltForCuda { index })
+        DeviceSpec::Cuda { card, .. } if !cfg!(feature = "cuda") => {
+            Err(DeviceError::NotBuiltForCuda { card })
         }
         _ => Ok(()),
     }
@@ -126,8 +126,8 @@ pub const fn check_built(spec: &DeviceSpec) -> Result<(), DeviceError> {
 pub fn free_for_a_child(spec: &DeviceSpec, overhead: Option<Bytes>) -> Option<Bytes> {
     match *spec {
         DeviceSpec::Cpu { .. } => cpu::free(),
-        DeviceSpec::Cuda { index, .. } => {
-            Some(nvml::free(index)?.saturating_sub(overhead.unwrap_or(UNKNOWN_CONTEXT)))
+        DeviceSpec::Cuda { card, .. } => {
+            Some(nvml::free(card)?.saturating_sub(overhead.unwrap_or(UNKNOWN_CONTEXT)))
         }
     }
 }

@@ -270,7 +270,7 @@ impl Bench<'_> {
         let scratch = self.tiny.place("scratch");
         let capped = self.run(&self.tiny.probe(with_cap(device, half), &scratch))?;
         let free = || match device {
-            DeviceSpec::Cuda { index, .. } => nvml::free(index),
+            DeviceSpec::Cuda { card, .. } => nvml::free(card),
             DeviceSpec::Cpu { .. } => None,
         };
         let (before, mut least) = (free(), None);
@@ -288,6 +288,6 @@ impl Bench<'_> {
 const fn with_cap(device: DeviceSpec, cap: Bytes) -> DeviceSpec {
     match device {
         DeviceSpec::Cpu { .. } => DeviceSpec::Cpu { cap: Some(cap) },
-        DeviceSpec::Cuda { index, .. } => DeviceSpec::Cuda { index, cap: Some(cap) },
+        DeviceSpec::Cuda { card, .. } => DeviceSpec::Cuda { card, cap: Some(cap) },
     }
 }

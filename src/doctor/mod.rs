@@ -151,7 +151,7 @@ impl Examination<'_> {
         match cards {
             Ok(cards) => {
                 for index in cards {
-                    let device = DeviceSpec::Cuda { index: *index, cap: None };
+                    let device = DeviceSpec::cuda(*index);
                     let card = bench.examine(device, Some(&reference))?;
                     self.report.add_card(card);
                 }

@@ -14,7 +14,7 @@ use crate::device;
 use crate::hub::{Access, Hub, HubSettings, HubSpec, Source};
 use crate::model::{self, TensorFiles, trainable_specs};
 use crate::quantize;
-use crate::space::{DeviceSpec, ModelSettings, NewModel, Optimizer, Study};
+use crate::space::{CardName, DeviceSpec, ModelSettings, NewModel, Optimizer, Study};
 use crate::units::{Bytes, grouped};
 
 /// Reading more than this would take longer than a doctor's patience.
@@ -30,7 +30,7 @@ pub(super) fn devices(study: &Study, cards: &Result<Vec<usize>, String>) -> Chec
         return subject.not_checked(format!("{names}: jobs of Slurm have it, not this machine"));
     }
     for slot in &study.slots {
-        let DeviceSpec::Cuda { index, .. } = slot else { continue };
+        let DeviceSpec::Cuda { card, .. } = slot else { continue };
         // A trainer brings its own CUDA.
         if study.trainer.is_none()
             && let Err(error) = device::check_built(slot)
@@ -38,7 +38,8 @@ pub(super) fn devices(study: &Study, cards: &Result<Vec<usize>, String>) -> Chec
             let (what, fix) = told(&error);
             return subject.problem(what, fix);
         }
-        if let Ok(cards) = cards
+        // Whether there is a card with an identity, its first run tells.
+        if let (Ok(cards), CardName::Index(index)) = (cards, card)
             && !cards.contains(index)
         {
             let measured = format!("cuda:{index} is not among the {} cards that are visible", cards.len());

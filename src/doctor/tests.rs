@@ -36,7 +36,7 @@ impl Executor for Fake {
     fn abandon(&mut self) {}
 }
 
-const CARD: DeviceSpec = DeviceSpec::Cuda { index: 0, cap: None };
+const CARD: DeviceSpec = DeviceSpec::cuda(0);
 
 fn crash() -> Outcome {
     Outcome::Crashed { signal: None, exit_code: Some(127), stderr_tail: "libcuda.so.1: no".to_owned() }

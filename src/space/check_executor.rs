@@ -2,7 +2,7 @@
 
 use super::check::{Check, Checked, many};
 use super::study_file::{ExecutorSection, StudyFile};
-use super::{DeviceSpec, ExecutorSettings, SlurmSettings, check_slots};
+use super::{CardName, DeviceSpec, ExecutorSettings, SlurmSettings, check_slots};
 
 /// More jobs than this at the same time are a slip of the finger.
 const MOST_JOBS: usize = 1024;
@@ -94,12 +94,14 @@ fn device(check: &Check<'_>, file: &StudyFile, settings: &SlurmSettings) -> Chec
             "`cpu` without a cap",
             "how much memory a compute node has is not known here: write one, such as \"cpu:8GiB\"",
         ),
-        [DeviceSpec::Cuda { index: 0, .. }]
+        [DeviceSpec::Cuda { card: CardName::Index(0), .. }]
             if settings.gres.is_none() && !settings.flags.iter().any(is_card) =>
         {
             wrong("a card, but the jobs ask for none", "add `gres = \"gpu:1\"` to `[executor]`")
         }
-        [device @ (DeviceSpec::Cpu { .. } | DeviceSpec::Cuda { index: 0, .. })] => Ok(*device),
+        [device @ (DeviceSpec::Cpu { .. } | DeviceSpec::Cuda { card: CardName::Index(0), .. })] => {
+            Ok(*device)
+        }
         _ => wrong(
             "another card than the first",
             "a job sees its card as \"cuda:0\", whichever Slurm gives it",
@@ -190,7 +192,7 @@ mod tests {
             "kind = 'slurm'\nslots = 3\npartition = 'gpu'\ngres = 'gpu:1'\ntime = '1-02:00:00'\nflags = '--qos=low'",
         )
         .unwrap();
-        assert_eq!(study.slots, [DeviceSpec::Cuda { index: 0, cap: None }; 3]);
+        assert_eq!(study.slots, [DeviceSpec::cuda(0); 3]);
         let ExecutorSettings::Slurm(slurm) = study.executor else { panic!("{:?}", study.executor) };
         assert_eq!((slurm.partition.as_deref(), slurm.gres.as_deref()), (Some("gpu"), Some("gpu:1")));
         assert_eq!((slurm.time.as_deref(), slurm.flags), (Some("1-02:00:00"), vec!["--qos=low".to_owned()]));

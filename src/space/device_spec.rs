@@ -1,10 +1,11 @@
-//! Which device a study names: `cpu`, `cpu:1GiB`, `cuda:0`, `cuda:0:8GiB`.
+//! Which device a study names: `cpu`, `cpu:1GiB`, `cuda:0`, `cuda:0:8GiB`, `cuda:GPU-…`.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::CardName;
 use crate::units::Bytes;
 
 /// A device as the user named it; nothing is opened yet.
@@ -18,8 +19,8 @@ pub enum DeviceSpec {
     },
     /// An NVIDIA card.
     Cuda {
-        /// Index among the visible cards.
-        index: usize,
+        /// Which one.
+        card: CardName,
         /// Emulates a smaller card.
         cap: Option<Bytes>,
     },
@@ -27,10 +28,18 @@ pub enum DeviceSpec {
 
 /// Why a text names no device.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a device: write `cpu`, `cpu:4GiB`, `cuda:0` or `cuda:0:8GiB`")]
+#[error(
+    "`{0}` is not a device: write `cpu`, `cpu:4GiB`, `cuda:0`, `cuda:0:8GiB` or `cuda:GPU-…` with the whole identity that `nvidia-smi -L` lists"
+)]
 pub struct ParseDeviceError(String);
 
 impl DeviceSpec {
+    /// All of the card with this index.
+    #[must_use]
+    pub const fn cuda(index: usize) -> Self {
+        Self::Cuda { card: CardName::Index(index), cap: None }
+    }
+
     /// The cap the user asked for.
     #[must_use]
     pub const fn cap(&self) -> Option<Bytes> {
@@ -50,12 +59,10 @@ impl DeviceSpec {
     pub fn name(&self) -> String {
         match self {
             Self::Cpu { .. } => "cpu".to_owned(),
-            Self::Cuda { index, .. } => format!("cuda:{index}"),
+            Self::Cuda { card, .. } => format!("cuda:{card}"),
         }
     }
 }
-
-impl DeviceSpec {}
 
 impl FromStr for DeviceSpec {
     type Err = ParseDeviceError;
@@ -67,8 +74,8 @@ impl FromStr for DeviceSpec {
         match parts.as_slice() {
             ["cpu"] => Ok(Self::Cpu { cap: None }),
             ["cpu", cap] => Ok(Self::Cpu { cap: Some(size(cap)?) }),
-            ["cuda", index, rest @ ..] if rest.len() <= 1 => Ok(Self::Cuda {
-                index: index.parse().map_err(|_| error())?,
+            ["cuda", card, rest @ ..] if rest.len() <= 1 => Ok(Self::Cuda {
+                card: card.parse().map_err(|()| error())?,
                 cap: rest.first().map(|cap| size(cap)).transpose()?,
             }),
             _ => Err(error()),
@@ -104,7 +111,9 @@ mod tests {
 
     #[test]
     fn a_device_survives_its_own_text() {
-        for text in ["cpu", "cpu:1GiB", "cuda:0", "cuda:3:8GiB"] {
+        for text in
+            ["cpu", "cpu:1GiB", "cuda:0", "cuda:3:8GiB", "cuda:GPU-00112233-4455-6677-8899-aabbccddeeff:1GiB"]
+        {
             let spec: DeviceSpec = text.parse().unwrap();
             assert_eq!(String::from(spec).parse(), Ok(spec));
         }
@@ -112,7 +121,7 @@ mod tests {
 
     #[test]
     fn what_is_no_device_is_refused() {
-        for text in ["gpu", "cuda", "cuda:x", "cpu:1", "cuda:0:1GiB:2", "cpu:1GiB:2GiB"] {
+        for text in ["gpu", "cuda", "cuda:x", "cuda:GPU-0011", "cpu:1", "cuda:0:1GiB:2", "cpu:1GiB:2GiB"] {
             assert!(text.parse::<DeviceSpec>().is_err(), "{text}");
         }
     }

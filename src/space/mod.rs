@@ -4,6 +4,7 @@
 //! cannot be wrong; [`Hyperparams`] is one point of its [`Space`].
 
 mod block_format;
+mod card_name;
 mod check;
 mod check_executor;
 mod check_slots;
@@ -29,6 +30,7 @@ pub mod textbook;
 mod trainer;
 
 pub use block_format::BlockFormat;
+pub use card_name::CardName;
 pub use check::GGUF_TYPES;
 pub use device_spec::{DeviceSpec, ParseDeviceError};
 pub use dimension::{Condition, Dimension, Domain, INACTIVE};

@@ -136,7 +136,7 @@ mod tests {
     }
 
     fn cards(count: usize) -> Vec<DeviceSpec> {
-        (0..count).map(|index| DeviceSpec::Cuda { index, cap: None }).collect()
+        (0..count).map(DeviceSpec::cuda).collect()
     }
 
     /// After how many ends of `outcomes` on the first of so many cards something is done, and what.

@@ -231,7 +231,7 @@ fn smaller(size: usize) -> Vec<usize> {
 fn within(device: DeviceSpec, budget: Option<Bytes>) -> DeviceSpec {
     match device {
         DeviceSpec::Cpu { .. } => DeviceSpec::Cpu { cap: budget },
-        DeviceSpec::Cuda { index, .. } => DeviceSpec::Cuda { index, cap: budget },
+        DeviceSpec::Cuda { card, .. } => DeviceSpec::Cuda { card, cap: budget },
     }
 }
 

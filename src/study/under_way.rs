@@ -89,7 +89,7 @@ impl Driver<'_> {
     /// The device of a slot, with the cap that holds for the whole study.
     pub(super) fn device_of(&self, slot: usize) -> DeviceSpec {
         match self.place_of(slot) {
-            DeviceSpec::Cuda { index, .. } => DeviceSpec::Cuda { index, cap: self.device.cap() },
+            DeviceSpec::Cuda { card, .. } => DeviceSpec::Cuda { card, cap: self.device.cap() },
             DeviceSpec::Cpu { .. } => self.device,
         }
     }

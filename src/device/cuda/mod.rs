@@ -13,19 +13,22 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use candle_core::backend::BackendDevice;
+use candle_core::cuda_backend::cudarc::driver::result::{self, device};
 use candle_core::cuda_backend::cudarc::driver::sys::CUmemPool_attribute as Attribute;
+use candle_core::cuda_backend::cudarc::driver::sys::CUuuid;
 use candle_core::cuda_backend::cudarc::driver::{CudaContext, DriverError};
 
 use self::pool::Pool;
 use super::nvml::{self, CardFacts, Meter};
 use super::{Device, DeviceError, Facts};
+use crate::space::CardName;
 use crate::trial::Power;
 use crate::units::Bytes;
 
 /// One card, with all its memory or a cap below it.
 #[derive(Debug)]
 pub(super) struct Cuda {
-    index: usize,
+    card: CardName,
     cap: Option<Bytes>,
     context: Arc<CudaContext>,
     pool: Pool,
@@ -38,23 +41,24 @@ pub(super) struct Cuda {
 
 impl Cuda {
     /// Opens the card and makes its pool the current one before the first tensor exists.
-    pub(super) fn open(index: usize, cap: Option<Bytes>) -> Result<Self, DeviceError> {
-        let error = |reason: &dyn Display| DeviceError::Open { index, reason: reason.to_string() };
+    pub(super) fn open(card: CardName, cap: Option<Bytes>) -> Result<Self, DeviceError> {
+        let error = |reason: &dyn Display| DeviceError::Open { card, reason: reason.to_string() };
+        let index = index_of(card).map_err(|reason| error(&reason))?;
         // Only NVML can tell what is free on a card on which this process has no context yet.
-        let before = nvml::free(index);
+        let before = nvml::free(card);
         let context = CudaContext::new(index).map_err(|reason| error(&reason))?;
         if !context.has_async_alloc() {
             return Err(error(&"the card or its driver has no memory pools, so memory can't be measured"));
         }
         let pool = Pool::install(&context, cap).map_err(|reason| error(&reason))?;
         let candle = candle_core::CudaDevice::new(index).map_err(|reason| error(&reason))?;
-        let uuid = context.uuid().ok().map(|uuid| uuid_text(uuid.bytes.map(|byte| byte.to_ne_bytes()[0])));
+        let uuid = context.uuid().ok().map(|uuid| name_of(uuid).to_string());
         let meter = uuid.as_deref().map(|uuid| Meter::start(None, uuid, nvml::PACE));
         // The kernels and the handle of cuBLAS are there now, and no tensor is.
         let after = context.mem_get_info().ok().map(|(free, _)| Bytes(free as u64));
         let overhead = before.zip(after).map(|(before, after)| before.saturating_sub(after));
         Ok(Self {
-            index,
+            card,
             cap,
             context,
             pool,
@@ -66,7 +70,7 @@ impl Cuda {
     }
 
     fn error(&self, call: &'static str, reason: &dyn Display) -> DeviceError {
-        DeviceError::Call { device: format!("cuda:{}", self.index), call, reason: reason.to_string() }
+        DeviceError::Call { device: format!("cuda:{}", self.card), call, reason: reason.to_string() }
     }
 
     fn read(&self, call: &'static str, attribute: Attribute) -> Result<Bytes, DeviceError> {
@@ -85,7 +89,7 @@ impl Device for Cuda {
     fn describe(&self) -> String {
         let name = self.context.name().unwrap_or_else(|_| "unknown card".to_owned());
         let total = self.total().map(|total| format!(", {total}")).unwrap_or_default();
-        format!("cuda:{}: {name}{total}", self.index)
+        format!("cuda:{}: {name}{total}", self.card)
     }
 
     fn candle(&self) -> &candle_core::Device {
@@ -144,21 +148,23 @@ impl Device for Cuda {
     }
 }
 
-/// CUDA's sixteen bytes as NVML writes them: `GPU-` and five groups of hexadecimal digits.
-fn uuid_text(bytes: [u8; 16]) -> String {
-    let digits = u128::from_be_bytes(bytes);
-    let group = |shift: u32, width: usize| {
-        let mask = (1u128 << (4 * width)) - 1;
-        format!("{:0width$x}", digits >> shift & mask)
+/// The place of a card among those that are visible.
+fn index_of(card: CardName) -> Result<usize, String> {
+    let named = match card {
+        CardName::Index(index) => return Ok(index),
+        CardName::Uuid { bits, .. } => bits,
     };
-    format!("GPU-{}-{}-{}-{}-{}", group(96, 8), group(80, 4), group(64, 4), group(48, 4), group(0, 12))
+    let told = |reason: DriverError| reason.to_string();
+    result::init().map_err(told)?;
+    for index in 0..device::get_count().map_err(told)? {
+        let uuid = device::get(index).and_then(device::get_uuid).map_err(told)?;
+        if matches!(name_of(uuid), CardName::Uuid { bits, .. } if bits == named) {
+            return usize::try_from(index).map_err(|error| error.to_string());
+        }
+    }
+    Err("no visible card has this identity".to_owned())
 }
 
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn a_uuid_is_written_as_nvml_writes_it() {
-        let bytes = std::array::from_fn(|i| u8::try_from(17 * i).unwrap());
-        assert_eq!(super::uuid_text(bytes), "GPU-00112233-4455-6677-8899-aabbccddeeff");
-    }
+fn name_of(uuid: CUuuid) -> CardName {
+    CardName::of_bytes(uuid.bytes.map(|byte| byte.to_ne_bytes()[0]))
 }

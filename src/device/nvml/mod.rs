@@ -14,6 +14,7 @@ use nvml_wrapper::error::NvmlError as Cause;
 
 pub use self::facts::{CardFacts, blind_spots};
 pub use self::meter::{Meter, PACE};
+use crate::space::CardName;
 use crate::units::Bytes;
 
 /// Name under which the driver installs the library.
@@ -53,11 +54,18 @@ pub fn cards(library: Option<&OsStr>) -> Result<Vec<CardFacts>, NvmlError> {
     Ok((0..count).map(|index| facts::card(&nvml, index, driver.clone())).collect())
 }
 
-/// What nobody uses of the card that CUDA numbers `index`; `None` where NVML or the numbering can't be told.
+/// What nobody uses of a card as CUDA names it; `None` where NVML or the numbering can't be told.
 #[must_use]
-pub fn free(index: usize) -> Option<Bytes> {
+pub fn free(card: CardName) -> Option<Bytes> {
     let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
-    place(&cards(None).ok()?, index, visible.as_deref())?.free
+    let cards = cards(None).ok()?;
+    match card {
+        CardName::Index(index) => place(&cards, index, visible.as_deref())?.free,
+        CardName::Uuid { .. } => {
+            let name = card.to_string();
+            cards.into_iter().find(|card| card.uuid.as_deref() == Some(&name))?.free
+        }
+    }
 }
 
 /// The card that CUDA gives a number, by what `CUDA_VISIBLE_DEVICES` lists: numbers, or beginnings of UUIDs that are

@@ -10,6 +10,7 @@ use super::output::Bell;
 use super::tail::Tail;
 use super::voice::{ForeignVoice, Voice};
 use crate::executor::ExecutorError;
+use crate::space::CardName;
 use crate::trial::{Event, Outcome, TrialSpec};
 
 /// How long the streams of a child that has exited may stay open: only a process that left its group holds them.
@@ -25,7 +26,7 @@ pub(super) struct Running {
     /// How it exited, and when that was seen.
     exited: Option<(ExitStatus, Instant)>,
     /// The first card it was given.
-    card: Option<usize>,
+    card: Option<CardName>,
 }
 
 /// What a look at a child finds.

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use super::command::Programs;
 use crate::executor::ExecutorError;
-use crate::space::DeviceSpec;
+use crate::space::{CardName, DeviceSpec};
 use crate::trial::{Task, TrialSpec};
 
 /// Which cards a CUDA program sees, and in which order.
@@ -19,7 +19,7 @@ pub(super) struct Share {
     /// Its threads; as many as it likes where none are named.
     pub(super) threads: Option<usize>,
     /// The only cards it sees, by which numbers the machine knows them; it sees all where none is named.
-    pub(super) cards: Vec<usize>,
+    pub(super) cards: Vec<CardName>,
 }
 
 /// Starts a child and gives it its task.
@@ -62,7 +62,8 @@ fn command(programs: &Programs, spec: &TrialSpec, share: &Share) -> Command {
 }
 
 /// A card a child sees, in the words of the driver's own list of cards, which may hold identities.
-fn visible_card(index: usize, outer: Option<&str>) -> String {
+fn visible_card(card: CardName, outer: Option<&str>) -> String {
+    let CardName::Index(index) = card else { return card.to_string() };
     let of_outer = outer.and_then(|outer| outer.split(',').nth(index)).map(str::trim);
     of_outer.filter(|name| !name.is_empty()).map_or_else(|| index.to_string(), str::to_owned)
 }
@@ -75,8 +76,8 @@ fn seen_by_the_child(spec: &TrialSpec, share: &Share) -> TrialSpec {
         _ => &mut [],
     };
     for device in std::iter::once(&mut seen.device).chain(further) {
-        if let DeviceSpec::Cuda { index, .. } = device {
-            *index = share.cards.iter().position(|card| card == index).unwrap_or(*index);
+        if let DeviceSpec::Cuda { card, .. } = device {
+            *card = share.cards.iter().position(|seen| seen == card).map_or(*card, CardName::Index);
         }
     }
     seen
@@ -96,7 +97,7 @@ mod tests {
             (1, Some("GPU-a, GPU-b"), "GPU-b"),
             (1, Some("3"), "1"),
         ] {
-            assert_eq!(visible_card(index, outer), expected, "cuda:{index} of {outer:?}");
+            assert_eq!(visible_card(CardName::Index(index), outer), expected, "cuda:{index} of {outer:?}");
         }
     }
 
@@ -109,7 +110,10 @@ mod tests {
             if let Task::Train { also_on, .. } = &mut spec.task {
                 also_on.extend(others);
             }
-            let seen = seen_by_the_child(&spec, &Share { threads: None, cards: cards.to_vec() });
+            let seen = seen_by_the_child(
+                &spec,
+                &Share { threads: None, cards: cards.iter().copied().map(CardName::Index).collect() },
+            );
             let Task::Train { also_on, .. } = seen.task else { panic!("{seen:?}") };
             [seen.device, also_on[0], also_on[1]]
         };

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use super::{Executor, ExecutorError, Heard, Job};
 use crate::device;
-use crate::space::{DeviceSpec, TrainerSettings};
+use crate::space::{CardName, DeviceSpec, TrainerSettings};
 use crate::trial::{Task, TrialSpec};
 use crate::units::Bytes;
 use child::{Look, Over, Running, signal_of};
@@ -98,7 +98,7 @@ impl Local {
 
     /// The cards that a child is to see alone. A foreign trainer with the machine to itself sees all of them: it may
     /// train on several.
-    fn cards(&self, spec: &TrialSpec) -> Vec<usize> {
+    fn cards(&self, spec: &TrialSpec) -> Vec<CardName> {
         if self.slots.len() == 1 && self.programs.trainer(spec).is_some() {
             return Vec::new();
         }
@@ -106,11 +106,11 @@ impl Local {
             Task::Train { also_on, .. } => also_on.as_slice(),
             _ => &[],
         };
-        let index = |device: &DeviceSpec| match device {
-            DeviceSpec::Cuda { index, .. } => Some(*index),
+        let card = |device: &DeviceSpec| match device {
+            DeviceSpec::Cuda { card, .. } => Some(*card),
             DeviceSpec::Cpu { .. } => None,
         };
-        std::iter::once(&spec.device).chain(further).filter_map(index).collect()
+        std::iter::once(&spec.device).chain(further).filter_map(card).collect()
     }
 }
 

@@ -20,8 +20,8 @@ fn heavy() -> Synthetic {
 }
 
 /// A quota of so many checkpoints, and of all else.
-fn of_checkpoints(count: u64) -> Option<Bytes> {
-    Some(Bytes(count * WEIGHTS.0 + WEIGHTS.0 / 2))
+fn of_checkpoints(count: u64) -> Bytes {
+    Bytes(count * WEIGHTS.0 + WEIGHTS.0 / 2)
 }
 
 fn checkpoints(study: &Study) -> usize {
@@ -100,7 +100,7 @@ fn a_quota_gives_up_the_least_promising_and_finds_the_same() {
     let (folder, mut device) = (Folder::new(), heavy());
     let study = folder.study(|study| {
         spread(study);
-        study.disk_quota = of_checkpoints(5);
+        study.disk_quota = Some(of_checkpoints(5));
     });
     let (told, most) = watched(&study, &mut device);
     let told = told.unwrap();
@@ -116,7 +116,7 @@ fn two_slots_stay_within_the_quota() {
     let (folder, mut device) = (Folder::new(), Synthetic { slots: 2, ..heavy() });
     let study = folder.study(|study| {
         spread(study);
-        study.disk_quota = of_checkpoints(6);
+        study.disk_quota = Some(of_checkpoints(6));
     });
     let (told, most) = watched(&study, &mut device);
     assert!(told.unwrap().summary.test_loss_nats.is_some());
@@ -129,7 +129,7 @@ fn where_the_quota_lets_no_further_trial_run_the_search_ends_and_its_best_is_tra
     let study = folder.study(|study| {
         spread(study);
         study.search.pruner = PrunerKind::Halving;
-        study.disk_quota = of_checkpoints(4);
+        study.disk_quota = Some(of_checkpoints(4));
     });
     let (told, _) = watched(&study, &mut device);
     let told = told.unwrap();
@@ -139,7 +139,7 @@ fn where_the_quota_lets_no_further_trial_run_the_search_ends_and_its_best_is_tra
     let more = folder.study(|study| {
         spread(study);
         study.search.pruner = PrunerKind::Halving;
-        study.disk_quota = of_checkpoints(9);
+        study.disk_quota = Some(of_checkpoints(9));
     });
     let told = drive(&more, &mut heavy()).unwrap();
     assert_eq!(told.summary.stopped, Some(StopReason::Trials { trials: 9 }));
@@ -163,7 +163,7 @@ fn a_full_run_that_has_no_room_says_what_it_needs_and_goes_on_with_more() {
             spread(study);
             study.search.trials = 1;
             study.search.rungs = 2;
-            study.disk_quota = quota;
+            study.disk_quota = Some(quota);
         })
     };
     let error = drive(&single(of_checkpoints(1)), &mut device).unwrap_err();
