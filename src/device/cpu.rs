@@ -2,6 +2,7 @@
 
 use super::allocator;
 use super::{CpuFacts, Device, DeviceError, Facts};
+use crate::space::Precision;
 use crate::trial::Power;
 use crate::units::Bytes;
 
@@ -70,6 +71,11 @@ impl Device for Cpu {
     }
 
     fn synchronize(&self) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
+    /// Every processor has kernels of all three.
+    fn check_precision(&self, _precision: Precision) -> Result<(), DeviceError> {
         Ok(())
     }
 

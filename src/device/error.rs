@@ -38,6 +38,20 @@ pub enum DeviceError {
         /// What the driver said.
         reason: String,
     },
+    /// A number format that the card does not have.
+    #[error(
+        "device {device}: bf16 needs compute capability {}.{}, this card has {}.{}\n  \
+         hint: write `precision = \"f16\"`, whose loss is scaled, or \"f32\" in [space]",
+        needed.0, needed.1, capability.0, capability.1
+    )]
+    NoBfloat16 {
+        /// Which device.
+        device: String,
+        /// From which compute capability on cards have it.
+        needed: (i32, i32),
+        /// That of the card.
+        capability: (i32, i32),
+    },
     /// An opened device did not answer.
     #[error("device {device}: {call}: {reason}")]
     Call {

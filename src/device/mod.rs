@@ -15,6 +15,8 @@ mod facts;
 mod last_word;
 pub mod nvml;
 mod out_of_memory;
+#[cfg(any(feature = "cuda", test))]
+mod precision;
 pub mod ranks;
 
 pub use allocator::CountingAllocator;
@@ -24,7 +26,7 @@ pub use out_of_memory::is_out_of_memory;
 pub use ranks::{Rank, RankError};
 
 use crate::memory::gpu::UNKNOWN_CONTEXT;
-use crate::space::DeviceSpec;
+use crate::space::{DeviceSpec, Precision};
 use crate::trial::Power;
 use crate::units::Bytes;
 
@@ -84,6 +86,12 @@ pub trait Device: std::fmt::Debug {
     /// # Errors
     /// When that work failed.
     fn synchronize(&self) -> Result<(), DeviceError>;
+
+    /// Whether the device computes in a number format.
+    ///
+    /// # Errors
+    /// It does not, with the one to use instead.
+    fn check_precision(&self, precision: Precision) -> Result<(), DeviceError>;
 
     /// What it has drawn since it was opened; none where nobody tells.
     fn power(&self) -> Option<Power>;

@@ -6,9 +6,6 @@
 mod block_format;
 mod card_name;
 mod check;
-mod check_executor;
-mod check_slots;
-mod check_trainer;
 mod device_spec;
 mod dimension;
 mod domain;

@@ -198,6 +198,7 @@ pub(super) fn decoder(
     device: &dyn Device,
 ) -> Result<Decoder, TrainError> {
     let (precision, candle) = (spec.hyperparams.precision, device.candle());
+    device.check_precision(precision)?;
     let decoder = match (&spec.train.lora, saved) {
         (None, saved) => {
             let weights = saved.map_or_else(|| model::read_weights(&spec.model, &config), Ok)?;

@@ -133,6 +133,7 @@ fn evaluate(spec: &TrialSpec, device: &dyn Device, emit: &mut dyn FnMut(Event)) 
 /// # Errors
 /// The files are missing, damaged or of an architecture we do not have.
 pub fn load_model(path: &Path, precision: Precision, device: &dyn Device) -> Result<Decoder, TrainError> {
+    device.check_precision(precision)?;
     if quantize::is_gguf(path) {
         return load_gguf(path, precision, device);
     }

@@ -25,6 +25,8 @@ toolkit() {
         local name
         name=$(basename "$library")
         ln -sf "$library" "$packages/cu13/lib/${name%%.so.*}.so"
+        # One folder for all of them, also when the program is loaded.
+        [ "$(dirname "$library")" = "$packages/cu13/lib" ] || ln -sf "$library" "$packages/cu13/lib/$name"
     done
     ln -sfn lib "$packages/cu13/lib64"
     ln -sfn "$packages/cu13" "$home/toolkit"
@@ -52,7 +54,7 @@ cargo build --release --features "$features" --target-dir target/cuda
 
 export LD_LIBRARY_PATH=$CUDA_HOME/lib:$home/stubs
 program=target/cuda/release/diapason
-said=$("$program" doctor 2>&1) || true
-grep -q 'cuda' <<<"$said" || { echo "$said" >&2; exit 1; }
-echo "$program: built with $features in $SECONDS s for compute capability $CUDA_COMPUTE_CAP; without a card it says:"
-grep 'cuda' <<<"$said"
+said=$("$program" doctor) || true
+grep -E '^ *ok .* feature `cuda` is on' <<<"$said" || { echo "$said" >&2; exit 1; }
+grep -E '^ *problem .*cuda:0: a child computes' <<<"$said" || { echo "$said" >&2; exit 1; }
+echo "$program: built with $features in $SECONDS s for compute capability $CUDA_COMPUTE_CAP, and it starts"

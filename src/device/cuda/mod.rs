@@ -21,7 +21,7 @@ use candle_core::cuda_backend::cudarc::driver::{CudaContext, DriverError};
 use self::pool::Pool;
 use super::nvml::{self, CardFacts, Meter};
 use super::{Device, DeviceError, Facts};
-use crate::space::CardName;
+use crate::space::{CardName, Precision};
 use crate::trial::Power;
 use crate::units::Bytes;
 
@@ -134,6 +134,12 @@ impl Device for Cuda {
 
     fn synchronize(&self) -> Result<(), DeviceError> {
         self.candle.synchronize().map_err(|reason| self.error("synchronize", &reason))
+    }
+
+    fn check_precision(&self, precision: Precision) -> Result<(), DeviceError> {
+        let told = self.context.compute_capability();
+        let capability = told.map_err(|reason| self.error("compute capability", &reason))?;
+        super::precision::check(&format!("cuda:{}", self.card), precision, capability)
     }
 
     fn power(&self) -> Option<Power> {

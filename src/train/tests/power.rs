@@ -2,6 +2,7 @@
 
 use super::{EVALUATE_EVERY, Folder};
 use crate::device::{self, Device, DeviceError, Facts};
+use crate::space::Precision;
 use crate::train::{TrainTask, train};
 use crate::trial::{Event, Power};
 use crate::units::Bytes;
@@ -56,6 +57,10 @@ impl Device for Metered {
 
     fn synchronize(&self) -> Result<(), DeviceError> {
         self.inner.synchronize()
+    }
+
+    fn check_precision(&self, precision: Precision) -> Result<(), DeviceError> {
+        self.inner.check_precision(precision)
     }
 
     fn power(&self) -> Option<Power> {

@@ -1,8 +1,8 @@
 //! Which devices a study names, and how many trials run at the same time on each.
 
-use super::check::{Check, Checked, many};
-use super::study_file::{StudyFile, StudySection};
-use super::{DeviceSpec, ExecutorSettings, ParseDeviceError};
+use super::{Check, Checked, many};
+use crate::space::study_file::{StudyFile, StudySection};
+use crate::space::{DeviceSpec, ExecutorSettings, ParseDeviceError};
 
 /// More processes than this on one device are a slip of the finger.
 const MOST_SLOTS: usize = 256;

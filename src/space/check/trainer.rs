@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::check::{Check, Checked};
-use super::study_file::{MetricsKeysSection, StudyFile, TrainerSection};
-use super::{MetricsForm, MetricsKeys, MetricsSettings, Template, TrainerSettings};
+use super::{Check, Checked};
+use crate::space::study_file::{MetricsKeysSection, StudyFile, TrainerSection};
+use crate::space::{MetricsForm, MetricsKeys, MetricsSettings, Template, TrainerSettings};
 
 /// As long as this program's own children may be silent; loading a large model takes minutes.
 const SILENCE_MINUTES: f64 = 15.0;
@@ -49,7 +49,7 @@ impl Check<'_> {
                 "name the model it trains in `model.source`; with `trainer.examples` none is made for it";
             return self.wrong("model.new", "given to a trainer with data of its own", right);
         }
-        if file.quantize.types.as_ref().is_some_and(|types| !super::check::many(types).is_empty()) {
+        if file.quantize.types.as_ref().is_some_and(|types| !super::many(types).is_empty()) {
             let right = "leave it out: what GGUF files lose can't be told without a test split. `diapason quantize` \
                          makes them of the folder that the study leaves";
             return self.wrong("quantize.types", "given to a trainer with data of its own", right);

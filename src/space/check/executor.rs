@@ -1,8 +1,8 @@
 //! Who runs the trials of a study, and how many at the same time.
 
-use super::check::{Check, Checked, many};
-use super::study_file::{ExecutorSection, StudyFile};
-use super::{CardName, DeviceSpec, ExecutorSettings, SlurmSettings, check_slots};
+use super::{Check, Checked, many, slots};
+use crate::space::study_file::{ExecutorSection, StudyFile};
+use crate::space::{CardName, DeviceSpec, ExecutorSettings, SlurmSettings};
 
 /// More jobs than this at the same time are a slip of the finger.
 const MOST_JOBS: usize = 1024;
@@ -33,7 +33,7 @@ pub(super) fn executor(check: &Check<'_>, file: &StudyFile) -> Checked<(Executor
     match section.kind.as_deref() {
         None | Some("local") => {
             only_slurms(check, section)?;
-            Ok((ExecutorSettings::Local, check_slots::slots(check, &file.study)?))
+            Ok((ExecutorSettings::Local, slots::slots(check, &file.study)?))
         }
         Some("slurm") => slurm(check, file),
         Some(other) => check.wrong("executor.kind", format!("`{other}`"), "use `local` or `slurm`"),
@@ -85,7 +85,7 @@ fn device(check: &Check<'_>, file: &StudyFile, settings: &SlurmSettings) -> Chec
         let right = "with Slurm `executor.slots` says how many jobs run at the same time";
         return check.wrong("study.slots", "set beside `executor.kind = \"slurm\"`", right);
     }
-    let devices = check_slots::slots(check, &file.study)?;
+    let devices = slots::slots(check, &file.study)?;
     let wrong = |value: &str, right: &str| check.wrong("study.device", value.to_owned(), right);
     let is_card =
         |flag: &String| flag.starts_with("--gres") || flag.starts_with("--gpus") || flag.starts_with("-G");
