@@ -158,8 +158,8 @@ mod tests {
     #[test]
     fn the_shipped_studies_with_trainers_are_valid() {
         for (name, text) in [
-            ("transformers", include_str!("../../search-spaces/transformers.toml")),
-            ("torchrun", include_str!("../../search-spaces/torchrun.toml")),
+            ("transformers", include_str!("../../../search-spaces/transformers.toml")),
+            ("torchrun", include_str!("../../../search-spaces/torchrun.toml")),
         ] {
             let study = Study::from_toml(text, Path::new("search-spaces/study.toml")).unwrap();
             assert!(study.name == name && study.trainer.is_some());
