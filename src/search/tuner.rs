@@ -93,13 +93,15 @@ impl Tuner {
 
     /// The next point to be tried, without starting it, and by how much it is expected to improve on the best.
     pub fn propose(&mut self) -> Option<(UnitPoint, Option<f64>)> {
+        if self.settings.sampler != SamplerKind::Gp {
+            // The others expect nothing.
+            return Some((self.proposal(None)?, None));
+        }
         let beliefs = self.surrogate.beliefs(&self.problem, &self.seen);
         let point = self.proposal(Some(&beliefs))?;
         let gain =
             beliefs.gains(&self.problem, &[point.as_slice()]).first().map(|gain| log_improvement(*gain, 0.0));
-        let gain = gain
-            .filter(|_| self.settings.sampler == SamplerKind::Gp)
-            .and_then(|gain| beliefs.in_units(gain.exp()));
+        let gain = gain.and_then(|gain| beliefs.in_units(gain.exp()));
         Some((point, gain))
     }
 

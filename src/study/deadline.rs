@@ -176,11 +176,11 @@ impl Driver<'_> {
     }
 }
 
-/// Size of the weights in a model's folder; nothing where it can't be read.
-fn weights_bytes(folder: &Path) -> Bytes {
-    let files = fs::read_dir(folder).into_iter().flatten().flatten();
-    let weights = files.filter(|file| file.path().extension().is_some_and(|ending| ending == "safetensors"));
-    Bytes(weights.filter_map(|file| Some(file.metadata().ok()?.len())).sum())
+/// Size of the weights in a model's folder, which in the hub's cache are links; nothing where it can't be read.
+pub(super) fn weights_bytes(folder: &Path) -> Bytes {
+    let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let weights = files.filter(|file| file.extension().is_some_and(|ending| ending == "safetensors"));
+    Bytes(weights.filter_map(|file| Some(fs::metadata(file).ok()?.len())).sum())
 }
 
 /// How fast runs were.
@@ -219,4 +219,22 @@ impl Speed {
 /// The full run of a study that was cut short, if one was.
 pub(super) fn known_cut(store: &Store) -> Result<Option<CutShort>, StudyError> {
     Ok(store.fact::<Option<CutShort>>(CUT_SHORT)?.flatten())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(unix)]
+    fn the_weights_of_a_model_in_the_hubs_cache_are_those_behind_the_links() {
+        let folder = tempfile::tempdir().unwrap();
+        let (blob, snapshot) = (folder.path().join("blob"), folder.path().join("snapshot"));
+        fs::write(&blob, [0; 1000]).unwrap();
+        fs::create_dir(&snapshot).unwrap();
+        std::os::unix::fs::symlink(&blob, snapshot.join("model.safetensors")).unwrap();
+        fs::write(snapshot.join("config.json"), "{}").unwrap();
+        assert_eq!(weights_bytes(&snapshot), Bytes(1000));
+        assert_eq!(weights_bytes(&folder.path().join("none")), Bytes(0));
+    }
 }

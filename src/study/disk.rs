@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::Path;
 
+use super::deadline::weights_bytes;
 use super::driver::Driver;
 use super::stop::known_stop;
 use super::{StudyError, StudyEvent};
@@ -113,7 +114,7 @@ impl Driver<'_> {
         let runs = 1 + self.under_way.iter().flatten().count() as u64 + u64::from(!is_full);
         // The first tells how large they are.
         let checkpoint = kept.iter().map(|kept| kept.bytes.0).max().unwrap_or(0);
-        Bytes(runs * checkpoint + 2 * files::size(&self.base_model()).0)
+        Bytes(runs * checkpoint + 2 * weights_bytes(&self.base_model()).0)
     }
 
     /// What the study may still write.

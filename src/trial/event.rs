@@ -48,7 +48,7 @@ pub enum Event {
         reserved_bytes: Option<Bytes>,
     },
     /// What the device has drawn and what has slowed it since the rung began, earlier attempts included as far as
-    /// their steps count.
+    /// their steps count; of several devices, the first.
     Power(Power),
     /// A checkpoint is complete on disk.
     Checkpoint {

@@ -62,7 +62,7 @@ fn a_study_that_is_killed_again_and_again_at_random_loses_nothing() {
 }
 
 #[test]
-#[ignore = "many minutes: cargo test --release --test crash -- --ignored"]
+#[ignore = "minutes: cargo test --release --test crash -- --ignored"]
 fn two_hundred_random_instants_lose_nothing() {
     for study in 0..25 {
         check_killed_at_random(8 * study + 1..=8 * study + 8);

@@ -5,7 +5,7 @@ use std::fs;
 use super::{Folder, Told, device, drive, drive_by};
 use crate::executor::{Executor, Synthetic, Weather};
 use crate::search::StopReason;
-use crate::space::{ModelSettings, ModelSource, Study, Template, TrainerSettings};
+use crate::space::{ModelSettings, ModelSource, PrunerKind, SamplerKind, Study, Template, TrainerSettings};
 use crate::study::{CutShort, Deadline, Layout, StudyError};
 use crate::trial::{Task, TrialSpec};
 
@@ -60,6 +60,24 @@ fn in_a_hundred_nights_the_artefact_is_there_in_the_morning() {
     assert!(broken <= 1, "{broken} nights ended in the evening");
     let mean = used.iter().sum::<f64>() / f64::from(u32::try_from(used.len()).unwrap());
     assert!(mean > 0.7, "only {mean} of the nights was used: {used:?}");
+}
+
+#[test]
+fn a_night_of_five_hundred_trials_is_a_night_like_any_other() {
+    let (folder, mut device) = (Folder::new(), night(NIGHTS));
+    device.weather.pace = PACE / 20.0;
+    let study = folder.study(|study| {
+        study.search.trials = 500;
+        // What a sampler thinks is no part of this.
+        study.search.sampler = SamplerKind::Sobol;
+        study.search.pruner = PrunerKind::Halving;
+    });
+    let (told, took) = drive_for(&study, &mut device, 12.0 * 3600.0);
+    let told = told.unwrap();
+    assert_eq!(told.summary.stopped, Some(StopReason::Trials { trials: 500 }));
+    assert!(told.summary.test_loss_nats.is_some() && took < 12.0 * 3600.0, "{took}");
+    let failed = told.history.trials.iter().filter(|trial| trial.was_failed_by_the_machine()).count();
+    assert!((10..100).contains(&failed), "{failed}");
 }
 
 #[test]
