@@ -145,6 +145,10 @@ fn a_study_runs_from_nothing_to_its_report_and_not_twice() {
     let store = Store::open_read_only(&study.path("results/study.db")).unwrap();
     let remembered = (store.history().unwrap(), store.probes().unwrap());
     check_confirmation(&summary, &store);
+    // Nothing goes on from the checkpoints of the others any more.
+    let kept = fs::read_dir(study.path("results/trials")).unwrap();
+    let kept: Vec<String> = kept.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert_eq!(kept, [count(&summary["best"]["trial"]).to_string()]);
 
     let started = Instant::now();
     let second = study.run(&["run", "--json", "--quiet"]);
