@@ -74,7 +74,9 @@ impl Breaker {
     /// What is known at the start: after failures alone, each device may fail once.
     pub(super) fn new(slots: &[DeviceSpec], history: &History) -> Self {
         let mut ended = history.trials.iter().flat_map(|trial| &trial.rungs).map(|record| &record.outcome);
-        let has_worked = ended.clone().any(|outcome| Class::of(outcome).is_none());
+        let records = || history.trials.iter().flat_map(|trial| &trial.rungs);
+        let has_worked = ended.clone().any(|outcome| Class::of(outcome).is_none())
+            || records().any(|record| record.measurement.totals().steps > 0);
         let known = ended.by_ref().filter_map(Class::of).take(ALIKE - 1);
         let failures: Vec<Class> = if has_worked { vec![] } else { known.collect() };
         let mut devices: Vec<Health> = Vec::new();
@@ -92,11 +94,12 @@ impl Breaker {
         self.devices.iter().all(|known| known.device != *device || known.in_service)
     }
 
-    /// Takes the end of a run on `device`.
-    pub(super) fn record(&mut self, device: &DeviceSpec, outcome: &Outcome) -> Verdict {
+    /// Takes the end of a run on `device`; one that `has_trained` shows that the set-up works, however it ended.
+    pub(super) fn record(&mut self, device: &DeviceSpec, outcome: &Outcome, has_trained: bool) -> Verdict {
         let Some(health) = self.devices.iter_mut().find(|known| known.device == *device) else {
             return Verdict::GoOn;
         };
+        health.has_worked |= has_trained;
         let Some(class) = Class::of(outcome) else {
             (health.has_worked, health.failures) = (true, vec![]);
             return Verdict::GoOn;
@@ -143,7 +146,7 @@ mod tests {
     fn trips(cards_there: usize, outcomes: &[Outcome]) -> Option<(usize, Verdict)> {
         let cards = cards(cards_there);
         let mut breaker = Breaker::new(&cards, &History::default());
-        let verdicts = outcomes.iter().map(|outcome| breaker.record(&cards[0], outcome));
+        let verdicts = outcomes.iter().map(|outcome| breaker.record(&cards[0], outcome, false));
         (1..).zip(verdicts).find(|(_, verdict)| *verdict != Verdict::GoOn)
     }
 
@@ -174,11 +177,20 @@ mod tests {
     }
 
     #[test]
+    fn runs_that_died_while_they_trained_are_no_sign_of_a_wrong_set_up() {
+        let cards = cards(1);
+        let mut breaker = Breaker::new(&cards, &History::default());
+        let verdicts: Vec<Verdict> = (0..8).map(|_| breaker.record(&cards[0], &crash(9), true)).collect();
+        assert!(verdicts[..7].iter().all(|verdict| *verdict == Verdict::GoOn));
+        assert_eq!(verdicts[7], stop(8, true));
+    }
+
+    #[test]
     fn a_broken_device_is_put_out_of_service_while_there_is_another_and_the_last_one_stops_the_study() {
         let cards = cards(2);
         let mut breaker = Breaker::new(&[cards[0], cards[1], cards[0]], &History::default());
         let fail = |breaker: &mut Breaker, card: usize| -> Vec<bool> {
-            (0..3).map(|_| breaker.record(&cards[card], &crash(9)) == Verdict::GoOn).collect()
+            (0..3).map(|_| breaker.record(&cards[card], &crash(9), false) == Verdict::GoOn).collect()
         };
         assert_eq!(fail(&mut breaker, 0), [true, true, false]);
         assert!(!breaker.is_in_service(&cards[0]) && breaker.is_in_service(&cards[1]));

@@ -125,13 +125,17 @@ impl Driver<'_> {
         Ok(rung_steps(self.total_steps(trial.hyperparams.batch)?, rung, &self.study.search))
     }
 
-    /// Makes the end of a run history.
-    pub(super) fn end_run(&mut self, run: impl Into<RunKey>, outcome: &Outcome) -> Result<(), StudyError> {
+    /// Makes the end of a run history; what it measured.
+    pub(super) fn end_run(
+        &mut self,
+        run: impl Into<RunKey>,
+        outcome: &Outcome,
+    ) -> Result<Measurement, StudyError> {
         let run = run.into();
         let measurement = self.store.partial(run)?;
         self.store.finish(run, outcome)?;
         self.save_wall_seconds()?;
         self.emit(StudyEvent::RunEnded { run, outcome, measurement: &measurement });
-        Ok(())
+        Ok(measurement)
     }
 }

@@ -51,7 +51,9 @@ impl Driver<'_> {
                 }
                 Some(
                     outcome @ (Outcome::Finished | Outcome::OutOfMemory { .. } | Outcome::Diverged { .. }),
-                ) => self.end_run((trial.id, rung), &outcome)?,
+                ) => {
+                    self.end_run((trial.id, rung), &outcome)?;
+                }
                 // No observation about the configuration: the rung stays open to go on later.
                 Some(_) if self.covers_ending() && failures + 1 < ATTEMPTS => failures += 1,
                 Some(_) if self.covers_ending() => {

@@ -147,9 +147,9 @@ impl Driver<'_> {
 
     /// Makes a rung's or confirmation's end history, and looks whether its device is still good.
     pub(super) fn end_and_judge(&mut self, ended: &Ended) -> Result<(), StudyError> {
-        self.end_run(ended.run, &ended.outcome)?;
+        let has_trained = !self.end_run(ended.run, &ended.outcome)?.steps.is_empty();
         let device = self.place_of(ended.slot);
-        match self.breaker.record(&device, &ended.outcome) {
+        match self.breaker.record(&device, &ended.outcome, has_trained) {
             Verdict::GoOn => Ok(()),
             Verdict::Retire { failures, reason } => {
                 self.emit(StudyEvent::OutOfService { device, failures, reason: &reason });

@@ -269,6 +269,15 @@ fn step_event(step: usize, loss_nats: f64, spec: &TrialSpec) -> StepEvent {
     }
 }
 
+/// What dies or falls silent halfway has trained before, even if it has not evaluated yet.
+fn tell_a_step(events: &mut VecDeque<Event>, spec: &TrialSpec) {
+    let Some(Event::Started { resumed_at_step, .. }) = events.front() else { return };
+    let step = resumed_at_step + 1;
+    if !events.iter().any(|event| matches!(event, Event::Step(_))) {
+        events.push_back(Event::Step(step_event(step, 4.0, spec)));
+    }
+}
+
 impl Executor for Synthetic {
     fn slots(&self) -> usize {
         self.slots
@@ -278,7 +287,9 @@ impl Executor for Synthetic {
         let number = self.specs.len() + self.scene.runs.len();
         let is_interrupted = self.interrupt_after.is_some_and(|limit| number >= limit);
         let Luck { factor, end: fate, silence } = self.weather.luck(number, &job.spec.task);
-        let scripted = self.script.get(&number).or_else(|| self.broken.get(&job.slot)).cloned().or(fate);
+        let scripted = self.script.get(&number).or_else(|| self.broken.get(&job.slot)).cloned();
+        let is_fate = scripted.is_none() && fate.is_some();
+        let scripted = scripted.or(fate);
         let failed =
             |error: io::Error| Outcome::Failed { class: FailureClass::Internal, message: error.to_string() };
         let played = self.obey(job.spec, is_interrupted || scripted.is_some());
@@ -286,6 +297,9 @@ impl Executor for Synthetic {
             played.unwrap_or_else(|error| Played::ended(failed(error)));
         if is_interrupted {
             events.retain(|event| !matches!(event, Event::Eval(_) | Event::Examples(_)));
+        }
+        if is_fate {
+            tell_a_step(&mut events, job.spec);
         }
         for event in &mut events {
             take_longer(event, factor);

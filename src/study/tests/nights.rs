@@ -36,20 +36,13 @@ fn drive_for(study: &Study, device: &mut Synthetic, seconds: f64) -> (Result<Tol
 
 #[test]
 fn in_a_hundred_nights_the_artefact_is_there_in_the_morning() {
-    let (mut used, mut broken) = (Vec::new(), 0);
+    let mut used = Vec::new();
     for seed in 0..NIGHTS {
         let (folder, mut device) = (Folder::new(), night(seed));
         // From a short night, in which a full run is most of it, to a long one.
         let hours = [1.5, 4.0, 8.0, 12.0].into_iter().cycle().nth(seed.try_into().unwrap()).unwrap();
         let (told, took) = drive_for(&folder.study(many_trials), &mut device, hours * 3600.0);
-        let told = match told {
-            // The first three died: on such a machine nobody should wait for the morning.
-            Err(StudyError::AllFail { .. }) => {
-                broken += 1;
-                continue;
-            }
-            told => told.unwrap_or_else(|error| panic!("night {seed} of {hours} h: {error}")),
-        };
+        let told = told.unwrap_or_else(|error| panic!("night {seed} of {hours} h: {error}"));
         assert!(took <= hours * 3600.0 * (1.0 + LATE), "night {seed} of {hours} h took {took} s");
         let losses = told.summary.test_loss_nats;
         assert!(losses.is_some() && told.summary.report.is_some(), "night {seed} of {hours} h");
@@ -57,7 +50,6 @@ fn in_a_hundred_nights_the_artefact_is_there_in_the_morning() {
         assert!(folder.path("results").join("model/model.safetensors").exists());
         used.push(took / (hours * 3600.0));
     }
-    assert!(broken <= 1, "{broken} nights ended in the evening");
     let mean = used.iter().sum::<f64>() / f64::from(u32::try_from(used.len()).unwrap());
     assert!(mean > 0.7, "only {mean} of the nights was used: {used:?}");
 }
