@@ -2,7 +2,7 @@
 
 use super::error::describe;
 use crate::space::DeviceSpec;
-use crate::trial::{FailureClass, History, Outcome};
+use crate::trial::{FailureClass, History, Outcome, RungRecord};
 
 /// So many failures alike, of a device on which nothing has run yet, are no accident: a wrong path, a missing
 /// library, a card that is gone. Two can be two unlucky configurations.
@@ -71,13 +71,14 @@ pub(super) struct Breaker {
 }
 
 impl Breaker {
-    /// What is known at the start: after failures alone, each device may fail once.
+    /// What is known at the start: after failures alone, in which nothing was trained, each device may fail once.
     pub(super) fn new(slots: &[DeviceSpec], history: &History) -> Self {
-        let mut ended = history.trials.iter().flat_map(|trial| &trial.rungs).map(|record| &record.outcome);
-        let records = || history.trials.iter().flat_map(|trial| &trial.rungs);
-        let has_worked = ended.clone().any(|outcome| Class::of(outcome).is_none())
-            || records().any(|record| record.measurement.totals().steps > 0);
-        let known = ended.by_ref().filter_map(Class::of).take(ALIKE - 1);
+        let ended = || history.trials.iter().flat_map(|trial| &trial.rungs);
+        let works = |record: &RungRecord| {
+            Class::of(&record.outcome).is_none() || record.measurement.totals().steps > 0
+        };
+        let has_worked = ended().any(works);
+        let known = ended().filter_map(|record| Class::of(&record.outcome)).take(ALIKE - 1);
         let failures: Vec<Class> = if has_worked { vec![] } else { known.collect() };
         let mut devices: Vec<Health> = Vec::new();
         for device in slots {
@@ -133,6 +134,8 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::space::{BatchPlan, Hyperparams, Precision};
+    use crate::trial::{Measurement, Totals, Trial};
 
     fn crash(signal: i32) -> Outcome {
         Outcome::Crashed { signal: Some(signal), exit_code: None, stderr_tail: "no".to_owned() }
@@ -183,6 +186,21 @@ mod tests {
         let verdicts: Vec<Verdict> = (0..8).map(|_| breaker.record(&cards[0], &crash(9), true)).collect();
         assert!(verdicts[..7].iter().all(|verdict| *verdict == Verdict::GoOn));
         assert_eq!(verdicts[7], stop(8, true));
+    }
+
+    #[test]
+    fn after_failures_of_an_earlier_command_a_device_may_fail_once_unless_they_had_trained() {
+        let earlier = |steps| {
+            let measurement =
+                Measurement { condensed: Totals { steps, ..Totals::default() }, ..Measurement::default() };
+            let rungs = vec![RungRecord { rung: 0, stop_at_step: 9, outcome: crash(9), measurement }];
+            let batch = BatchPlan { micro_batch_size: 1, gradient_accumulation_steps: 1 };
+            let hyperparams = Hyperparams { precision: Precision::F32, batch, learning_rate: 1e-3 };
+            History { trials: (0..3).map(|id| Trial { id, hyperparams, rungs: rungs.clone() }).collect() }
+        };
+        let cards = cards(1);
+        let first = |steps| Breaker::new(&cards, &earlier(steps)).record(&cards[0], &crash(9), false);
+        assert_eq!((first(0), first(1)), (stop(3, false), Verdict::GoOn));
     }
 
     #[test]
