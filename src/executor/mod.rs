@@ -5,6 +5,8 @@ mod job;
 mod local;
 mod slurm;
 mod synthetic;
+#[cfg(test)]
+mod testing;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -66,6 +66,20 @@ impl Store {
             Ok(probes.collect::<rusqlite::Result<_>>()?)
         })
     }
+
+    /// The most a card held for a probe besides tensors.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub fn probed_overhead(&self) -> Result<Option<Bytes>, StoreError> {
+        self.read(|connection| {
+            let sql = "SELECT max(overhead_bytes)
+                       FROM probe JOIN measurement ON measurement.id = probe.measurement";
+            let most =
+                connection.prepare_cached(sql)?.query_row([], |row| row.get::<_, Option<Count<u64>>>(0));
+            Ok(most?.map(measurement::bytes))
+        })
+    }
 }
 
 fn setting(row: &Row<'_>) -> rusqlite::Result<HardwareSetting> {
@@ -126,12 +140,16 @@ mod tests {
             folder.open().record_probe(probe).unwrap();
         }
         assert_eq!(folder.open().probes().unwrap(), probes);
+        let most = probes.iter().filter_map(|probe| probe.measurement.overhead_bytes).max();
+        assert!(most.is_some());
+        assert_eq!(folder.open().probed_overhead().unwrap(), most);
     }
 
     #[test]
     fn a_size_of_a_setting_is_probed_once() {
         let folder = Folder::new();
         let store = folder.open();
+        assert_eq!(store.probed_overhead().unwrap(), None);
         let first = probe(Precision::F32, 8, Outcome::Finished);
         store.record_probe(&first).unwrap();
         let error = store.record_probe(&probe(Precision::F32, 8, Outcome::Diverged { step: 1 })).unwrap_err();

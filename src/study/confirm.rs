@@ -11,9 +11,18 @@ use super::{Stage, StudyError, StudyEvent};
 use crate::search::{Decision, Progress, Rerun, Standing, standing};
 use crate::space::Study;
 use crate::store::Store;
-use crate::trial::{Confirmation, History};
+use crate::trial::{Confirmation, History, TrialId};
 
 const DECISION: &str = "decision";
+
+/// The time that telling candidates apart will take: the comparison draws thousands of samples, and most events
+/// change none of what it rests on.
+pub(super) struct Reserved {
+    /// The candidates, each with how many rungs it has run.
+    field: Vec<(TrialId, usize)>,
+    confirmations: usize,
+    seconds: f64,
+}
 
 impl Driver<'_> {
     /// Compares the best candidates, and runs them by other seeds as long as that can tell them apart and
@@ -85,8 +94,29 @@ impl Driver<'_> {
         Ok(())
     }
 
+    /// Seconds that runs by other seeds will take, at the most.
+    pub(super) fn seconds_to_confirm(
+        &self,
+        history: &History,
+        confirmations: &[Confirmation],
+    ) -> Result<f64, StudyError> {
+        let candidates = history.leaders(self.study.search.confirm.candidates);
+        let field: Vec<_> = candidates.iter().map(|trial| (trial.id, trial.rungs.len())).collect();
+        let count = confirmations.len();
+        let known = self.reserved.borrow();
+        if let Some(known) =
+            known.as_ref().filter(|known| known.field == field && known.confirmations == count)
+        {
+            return Ok(known.seconds);
+        }
+        drop(known);
+        let seconds = self.standing(history, confirmations)?.map_or(0.0, |standing| standing.seconds_left);
+        *self.reserved.borrow_mut() = Some(Reserved { field, confirmations: count, seconds });
+        Ok(seconds)
+    }
+
     /// How the candidates stand; none where no trial has finished.
-    pub(super) fn standing(
+    fn standing(
         &self,
         history: &History,
         confirmations: &[Confirmation],

@@ -47,14 +47,14 @@ impl Driver<'_> {
     /// Makes room for what a run will write beside those that run already, and for the full run in the end; what is
     /// short if that can't be done.
     pub(super) fn make_room(&mut self, run: RunKey) -> Result<Option<Shortage>, StudyError> {
-        let kept = self.kept();
-        let needed = self.needed(run, &kept);
+        let needed = self.needed(run);
         let Some(mut left) = self.disk_left().filter(|left| *left < needed) else { return Ok(None) };
         let history = self.history()?;
         let forecasts = self.forecasts(&history)?;
         let uses = self.uses(&history, forecasts.as_deref())?;
         let use_of = |kept: &Kept| uses.get(kept.trial as usize).copied().unwrap_or(Use::Needed);
-        let mut given_up: Vec<Kept> = kept.into_iter().filter(|kept| use_of(kept) < Use::Needed).collect();
+        let mut given_up: Vec<Kept> =
+            self.kept().into_iter().filter(|kept| use_of(kept) < Use::Needed).collect();
         given_up.retain(|kept| kept.trial != run.trial && !self.is_at_work(kept.trial));
         given_up.sort_by_key(|kept| (use_of(kept), kept.trial));
         let (mut trials, mut bytes) = (0, 0);
@@ -109,12 +109,24 @@ impl Driver<'_> {
 
     /// A checkpoint is written beside the one it replaces, so each run takes one more than it has; so is the model of
     /// a full run.
-    fn needed(&self, run: RunKey, kept: &[Kept]) -> Bytes {
+    fn needed(&self, run: RunKey) -> Bytes {
         let is_full = run.rung + 1 == self.study.search.rungs;
         let runs = 1 + self.under_way.iter().flatten().count() as u64 + u64::from(!is_full);
-        // The first tells how large they are.
-        let checkpoint = kept.iter().map(|kept| kept.bytes.0).max().unwrap_or(0);
-        Bytes(runs * checkpoint + 2 * weights_bytes(&self.base_model()).0)
+        Bytes(runs * self.largest_checkpoint().0 + 2 * weights_bytes(&self.base_model()).0)
+    }
+
+    /// The first of all tells how large they are.
+    fn largest_checkpoint(&self) -> Bytes {
+        let look = || self.kept().iter().map(|kept| kept.bytes).max().unwrap_or(Bytes(0));
+        let largest = self.largest_checkpoint.get().unwrap_or_else(look);
+        self.largest_checkpoint.set(Some(largest));
+        largest
+    }
+
+    /// Looks at the checkpoint of a run that has ended.
+    pub(super) fn weigh_checkpoint(&self, run: RunKey) {
+        let own = files::size(&self.layout.checkpoint_of(run));
+        self.largest_checkpoint.set(Some(self.largest_checkpoint().max(own)));
     }
 
     /// What the study may still write.

@@ -1,10 +1,11 @@
 //! One study being driven: its settings, its memory, the executor and the listener.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::time::Instant;
 
 use super::breaker::Breaker;
+use super::confirm::Reserved;
 use super::deadline::Deadline;
 use super::layout::Layout;
 use super::{StudyError, StudyEvent, leftovers};
@@ -31,6 +32,10 @@ pub struct Driver<'a> {
     pub(super) store: Store,
     /// What the store holds of trials, as far as it was read.
     pub(super) chronicle: RefCell<Chronicle>,
+    /// What comparing the best will take.
+    pub(super) reserved: RefCell<Option<Reserved>>,
+    /// Bytes of the largest checkpoint there has been, once they were looked at.
+    pub(super) largest_checkpoint: Cell<Option<Bytes>>,
     /// The device with the cap that holds for the whole study.
     pub(super) device: DeviceSpec,
     /// Where models are fetched that are named by a hub id.
@@ -89,6 +94,8 @@ impl<'a> Driver<'a> {
             layout,
             store,
             chronicle: RefCell::default(),
+            reserved: RefCell::default(),
+            largest_checkpoint: Cell::default(),
             device,
             hub: Hub::from_env(),
             base: None,

@@ -77,7 +77,7 @@ impl Driver<'_> {
     ) -> Result<(), StudyError> {
         loop {
             let probes = self.store.probes()?;
-            let budget = self.budget_beside(overhead(&probes));
+            let budget = self.budget()?;
             let known = of(&probes, setting);
             let NextProbe::Probe(micro_batch_size) = next_probe(&known, budget, limit, predict) else {
                 return Ok(());
@@ -115,13 +115,9 @@ impl Driver<'_> {
         edge.filter(|_| !is_first).unwrap_or(micro_batch_size).clamp(1, most)
     }
 
-    fn budget(&mut self) -> Result<Option<Bytes>, StudyError> {
-        let overhead = known_overhead(&self.store)?;
-        Ok(self.budget_beside(overhead))
-    }
-
     /// What the next probe may hold: the memory that is free at the moment or the cap, less the margin.
-    fn budget_beside(&mut self, overhead: Option<Bytes>) -> Option<Bytes> {
+    fn budget(&mut self) -> Result<Option<Bytes>, StudyError> {
+        let overhead = self.store.probed_overhead()?;
         // Slurm's jobs run on other machines, of whose free memory nothing is known here.
         let is_local = self.study.executor.is_local();
         let free = if is_local { device::free_for_a_child(&self.device, overhead) } else { None };
@@ -131,8 +127,8 @@ impl Driver<'_> {
         {
             self.emit(StudyEvent::LessFree { free, cap });
         }
-        let most = cap.into_iter().chain(free).min()?;
-        Some(most.saturating_sub(self.study.fit.margin.0))
+        let most = cap.into_iter().chain(free).min();
+        Ok(most.map(|most| most.saturating_sub(self.study.fit.margin.0)))
     }
 
     fn probe(
@@ -237,16 +233,6 @@ fn within(device: DeviceSpec, budget: Option<Bytes>) -> DeviceSpec {
 
 fn of(probes: &[ProbeRecord], setting: HardwareSetting) -> Vec<&ProbeRecord> {
     probes.iter().filter(|probe| probe.setting == setting).collect()
-}
-
-/// What a card holds for a child besides tensors, as far as a probe has told.
-pub(super) fn known_overhead(store: &crate::store::Store) -> Result<Option<Bytes>, StudyError> {
-    Ok(overhead(&store.probes()?))
-}
-
-/// The most a card held for a probe besides tensors.
-fn overhead(probes: &[ProbeRecord]) -> Option<Bytes> {
-    probes.iter().filter_map(|probe| probe.measurement.overhead_bytes).max()
 }
 
 /// The frontier a study remembers.

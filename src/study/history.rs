@@ -26,8 +26,9 @@ pub(super) fn with_examples<'a>(
 ) -> Result<Cow<'a, History>, StudyError> {
     let mut told = Cow::Borrowed(history);
     if let Some(top) = history.top_rung().filter(|_| settings.candidates > 1) {
-        let best = history.ranked(top).into_iter().take(settings.candidates);
-        for trial in best.map(|(trial, _)| trial.id).collect::<Vec<TrialId>>() {
+        for trial in
+            history.leaders(settings.candidates).iter().map(|trial| trial.id).collect::<Vec<TrialId>>()
+        {
             let Some(examples) = store.examples((trial, top))? else { continue };
             let rungs = &mut told.to_mut().trials[trial as usize].rungs;
             for record in rungs.iter_mut().filter(|record| record.rung == top) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::driver::Driver;
-use super::fit::{known_frontier, known_overhead};
+use super::fit::known_frontier;
 use super::{StudyError, StudyEvent};
 use crate::search::FrontierPoint;
 use crate::space::Hyperparams;
@@ -29,7 +29,7 @@ impl Driver<'_> {
         let frontier = known_frontier(&self.store)?;
         let row = frontier.iter().find(|row| row.setting == own);
         let needed = row.map(|row| needed(row, hyperparams.batch.micro_batch_size));
-        let overhead = known_overhead(&self.store)?;
+        let overhead = self.store.probed_overhead()?;
         let free = self.parts().0.free(&device, overhead);
         let short = free.zip(needed).filter(|(free, needed)| free < needed);
         let Some((free, needed)) = short.filter(|_| self.pauses < PAUSES) else {

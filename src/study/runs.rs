@@ -135,6 +135,7 @@ impl Driver<'_> {
         let measurement = self.store.partial(run)?;
         self.store.finish(run, outcome)?;
         self.save_wall_seconds()?;
+        self.weigh_checkpoint(run);
         self.emit(StudyEvent::RunEnded { run, outcome, measurement: &measurement });
         Ok(measurement)
     }

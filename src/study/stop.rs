@@ -23,14 +23,13 @@ impl Driver<'_> {
         let confirmations = self.store.confirmations()?;
         let rules = self.stop_rules();
         let is_timed = rules.seconds.is_some() || rules.deadline.is_some();
-        let standing = if is_timed { self.standing(history, &confirmations)? } else { None };
         Ok(Progress {
             // A trial that is tried again counts once.
             trials: history.trials.len() - history.retries(),
             seconds: seconds(history, &confirmations),
             now: self.now(),
             ending_seconds: self.reserved(history)?,
-            reserved_seconds: standing.map_or(0.0, |standing| standing.seconds_left),
+            reserved_seconds: if is_timed { self.seconds_to_confirm(history, &confirmations)? } else { 0.0 },
             promotion_seconds: if is_timed { self.promotion_seconds(history)? } else { 0.0 },
             expected_gain_nats,
         })

@@ -173,6 +173,13 @@ impl History {
         ranked
     }
 
+    /// The best of the highest rung, so many at the most, the best first.
+    #[must_use]
+    pub fn leaders(&self, most: usize) -> Vec<&Trial> {
+        let ranked = self.top_rung().map(|top| self.ranked(top)).unwrap_or_default();
+        ranked.into_iter().take(most).map(|(trial, _)| trial).collect()
+    }
+
     /// The trial that tried a configuration again which the machine had failed: the last of them.
     ///
     /// No other two trials of a history have the same configuration.

@@ -10,9 +10,14 @@ set -euo pipefail
 action=$1
 dir=$2
 
+# The daemons write until they have ended: who goes on before would meet their ports and their files.
 if [ "$action" = stop ]; then
     for daemon in slurmd slurmctld; do
-        if [ -s "$dir/$daemon.pid" ]; then kill "$(cat "$dir/$daemon.pid")" || true; fi
+        [ -s "$dir/$daemon.pid" ] || continue
+        pid=$(cat "$dir/$daemon.pid")
+        kill "$pid" 2>/dev/null || continue
+        for _ in $(seq 100); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
+        if kill -KILL "$pid" 2>/dev/null; then echo "$daemon had to be killed" >&2; fi
     done
     exit
 fi

@@ -21,8 +21,8 @@ driver=
 finish() {
     [ -z "$driver" ] || kill -KILL "$driver" 2>/dev/null || true
     scancel --me 2>/dev/null || true
-    tests/slurm/cluster.sh stop "$work/cluster"
-    if [ "${failed:-yes}" = no ]; then rm -rf "$work"; else tail -n 30 "$work"/driver.log >&2; fi
+    tests/slurm/cluster.sh stop "$work/cluster" || true
+    if [ "${failed:-yes}" = no ]; then rm -rf "$work" || true; else tail -n 30 "$work"/driver.log >&2; fi
 }
 trap finish EXIT
 fail() {

@@ -149,8 +149,8 @@ fn value_of_task(name: &str, task: &Task) -> String {
 mod tests {
     use std::ffi::OsStr;
 
-    use super::super::testing::{probe, spec, train, trainer};
     use super::*;
+    use crate::executor::testing::{probe, spec, train, trainer};
     use crate::space::{PLACEHOLDERS, Template};
 
     fn words(command: &Command) -> Vec<&OsStr> {

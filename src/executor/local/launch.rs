@@ -85,8 +85,8 @@ fn seen_by_the_child(spec: &TrialSpec, share: &Share) -> TrialSpec {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::train;
     use super::*;
+    use crate::executor::testing::train;
 
     #[test]
     fn a_child_sees_the_card_of_its_slot_in_the_words_of_the_drivers_own_list() {

@@ -10,8 +10,6 @@ mod reading;
 mod refusal;
 mod tail;
 #[cfg(test)]
-mod testing;
-#[cfg(test)]
 #[cfg(unix)]
 mod tests;
 mod voice;

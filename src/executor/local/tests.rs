@@ -5,7 +5,7 @@ mod trainers;
 use std::time::Instant;
 
 use super::super::run_to_end;
-use super::testing::spec;
+use super::super::testing::spec;
 use super::*;
 use crate::trial::{Event, Outcome, Phase};
 

@@ -1,9 +1,12 @@
 //! One command of Slurm at a time, run beside the driver: it may hang for minutes, and events must not wait for it.
+//!
+//! Which program answers is a [`Runner`]: Slurm's own, or a double of it in tests.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::thread;
 use std::time::Duration;
@@ -44,25 +47,48 @@ pub(super) struct Said {
     pub(super) stderr: String,
 }
 
+/// Runs a program with arguments to its end.
+pub(super) type Runner = dyn Fn(&str, &[OsString]) -> io::Result<Said> + Send + Sync;
+
 /// Runs one command after the other.
-#[derive(Default)]
 pub(super) struct Clerk {
+    runner: Arc<Runner>,
     away: Option<(Errand, Receiver<io::Result<Said>>)>,
 }
 
+impl Default for Clerk {
+    fn default() -> Self {
+        Self::new(Arc::new(run))
+    }
+}
+
 impl Clerk {
+    pub(super) fn new(runner: Arc<Runner>) -> Self {
+        Self { runner, away: None }
+    }
+
     pub(super) const fn is_away(&self) -> bool {
         self.away.is_some()
     }
 
     /// Sends the clerk on an errand; it must not be away.
-    pub(super) fn send(&mut self, errand: Errand, work: impl FnOnce() -> io::Result<Said> + Send + 'static) {
+    pub(super) fn send(
+        &mut self,
+        errand: Errand,
+        work: impl FnOnce(&Runner) -> io::Result<Said> + Send + 'static,
+    ) {
         let (sender, receiver) = channel();
+        let runner = Arc::clone(&self.runner);
         thread::spawn(move || {
             // Nobody waits for the answer any more where the driver has ended.
-            let _ = sender.send(work());
+            let _ = sender.send(work(&*runner));
         });
         self.away = Some((errand, receiver));
+    }
+
+    /// Asks where all jobs stand, and waits for the answer as long as it takes.
+    pub(super) fn list_now(&self) -> io::Result<Said> {
+        list(&*self.runner)
     }
 
     /// The answer, if the clerk is back.
@@ -86,13 +112,13 @@ fn lost() -> io::Error {
 }
 
 /// Where all jobs of this user stand, those that ended a short while ago included.
-pub(super) fn list() -> io::Result<Said> {
+pub(super) fn list(run: &Runner) -> io::Result<Said> {
     let format = format!("--format={ROW_FORMAT}");
     run("squeue", &["--me", "--states=all", "--noheader", &format].map(OsString::from))
 }
 
 /// How a job ended: from the controller, or from the accounting database once that has forgotten it.
-pub(super) fn inspect(id: u64) -> io::Result<Said> {
+pub(super) fn inspect(run: &Runner, id: u64) -> io::Result<Said> {
     let id = id.to_string();
     let of_controller = run("scontrol", &["show", "job", "-o", &id].map(OsString::from))?;
     if of_controller.succeeded || is_passing(&of_controller.stderr) {
@@ -104,7 +130,7 @@ pub(super) fn inspect(id: u64) -> io::Result<Said> {
 }
 
 /// Ends jobs.
-pub(super) fn cancel(ids: &[u64]) -> io::Result<Said> {
+pub(super) fn cancel(run: &Runner, ids: &[u64]) -> io::Result<Said> {
     let ids: Vec<OsString> = ids.iter().map(|id| id.to_string().into()).collect();
     run("scancel", &ids)
 }
@@ -120,7 +146,7 @@ fn is_of_own_job(name: &OsStr, is_in_job: bool) -> bool {
 }
 
 /// Runs a command of Slurm to its end, with messages in English.
-pub(super) fn run(program: &str, arguments: &[OsString]) -> io::Result<Said> {
+fn run(program: &str, arguments: &[OsString]) -> io::Result<Said> {
     let mut command = Command::new(program);
     command.args(arguments).env("LC_ALL", "C").stdin(Stdio::null());
     let is_in_job = env::var_os("SLURM_JOB_ID").is_some();

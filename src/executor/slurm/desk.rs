@@ -26,7 +26,7 @@ impl Slurm {
         }
         if !self.unwanted.is_empty() {
             let ids = std::mem::take(&mut self.unwanted);
-            self.clerk.send(Errand::Cancel, move || clerk::cancel(&ids));
+            self.clerk.send(Errand::Cancel, move |run| clerk::cancel(run, &ids));
             return Ok(());
         }
         if self.ask_for_a_job()? || self.ask_about_an_end() {
@@ -76,7 +76,7 @@ impl Slurm {
             (run.place, run.may_adopt) = (Place::Submitting, true);
             let arguments = self.request.arguments(&run.name, &run.folder, &run.device);
             let errand = Errand::Submit { slot, name: run.name.clone() };
-            self.clerk.send(errand, move || clerk::run("sbatch", &arguments));
+            self.clerk.send(errand, move |run| run("sbatch", &arguments));
             return Ok(true);
         }
         Ok(false)
@@ -89,7 +89,7 @@ impl Slurm {
         let found =
             self.slots.iter().enumerate().find_map(|(slot, run)| Some((slot, in_doubt(run.as_ref()?)?)));
         if let Some((slot, id)) = found {
-            self.clerk.send(Errand::Inspect { slot, id }, move || clerk::inspect(id));
+            self.clerk.send(Errand::Inspect { slot, id }, move |run| clerk::inspect(run, id));
         }
         found.is_some()
     }

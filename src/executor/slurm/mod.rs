@@ -16,6 +16,9 @@ mod state;
 mod submission;
 mod verdict;
 
+#[cfg(test)]
+mod tests;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -97,6 +100,13 @@ impl Slurm {
         self
     }
 
+    /// Has this answer in the place of Slurm's commands.
+    #[cfg(test)]
+    fn with_runner(mut self, runner: Arc<clerk::Runner>) -> Self {
+        self.clerk = Clerk::new(runner);
+        self
+    }
+
     /// The study's folder by the name that all its drivers give it.
     fn home(&self) -> Result<PathBuf, ExecutorError> {
         fs::canonicalize(&self.output)
@@ -164,7 +174,7 @@ impl Executor for Slurm {
             ids.push(id);
         }
         if !ids.is_empty() {
-            self.clerk.send(Errand::Cancel, move || clerk::cancel(&ids));
+            self.clerk.send(Errand::Cancel, move |run| clerk::cancel(run, &ids));
             // One that can't be cancelled ends by itself, and is found by the next driver.
             let _ = self.clerk.wait(PARTING);
         }
@@ -177,7 +187,7 @@ impl Executor for Slurm {
     fn has_left_runs(&mut self) -> bool {
         let Ok(home) = self.home() else { return true };
         let prefix = job_prefix(&home);
-        match clerk::list() {
+        match self.clerk.list_now() {
             Ok(said) if said.succeeded => {
                 let jobs = state::rows(&said.stdout);
                 let is_left = jobs.iter().any(|job| job.is_live() && job.name.starts_with(&prefix));

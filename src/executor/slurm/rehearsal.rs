@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::clerk::{Clerk, Errand, run};
+use super::clerk::{Clerk, Errand};
 use super::submission::{Request, is_passing, said};
 use crate::space::{DeviceSpec, SlurmSettings};
 
@@ -35,7 +35,7 @@ pub fn rehearse(
     arguments.extend(request.wishes(device));
     arguments.push("--wrap=true".into());
     let mut clerk = Clerk::default();
-    clerk.send(Errand::List, move || run("sbatch", &arguments));
+    clerk.send(Errand::List, move |run| run("sbatch", &arguments));
     let silence = || io::Error::new(io::ErrorKind::TimedOut, "no answer");
     let (_, answer) = clerk.wait(patience).ok_or_else(silence)?;
     let answer = answer?;

@@ -158,11 +158,11 @@ impl Rerun {
 /// The best of the highest rung that told of their examples; none where the best itself did not.
 fn candidates(history: &History, most: usize) -> Vec<Candidate<'_>> {
     let Some(top) = history.top_rung() else { return Vec::new() };
-    let ranked = history.ranked(top);
-    if ranked.first().is_none_or(|(best, _)| Candidate::of(best, top).is_none()) {
+    let leaders = history.leaders(most);
+    if leaders.first().is_none_or(|best| Candidate::of(best, top).is_none()) {
         return Vec::new();
     }
-    ranked.into_iter().take(most).filter_map(|(trial, _)| Candidate::of(trial, top)).collect()
+    leaders.into_iter().filter_map(|trial| Candidate::of(trial, top)).collect()
 }
 
 /// The leader next to each of the others, and who can't be told from it, itself first.

@@ -1,8 +1,8 @@
 //! What foreign trainers do, injected with small shell scripts.
 
 use super::super::super::run_to_end;
-use super::super::testing::{train, trainer};
 use super::super::*;
+use crate::executor::testing::{train, trainer};
 use crate::space::{MetricsForm, MetricsKeys, MetricsSettings, Template};
 use crate::trial::{Event, Outcome};
 
