@@ -116,7 +116,7 @@ impl Driver<'_> {
     }
 
     /// How the candidates stand; none where no trial has finished.
-    fn standing(
+    pub(super) fn standing(
         &self,
         history: &History,
         confirmations: &[Confirmation],

@@ -4,8 +4,8 @@ use super::{Folder, Stage, crash, device, drive, spread, trains};
 use crate::executor::Synthetic;
 use crate::search::{Verdict, Won};
 use crate::space::{BatchDomain, BatchPlan, FloatDomain, Study};
-use crate::study::{Driver, StudyError, read_summary};
-use crate::trial::{Outcome, Task};
+use crate::study::{Driver, StudyError, StudyEvent, read_summary};
+use crate::trial::{Confirmation, History, Outcome, Task};
 
 /// The study's seed is 3.
 const OTHER_SEED: u64 = 4;
@@ -55,6 +55,36 @@ fn candidates_that_cannot_be_told_apart_run_again_by_the_same_other_seed() {
     assert_eq!(told.log.iter().filter(|name| *name == "Decided").count(), 1);
     let page = std::fs::read_to_string(told.summary.report.unwrap()).unwrap();
     assert!(page.contains("A tie, and none is cheaper: took the lower loss"), "the report tells it");
+}
+
+#[test]
+fn the_time_to_tell_the_best_apart_is_that_of_the_comparison_whatever_was_asked_before() {
+    let (folder, mut device) = (Folder::new(), noisy());
+    let study = folder.study(|_| ());
+    let told = drive(&study, &mut device).unwrap();
+    let mut listener = |_: StudyEvent<'_>| ();
+    let driver = Driver::open(&study, &mut device, &mut listener).unwrap();
+    // Before the full run, and without what the comparison has found.
+    let mut history = told.history;
+    for trial in &mut history.trials {
+        trial.rungs.truncate(2);
+    }
+    let mut seen = Vec::new();
+    let mut ask = |history: &History, confirmations: &[Confirmation]| {
+        let seconds = driver.seconds_to_confirm(history, confirmations).unwrap();
+        let standing = driver.standing(history, confirmations).unwrap();
+        assert_eq!(Some(seconds), standing.map(|standing| standing.seconds_left));
+        seen.push(seconds);
+    };
+    for known in (0..=told.confirmations.len()).rev() {
+        ask(&history, &told.confirmations[..known]);
+    }
+    while !history.trials.is_empty() {
+        ask(&history, &[]);
+        history.trials.pop();
+    }
+    seen.dedup();
+    assert!(seen.len() > 3, "the answers hardly differ: {seen:?}");
 }
 
 #[test]
