@@ -169,7 +169,7 @@ impl Tuner {
         let beliefs = self.surrogate.beliefs(&self.problem, &self.seen);
         let proposal = self.proposal(Some(&beliefs));
         let TunerSettings { sampler, weighs_cost, .. } = self.settings;
-        let is_initial = sampler == SamplerKind::Gp && gp::is_initial(self.seen.next_id());
+        let is_initial = sampler == SamplerKind::Gp && gp::is_initial(&self.problem, self.seen.next_id());
         let (problem, seen) = (&self.problem, &self.seen);
         let next = forecast::next_step(problem, seen, &beliefs, proposal.as_ref(), is_initial, weighs_cost);
         self.expected_gain = next.as_ref().and_then(|next| next.gain);

@@ -3,11 +3,14 @@
 //! 1. A trial that is to tell of the space starts when it is proposed, and stops at its first level: where what was
 //!    expected beforehand is wrong, a full run would have been wasted on it.
 //! 2. Of each paused trial and of the next suggestion, the surrogate forecasts the full run's value.
-//! 3. Its gain is EI, the expected improvement on the best, or on a usual run as long as none has run in full. Its
-//!    cost is the way to its next level, and the rest of the way with the probability that it is still promising then.
-//! 4. The highest gain for its cost runs, to its next level; then all is weighed again.
+//! 3. Its gain is EI, the expected improvement on the best, as far as its run to the next level would reveal it: where
+//!    much is known already, little is. As long as none has run in full, it is the whole EI on a usual run.
+//! 4. Its cost is the way to its next level, and the rest of the way with the probability that it is still promising
+//!    then.
+//! 5. The highest gain for its cost runs, to its next level; then all is weighed again.
 //!
-//! Source: Swersky et al. 2014 (freeze-thaw) for the idea of weighing old trials against new ones.
+//! Source: Swersky et al. 2014 (freeze-thaw) for the idea of weighing old trials against new ones; Frazier et al. 2009
+//! (knowledge gradient) for what a run reveals.
 
 use super::{Pruner, Step};
 use crate::search::sampler::gp;
@@ -63,12 +66,15 @@ pub(crate) fn next_step(
         let from = trial.level(problem);
         (from, Step::Continue(trial.id, from.map_or(first, |from| from + 1)))
     });
-    let steps = steps.chain(proposal.map(|_| (None, Step::Start(first))));
-    let weighed = steps.zip(beliefs.gains(problem, &points)).map(|((from, step), belief)| {
-        let (Step::Continue(_, level) | Step::Start(level)) = step;
-        let cost = if weighs_cost { cost(problem, from, level, belief) } else { 1.0 };
-        let gain = log_improvement(belief, 0.0);
-        (Forecasted { step, gain: beliefs.in_units(gain.exp()) }, gain - cost.ln())
+    let steps: Vec<(Option<usize>, Step)> =
+        steps.chain(proposal.map(|_| (None, Step::Start(first)))).collect();
+    let levels: Vec<usize> = steps.iter().map(|(_, step)| step.level()).collect();
+    let gains = beliefs.gains(problem, &points);
+    let revelations = beliefs.revelations(problem, &points, &levels);
+    let weighed = steps.into_iter().zip(gains).zip(revelations).map(|(((from, step), gain), revelation)| {
+        let cost = if weighs_cost { cost(problem, from, step.level(), gain) } else { 1.0 };
+        let improvement = beliefs.in_units(log_improvement(gain, 0.0).exp());
+        (Forecasted { step, gain: improvement }, log_improvement(revelation, 0.0) - cost.ln())
     });
     weighed.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(forecasted, _)| forecasted)
 }

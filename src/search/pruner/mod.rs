@@ -31,6 +31,14 @@ pub enum Step {
     Start(usize),
 }
 
+impl Step {
+    /// To which level.
+    const fn level(self) -> usize {
+        let (Self::Continue(_, level) | Self::Start(level)) = self;
+        level
+    }
+}
+
 /// Decides between the trials there are and a new one. It sees, answers, and writes nothing.
 pub trait Pruner: Send {
     /// What is done next; a function of its arguments.

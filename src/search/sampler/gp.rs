@@ -1,7 +1,7 @@
 //! The default: where a Gaussian process expects the largest improvement.
 //!
-//! 1. The first trial is where most is expected beforehand, or the middle of the space. A few of the Sobol sequence
-//!    follow.
+//! 1. The first trial is where most is expected beforehand, or the middle of the space. Some of the Sobol sequence
+//!    follow, the more the more dimensions there are.
 //! 2. Later one of the sequence is interleaved every so often, so that a wrong model can't get stuck.
 //! 3. Else candidates: quasi-random ones, and neighbours of the best.
 //! 4. Each is scored by ln EI of a full run + ln P(it does not fail).
@@ -18,8 +18,9 @@ use crate::search::{Observations, Problem};
 use crate::space::UnitPoint;
 use crate::trial::TrialId;
 
-/// So many trials after the first are quasi-random: they tell what is usual, and whether what is expected is wrong.
-const INITIAL: u32 = 4;
+/// So many trials more than there are dimensions are quasi-random after the first: they tell what is usual, and
+/// whether what is expected is wrong.
+const BEYOND_DIMENSIONS: TrialId = 2;
 /// Later, one of so many is.
 const INTERLEAVE: u32 = 12;
 const QUASI_CANDIDATES: usize = 128;
@@ -62,7 +63,7 @@ pub(crate) fn suggest(
         return middle(problem, seen).or_else(|| Sobol.suggest(problem, seen));
     }
     let is_turn = interleaves && id % INTERLEAVE == INTERLEAVE - 1;
-    if is_turn || (1..=INITIAL).contains(&id) {
+    if is_turn || id > 0 && is_initial(problem, id) {
         return Sobol.suggest(problem, seen);
     }
     let scorer = Scorer { problem, seen, beliefs };
@@ -81,8 +82,9 @@ pub(crate) fn suggest(
 }
 
 /// Whether trial `id` is among those that tell what is usual, and not chosen by what others told.
-pub(crate) fn is_initial(id: TrialId) -> bool {
-    id <= INITIAL
+pub(crate) fn is_initial(problem: &Problem, id: TrialId) -> bool {
+    let dimensions = TrialId::try_from(problem.space.len()).unwrap_or(TrialId::MAX);
+    id <= dimensions.saturating_add(BEYOND_DIMENSIONS)
 }
 
 /// The middle of the space: users choose bounds around what they expect. Values without an order are drawn.

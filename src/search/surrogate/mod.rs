@@ -136,8 +136,7 @@ fn digest(samples: &[Sample]) -> u64 {
 impl Beliefs {
     /// Full runs at these points.
     pub(super) fn at<P: AsRef<[f64]>>(&self, problem: &Problem, points: &[P]) -> Vec<Belief> {
-        let with_prior: Vec<(&[f64], f64)> =
-            points.iter().map(|point| (point.as_ref(), self.prior_at(problem, point.as_ref()))).collect();
+        let with_prior = self.with_prior(problem, points);
         match &self.process {
             Some(process) => process.beliefs(&with_prior),
             None => flat(&with_prior),
@@ -146,13 +145,30 @@ impl Beliefs {
 
     /// How much better than the incumbent full runs may be at these points: a difference, to be minimised below 0.
     pub(super) fn gains<P: AsRef<[f64]>>(&self, problem: &Problem, points: &[P]) -> Vec<Belief> {
-        let with_prior: Vec<(&[f64], f64)> =
-            points.iter().map(|point| (point.as_ref(), self.prior_at(problem, point.as_ref()))).collect();
+        let with_prior = self.with_prior(problem, points);
         let Some(process) = &self.process else { return flat(&with_prior) };
         match process.incumbent() {
             Some(reference) => process.differences(&with_prior, reference),
             None => process.beliefs(&with_prior),
         }
+    }
+
+    /// What a run at each of these points to the level beside it would tell of the gain there; all of it, as long as
+    /// there is no incumbent.
+    pub(super) fn revelations(&self, problem: &Problem, points: &[&[f64]], levels: &[usize]) -> Vec<Belief> {
+        let Some((process, reference)) =
+            self.process.as_ref().and_then(|process| Some((process, process.incumbent()?)))
+        else {
+            return self.gains(problem, points);
+        };
+        let shorts: Vec<f64> = levels.iter().map(|level| samples::shortness(problem, *level)).collect();
+        process.revelations(&self.with_prior(problem, points), &shorts, reference)
+    }
+
+    /// Each with its prior mean.
+    fn with_prior<'p, P: AsRef<[f64]>>(&self, problem: &Problem, points: &'p [P]) -> Vec<(&'p [f64], f64)> {
+        let each = points.iter().map(AsRef::as_ref);
+        each.map(|point| (point, self.prior_at(problem, point))).collect()
     }
 
     fn prior_at(&self, problem: &Problem, point: &[f64]) -> f64 {

@@ -62,6 +62,8 @@ pub(crate) struct Process {
     samples: Vec<Sample>,
     inverse_squares: Vec<f64>,
     surface: f64,
+    bias: f64,
+    noise: f64,
     factor: Cholesky<f64, Dyn>,
     /// K⁻¹·(z − m).
     weights: DVector<f64>,
@@ -111,7 +113,7 @@ impl Process {
         let residual = DVector::from_iterator(samples.len(), samples.iter().map(|one| one.value - one.prior));
         let weights = factor.solve(&residual);
         let (shape, samples) = (shape.clone(), samples.to_vec());
-        Some(Self { shape, samples, inverse_squares, surface, factor, weights })
+        Some(Self { shape, samples, inverse_squares, surface, bias, noise, factor, weights })
     }
 
     /// What is believed of full runs at these points, each with its prior mean.
@@ -144,10 +146,16 @@ impl Process {
 
     /// Covariances of the samples, one a row, with full runs at `points`.
     fn cross(&self, points: &[(&[f64], f64)]) -> DMatrix<f64> {
+        self.cross_with(points, &vec![0.0; points.len()])
+    }
+
+    /// Covariances of the samples, one a row, with runs at `points` that are so `shorts`.
+    fn cross_with(&self, points: &[(&[f64], f64)], shorts: &[f64]) -> DMatrix<f64> {
         DMatrix::from_fn(self.samples.len(), points.len(), |i, j| {
             let (sample, (point, prior)) = (&self.samples[i], points[j]);
             let alike = matern(self.shape.distances.scaled(&sample.point, point, &self.inverse_squares));
-            self.shape.explicit_of(sample.prior, prior) + self.surface * alike
+            let bias = self.bias * sample.short * shorts[j];
+            self.shape.explicit_of(sample.prior, prior) + (self.surface + bias) * alike
         })
     }
 
@@ -174,6 +182,40 @@ impl Process {
                 self.shape.explicit_of(*prior, *prior) + self.surface - solved.column(index).norm_squared();
             let difference = (variance + own - 2.0 * shared).max(LEAST_VARIANCE);
             Belief { mean: means[index] - means[last], deviation: difference.sqrt() }
+        });
+        each.collect()
+    }
+
+    /// As [`Self::differences`], with the deviation of what one more run at each of these points would tell: so far
+    /// short of the full one.
+    ///
+    /// The observation y moves the mean of the difference d by a Gaussian with variance cov(d, y)²/var(y). Source:
+    /// Frazier et al. 2009, The Knowledge-Gradient Policy for Correlated Normal Beliefs, equation 12.
+    pub(crate) fn revelations(
+        &self,
+        points: &[(&[f64], f64)],
+        shorts: &[f64],
+        reference: (&[f64], f64),
+    ) -> Vec<Belief> {
+        let mut observed = self.cross_with(points, shorts);
+        self.factor.l_dirty().solve_lower_triangular_mut(&mut observed);
+        let all: Vec<(&[f64], f64)> = points.iter().copied().chain([reference]).collect();
+        let (means, full) = self.means_and_solved(&all);
+        let last = points.len();
+        let each = points.iter().zip(shorts).enumerate().map(|(index, ((point, prior), short))| {
+            let own = observed.column(index);
+            let with = |other: (&[f64], f64), column: usize| {
+                let alike = matern(self.shape.distances.scaled(point, other.0, &self.inverse_squares));
+                self.shape.explicit_of(*prior, other.1) + self.surface * alike - full.column(column).dot(&own)
+            };
+            let shared = with((point, *prior), index) - with(reference, last);
+            let variance = self.shape.explicit_of(*prior, *prior)
+                + self.surface
+                + self.bias * short * short
+                + self.noise
+                - own.norm_squared();
+            let told = shared * shared / variance.max(LEAST_VARIANCE);
+            Belief { mean: means[index] - means[last], deviation: told.max(LEAST_VARIANCE).sqrt() }
         });
         each.collect()
     }

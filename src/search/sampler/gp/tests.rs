@@ -3,7 +3,7 @@
 use super::super::super::{Failure, Fidelity, Observations, Problem, State};
 use super::super::sobol::sobol_point;
 use super::super::{GaussianProcess, Sampler, Sobol};
-use super::{INITIAL, INTERLEAVE, reflected};
+use super::{INTERLEAVE, is_initial, reflected};
 use crate::search::surrogate::{PriorMean, SurrogateSettings, Term};
 use crate::space::{Dimension, Domain, SearchSpace, UnitPoint};
 
@@ -48,12 +48,15 @@ fn plain() -> GaussianProcess {
 }
 
 #[test]
-fn the_first_trial_is_the_middle_and_a_few_of_the_sequence_follow() {
-    let points = run(&mut plain(), &cube(3), INITIAL + 1, |point| Some(bowl(point)));
+fn the_first_trial_is_the_middle_and_more_of_the_sequence_follow_than_there_are_dimensions() {
+    let problem = cube(3);
+    let points = run(&mut plain(), &problem, 7, |point| Some(bowl(point)));
     assert_eq!(points[0], [0.5; 3]);
-    for (index, point) in points.iter().enumerate().skip(1) {
+    for (index, point) in points[..6].iter().enumerate().skip(1) {
         assert_eq!(*point, sobol_point(3, index, 0, 3));
     }
+    assert_ne!(points[6], sobol_point(3, 6, 0, 3));
+    assert_eq!([5, 6].map(|id| is_initial(&problem, id)), [true, false]);
 }
 
 #[test]

@@ -88,6 +88,37 @@ fn nothing_is_uncertain_of_the_difference_to_oneself() {
     assert!(process.beliefs(&asked)[1].deviation > 0.05, "its own value is uncertain all the same");
 }
 
+/// What is left uncertain of a difference when the observation is there is known without its value.
+#[test]
+fn what_a_run_reveals_of_a_difference_is_what_it_takes_from_its_variance() {
+    let (shape, samples) = (shape(2, 0.4), mixed());
+    let process = Process::new(&shape, &scales(), &samples).unwrap();
+    let (asked, reference) = ([(&ASKED[0][..], -0.2), (&POINTS[1][..], 0.3)], (&ASKED[1][..], -0.8));
+    for short in [0.0, 0.4, 1.0] {
+        let revealed = process.revelations(&asked, &[short; 2], reference);
+        for (index, point) in asked.into_iter().enumerate() {
+            let before = process.differences(&[point], reference)[0];
+            let mut more = samples.clone();
+            more.push(sample(point.0, short, point.1, 5.0));
+            let later = Process::new(&shape, &scales(), &more).unwrap();
+            let after = later.differences(&[point], reference)[0];
+            close(revealed[index].mean, before.mean);
+            close(revealed[index].deviation.powi(2), before.deviation.powi(2) - after.deviation.powi(2));
+        }
+    }
+}
+
+#[test]
+fn the_shorter_a_run_the_less_it_reveals_and_of_the_reference_itself_nothing() {
+    let (shape, samples) = (shape(2, 0.0), mixed());
+    let process = Process::new(&shape, &scales(), &samples).unwrap();
+    let (point, reference) = ((&ASKED[0][..], 0.0), (&ASKED[1][..], 0.0));
+    let told = |short| process.revelations(&[point], &[short], reference)[0].deviation;
+    assert!(told(0.0) > told(0.5) && told(0.5) > told(1.0));
+    assert!(told(0.0) < process.differences(&[point], reference)[0].deviation);
+    assert!(process.revelations(&[reference], &[1.0], reference)[0].deviation <= 1e-6);
+}
+
 /// What a run where much is expected is believed to be better than one where little is.
 fn believed_worth_of_the_prior(value_of: impl Fn(f64) -> f64) -> f64 {
     let (shape, mut scales) = (shape(2, 0.4), scales());
