@@ -91,9 +91,11 @@ def worst_ratio(ours: Group, peers: dict[str, Group], floor: float = MEAN_FLOOR)
 def speed_up(one: Group, several: Group, horizon: float, start: float) -> float | None:
     """Progress per wall-clock of several workers over one.
 
-    At each time from `start` to `horizon`, the time one worker needs to reach the mean regret that several have
-    then, over that time; the geometric mean of these. Times at which one worker never gets there within its own
-    curve are left out at the end: with them the figure would be higher.
+    At each time from `start` to `horizon` at which several have come further than before, the time one worker needs to
+    reach the mean regret that they have then, over that time; the geometric mean of these. (While several stand still,
+    their time goes on and nothing is reached: at the best configuration of a table that would count as slowness.)
+    Times at which one worker never gets there within its own curve are left out at the end: with them the figure would
+    be higher.
     """
     times = grid(max(time for curves in one.values() for curve in curves for time, _ in curve))
     # The best so far of the means: an incumbent that looked better and is not takes nothing back.
@@ -102,8 +104,13 @@ def speed_up(one: Group, several: Group, horizon: float, start: float) -> float 
         low = min(low, mean_at(one, time))
         means.append(low)
     logs, best = [], math.inf
-    for time in grid(horizon, start):
-        best = min(best, mean_at(several, time))
+    for time in grid(horizon):
+        reached = mean_at(several, time)
+        if reached >= best:
+            continue
+        best = reached
+        if time < start:
+            continue
         alone = next((at for at, regret in zip(times, means) if regret <= best + 1e-12), None)
         if alone is not None:
             logs.append(math.log(alone / time))

@@ -187,6 +187,11 @@ class Figures(unittest.TestCase):
         self.assertAlmostEqual(figures.speed_up(one, several, 5.0, 1.25), 4.0, places=1)
         self.assertAlmostEqual(figures.speed_up(one, one, 5.0, 1.25), 1.0, delta=0.1)
 
+    def test_workers_that_have_reached_the_goal_and_stand_still_are_not_slow(self):
+        one = {"a": [[(at / 2, max(1.0 / at, 0.1)) for at in range(1, 60)]]}
+        several = {"a": [[(at / 8, max(1.0 / at, 0.1)) for at in range(1, 41)]]}
+        self.assertAlmostEqual(figures.speed_up(one, several, 5.0, 0.5), 4.0, places=1)
+
     def test_a_row_has_a_ratio_only_where_there_are_two_numbers(self):
         self.assertEqual(figure("r", "m", "", 1.0, 2.0, "lower", 3)["ratio"], 0.5)
         self.assertIsNone(figure("r", "m", "", None, 2.0, "lower", 3)["ratio"])
