@@ -17,6 +17,8 @@ pub enum Answer {
         /// To which level.
         level: usize,
     },
+    /// Nothing new is left to be tried, and who goes on depends on those that are under way.
+    Wait,
     /// Nothing is left to be tried.
     Exhausted,
 }
@@ -150,8 +152,15 @@ impl Tuner {
             (Some(Step::Start(level)), Some(point)) => {
                 Answer::Run { id: self.seen.start(point, level), level }
             }
+            _ if self.may_go_on() => Answer::Wait,
             _ => Answer::Exhausted,
         }
+    }
+
+    /// Whether a trial is under way that will not have run in full when it gets where it was asked to.
+    fn may_go_on(&self) -> bool {
+        let top = self.problem.fidelity.top();
+        self.seen.trials().iter().any(|trial| matches!(trial.state, State::Running(level) if level < top))
     }
 
     /// Takes up a trial that nobody was asked for: another program's, or one of an earlier search.

@@ -1,7 +1,7 @@
 //! A search as a service: one JSON object a line in, one out, for programs in any language.
 //!
-//! `init` starts a search, `ask` gives a trial to run and how far, `tell` says what it measured. An error is an answer
-//! of its own and changes nothing.
+//! `init` starts a search, `ask` gives a trial to run and how far, or tells to wait for those under way, `tell` says what
+//! a trial measured. An error is an answer of its own and changes nothing.
 
 mod describe;
 mod request;
@@ -125,6 +125,7 @@ impl Running {
                 let values = problem.space.values(&self.tuner.seen().trials()[id as usize].point);
                 json!({ "id": id, "hyperparameters": values, "until_fidelity": problem.fidelity.levels[level] })
             }
+            Answer::Wait => json!({ "wait": true, "reason": "who goes on depends on the trials under way" }),
             Answer::Exhausted => json!({ "finished": true, "reason": self.end() }),
         }
     }

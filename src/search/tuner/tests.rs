@@ -147,7 +147,7 @@ proptest! {
                     prop_assert!(level <= problem.fidelity.top());
                     prop_assert!(!closed.contains(&id) && running.insert(id), "{id}");
                 }
-                Event::Asked(Answer::Exhausted) => {}
+                Event::Asked(Answer::Exhausted | Answer::Wait) => {}
                 Event::Told(told) => {
                     running.remove(&told.id);
                     if matches!(told.outcome, Outcome::Failed(_)) {

@@ -91,6 +91,33 @@ fn several_asks_may_be_open() {
 }
 
 #[test]
+fn while_a_trial_under_way_may_go_on_the_search_waits_and_has_not_finished() {
+    let space = r#"{"batch":{"type":"categorical","choices":[8,16]}}"#;
+    for pruner in ["auto", "asha", "hyperband", "halving", "median"] {
+        let mut service = started(space, &format!(r#","pruner":"{pruner}"{LEVELS}"#));
+        let open = [ask(&mut service), ask(&mut service)];
+        let wait = answer(&mut service, r#"{"op":"ask"}"#);
+        let low = open.iter().any(|trial| trial["until_fidelity"].as_f64() < Some(9.0));
+        let key = if low { "wait" } else { "finished" };
+        assert_eq!(wait[key], json!(true), "{pruner}: {wait}");
+        for trial in &open {
+            complete(&mut service, &trial["id"], &trial["until_fidelity"], 1.0);
+        }
+        // From then on one at a time: it never has to wait, and ends.
+        for _ in 0..6 {
+            let next = answer(&mut service, r#"{"op":"ask"}"#);
+            assert_eq!(next.get("wait"), None, "{pruner}");
+            if next.get("finished").is_some() {
+                break;
+            }
+            complete(&mut service, &next["id"], &next["until_fidelity"], 1.0);
+        }
+        let end = answer(&mut service, r#"{"op":"ask"}"#);
+        assert_eq!(end["finished"], json!(true), "{pruner}");
+    }
+}
+
+#[test]
 fn a_hyperparameter_is_there_only_when_its_condition_is_met() {
     let space = r#"{
         "rank":{"type":"int","low":1,"high":64,"log":true,"when":{"method":"lora"}},

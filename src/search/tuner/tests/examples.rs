@@ -46,7 +46,7 @@ fn several_open_asks_are_different_points() {
     let ids: BTreeSet<TrialId> = (0..8)
         .map(|_| match tuner.ask() {
             Answer::Run { id, .. } => id,
-            Answer::Exhausted => unreachable!("a continuum has no end"),
+            Answer::Wait | Answer::Exhausted => unreachable!("a continuum has no end"),
         })
         .collect();
     assert_eq!(ids.len(), 8);
@@ -127,6 +127,7 @@ fn where_everything_was_tried_it_is_over_and_a_gain_is_not_expected() {
                 let length = problem.fidelity.levels[level];
                 tuner.tell(id, &[(length, f64::from(id))], Outcome::Completed, None);
             }
+            Answer::Wait => unreachable!("nothing is under way"),
             Answer::Exhausted => {
                 assert!(asks >= 3);
                 assert_eq!(tuner.seen().trials().len(), 3);
