@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::backup::Backup;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use super::error::{Fault, StoreError};
@@ -20,6 +21,11 @@ pub struct Store {
 
 /// How long a reader may hold up the writer, as while a checkpoint of the log runs.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A copy is made in one step: if somebody writes between two, it begins anew.
+const PAGES: std::ffi::c_int = std::ffi::c_int::MAX;
+/// Pause before it is tried again where a step was not possible.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// All statements of the store stay prepared.
 const PREPARED_STATEMENTS: usize = 32;
@@ -72,6 +78,33 @@ impl Store {
                 _ => Ok(()),
             }
         })
+    }
+
+    /// Opens another study's database for reading, of this version or an earlier one; the file stays as it is.
+    ///
+    /// One of an earlier version is brought up to date in a copy in memory.
+    ///
+    /// # Errors
+    /// If the file is missing, belongs to another program, is damaged, or is newer than this program.
+    pub fn open_past(file: &Path) -> Result<Self, StoreError> {
+        Self::open_past_with(file, MIGRATIONS)
+    }
+
+    pub(super) fn open_past_with(file: &Path, migrations: &[&str]) -> Result<Self, StoreError> {
+        match Self::open_read_only_with(file, migrations) {
+            Err(StoreError::Older { .. }) => {
+                let source = Self::connect(file, OpenFlags::SQLITE_OPEN_READ_ONLY, |_| Ok(()))?;
+                let copy = || -> Result<Connection, Fault> {
+                    let mut copy = Connection::open_in_memory()?;
+                    Backup::new(&source.connection, &mut copy)?.run_to_completion(PAGES, PAUSE, None)?;
+                    migrate(&copy, migrations)?;
+                    Ok(copy)
+                };
+                let connection = copy().map_err(|fault| fault.at(file))?;
+                Ok(Self { connection, ..source })
+            }
+            opened => opened,
+        }
     }
 
     fn connect(

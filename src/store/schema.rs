@@ -232,7 +232,8 @@ mod tests {
         let folder = Folder::new();
         drop(Store::open_with(&folder.file(), &[MIGRATIONS, &[ADD_NOTE]].concat()).unwrap());
         let bytes = std::fs::read(folder.file()).unwrap();
-        for result in [Store::open(&folder.file()), Store::open_read_only(&folder.file())] {
+        for open in [Store::open, Store::open_read_only, Store::open_past] {
+            let result = open(&folder.file());
             let error = result.unwrap_err();
             let StoreError::Newer { found, known: newest, .. } = error else { panic!("{error:?}") };
             assert_eq!((found, newest), (known() + 1, known()));
@@ -241,6 +242,30 @@ mod tests {
             assert!(error.to_string().contains("install a newer diapason"), "{error}");
         }
         assert!(std::fs::read(folder.file()).unwrap() == bytes, "the file was changed");
+    }
+
+    #[test]
+    fn another_study_of_an_earlier_version_is_read_and_left_as_it_is() {
+        let folder = Folder::new();
+        drop(Store::open_with(&folder.file(), &MIGRATIONS[..2]).unwrap());
+        folder
+            .sql(
+                "INSERT INTO trial (id, precision, micro_batch_size, gradient_accumulation_steps, learning_rate)
+                     VALUES (0, 'f32', 2, 4, 1e-3);",
+            )
+            .unwrap();
+        let bytes = std::fs::read(folder.file()).unwrap();
+        let past = Store::open_past(&folder.file()).unwrap();
+        assert_eq!(past.history().unwrap().trials.len(), 1);
+        assert!(past.confirmations().unwrap().is_empty());
+        drop(past);
+        assert!(std::fs::read(folder.file()).unwrap() == bytes, "the file was changed");
+        assert_eq!(folder.ask::<i64>("PRAGMA user_version"), 2);
+        drop(folder.open());
+        let of_this_version = Store::open_past(&folder.file()).unwrap();
+        assert_eq!(of_this_version.history().unwrap().trials.len(), 1);
+        let error = Store::open_past(&folder.path().join("nothing.db")).unwrap_err();
+        assert!(matches!(error, StoreError::Missing { .. }), "{error}");
     }
 
     #[test]

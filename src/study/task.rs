@@ -47,7 +47,7 @@ fn past_study(folder: &Path) -> Result<PastStudy, StudyError> {
     if !database.is_file() {
         return Err(StudyError::NoPastStudy { folder: folder.to_owned() });
     }
-    let store = Store::open(&database)?;
+    let store = Store::open_past(&database)?;
     let facts = store.fact(FACTS)?.unwrap_or_default();
     Ok(PastStudy { facts, runs: runs(&store.history()?) })
 }

@@ -1,7 +1,7 @@
 //! The default: where a Gaussian process expects the largest improvement.
 //!
 //! 1. The first trial is where most is expected beforehand, or the middle of the space. Some of the Sobol sequence
-//!    follow, the more the more dimensions there are.
+//!    follow: a few more than there are dimensions.
 //! 2. Later one of the sequence is interleaved every so often, so that a wrong model can't get stuck.
 //! 3. Else candidates: quasi-random ones, and neighbours of the best.
 //! 4. Each is scored by ln EI of a full run + ln P(it does not fail).
@@ -21,6 +21,8 @@ use crate::trial::TrialId;
 /// So many trials more than there are dimensions are quasi-random after the first: they tell what is usual, and
 /// whether what is expected is wrong.
 const BEYOND_DIMENSIONS: TrialId = 2;
+/// But no more than these, however large the space: the process learns from the others, too.
+const MOST_INITIAL: TrialId = 6;
 /// Later, one of so many is.
 const INTERLEAVE: u32 = 12;
 const QUASI_CANDIDATES: usize = 128;
@@ -84,7 +86,7 @@ pub(crate) fn suggest(
 /// Whether trial `id` is among those that tell what is usual, and not chosen by what others told.
 pub(crate) fn is_initial(problem: &Problem, id: TrialId) -> bool {
     let dimensions = TrialId::try_from(problem.space.len()).unwrap_or(TrialId::MAX);
-    id <= dimensions.saturating_add(BEYOND_DIMENSIONS)
+    id <= dimensions.saturating_add(BEYOND_DIMENSIONS).min(MOST_INITIAL)
 }
 
 /// The middle of the space: users choose bounds around what they expect. Values without an order are drawn.

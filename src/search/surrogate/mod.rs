@@ -32,6 +32,9 @@ use samples::Selection;
 use warp::Warp;
 pub(super) use warp::compressed;
 
+/// So many deviations worse than expected a running trial counts.
+const PESSIMISM: f64 = 0.5;
+
 /// What the surrogate is told beforehand.
 #[derive(Clone, Debug, Default)]
 pub struct SurrogateSettings {
@@ -65,7 +68,10 @@ impl Surrogate {
         Self { settings, fitted: None }
     }
 
-    /// What is believed now. Trials that are running count as if they had met the expectation.
+    /// What is believed now. Trials that are running count as if they had got where they go and were somewhat worse
+    /// there than expected: who hopes too much of them leaves others too little to do.
+    ///
+    /// Source: Ginsbourger et al. 2010, Kriging Is Well-Suited to Parallelize Optimization (constant liar).
     pub(super) fn beliefs(&mut self, problem: &Problem, seen: &Observations) -> Beliefs {
         let Self { settings, fitted } = self;
         let prior_weight = if settings.prior.is_some() { prior::WEIGHT_DEVIATION } else { 0.0 };
@@ -73,21 +79,21 @@ impl Surrogate {
         let selection = Selection { problem, trials: seen.trials(), settings };
         let scales = scales(fitted, &shape, &selection.fitting(), problem.space.len());
         let warp = Warp::of(problem, seen.trials());
-        let (samples, running) = (selection.all(warp.as_ref()), selection.running());
+        let (samples, (running, levels)) = (selection.all(warp.as_ref()), selection.running());
         let process = Process::new(&shape, &scales, &samples);
         let mut beliefs = Beliefs { shape, prior: settings.prior.clone(), samples, process, warp };
         if running.is_empty() {
             return beliefs;
         }
         let expected: Vec<Belief> = beliefs.at(problem, &running);
-        for (point, belief) in running.into_iter().zip(expected) {
+        for ((point, belief), level) in running.into_iter().zip(expected).zip(levels) {
             let prior = beliefs.prior_at(problem, &point);
             beliefs.samples.push(Sample {
                 point,
-                short: 0.0,
+                short: samples::shortness(problem, level),
                 prior,
-                value: belief.mean,
-                is_full: false,
+                value: belief.mean + PESSIMISM * belief.deviation,
+                is_full: level == problem.fidelity.top(),
                 has_failed: false,
             });
         }

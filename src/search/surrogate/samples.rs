@@ -43,10 +43,13 @@ impl Selection<'_> {
         warp.map_or_else(Vec::new, |warp| self.samples(&warp, trials, MOST_TO_FIT))
     }
 
-    /// Points of the trials that are on their way.
-    pub(super) fn running(&self) -> Vec<Vec<f64>> {
-        let running = self.trials.iter().filter(|trial| trial.is_running());
-        running.map(|trial| trial.point.clone()).collect()
+    /// Points of the trials that are on their way, with the levels they go to.
+    pub(super) fn running(&self) -> (Vec<Vec<f64>>, Vec<usize>) {
+        let level = |trial: &Observed| match trial.state {
+            State::Running(level) => Some((trial.point.clone(), level)),
+            _ => None,
+        };
+        self.trials.iter().filter_map(level).unzip()
     }
 
     fn samples(&self, warp: &Warp, trials: &[Observed], most: usize) -> Vec<Sample> {

@@ -1,6 +1,7 @@
 //! The surrogate as a whole.
 
 use super::super::{Failure, Observations, State};
+use super::PESSIMISM;
 use super::testing::{add, problem};
 use super::{Belief, PriorMean, Surrogate, SurrogateSettings, Term};
 
@@ -46,13 +47,34 @@ fn between_what_was_seen_the_valley_is_believed_and_beside_it_little_is_certain(
 }
 
 #[test]
-fn a_trial_that_runs_counts_as_if_it_had_met_the_expectation() {
-    let mut seen = valley(6);
+fn a_trial_that_runs_counts_as_somewhat_worse_than_expected_where_it_goes() {
+    let seen = valley(6);
     let before = at(&mut surrogate(), &seen, 0.9);
-    add(&mut seen, &[0.9], &[], State::Running(1));
-    let meanwhile = at(&mut surrogate(), &seen, 0.9);
-    assert!((meanwhile.mean - before.mean).abs() < 0.05, "{before:?} {meanwhile:?}");
-    assert!(meanwhile.deviation < before.deviation * 0.8, "{before:?} {meanwhile:?}");
+    let [short, full] = [0, 1].map(|level| {
+        let mut seen = seen.clone();
+        add(&mut seen, &[0.9], &[], State::Running(level));
+        at(&mut surrogate(), &seen, 0.9)
+    });
+    let worse = (full.mean - before.mean) / before.deviation;
+    assert!((0.5 * PESSIMISM..=PESSIMISM).contains(&worse), "{before:?} {full:?}");
+    assert!(full.deviation < before.deviation * 0.8, "{before:?} {full:?}");
+    assert!(full.deviation < short.deviation && short.deviation < before.deviation, "{short:?} {full:?}");
+}
+
+#[test]
+fn a_full_run_under_way_is_the_incumbent_where_it_is_expected_to_be_the_best() {
+    let problem = problem(1, &LEVELS);
+    let mut seen = Observations::default();
+    for (unit, loss) in [(0.0, 1.0), (0.2, 0.2), (0.4, 0.2), (0.8, 1.0)] {
+        let state = if unit == 0.0 { State::Ended } else { State::Paused };
+        let curve = if unit == 0.0 { vec![(1.0, loss + 1.0), (9.0, loss)] } else { vec![(1.0, loss + 1.0)] };
+        add(&mut seen, &[unit], &curve, state);
+    }
+    let gain = |seen: &Observations| surrogate().beliefs(&problem, seen).gains(&problem, &[[0.4]])[0].mean;
+    let before = gain(&seen);
+    seen.trial_mut(1).unwrap().state = State::Running(1);
+    let meanwhile = gain(&seen);
+    assert!(before < -0.3 && meanwhile > before + 0.3, "{before} {meanwhile}");
 }
 
 #[test]

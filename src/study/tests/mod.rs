@@ -6,6 +6,7 @@ mod failures;
 mod killed;
 mod nights;
 mod origin;
+mod past;
 mod resume;
 mod retry;
 mod search;

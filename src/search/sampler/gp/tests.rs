@@ -57,6 +57,8 @@ fn the_first_trial_is_the_middle_and_more_of_the_sequence_follow_than_there_are_
     }
     assert_ne!(points[6], sobol_point(3, 6, 0, 3));
     assert_eq!([5, 6].map(|id| is_initial(&problem, id)), [true, false]);
+    let many = self::problem(vec![Domain::Float { low: 0.0, high: 1.0, log: false }; 20], 3);
+    assert_eq!([6, 7].map(|id| is_initial(&many, id)), [true, false], "but not without an end");
 }
 
 #[test]

@@ -1,0 +1,53 @@
+//! What a study learns from the user's earlier ones.
+
+use super::{Folder, device, drive};
+use crate::executor::Synthetic;
+use crate::space::Study;
+use crate::study::StudyError;
+
+/// A rate far above what is published for such a model.
+const BEST: f64 = 8e-3;
+
+/// Three dimensions: the textbook's, and five of the sequence.
+const CHOSEN: usize = 6;
+
+fn wide(study: &mut Study) {
+    (study.space.learning_rate.low, study.space.learning_rate.high) = (1e-5, 1e-1);
+    study.search.trials = 12;
+}
+
+fn hot() -> Synthetic {
+    Synthetic { best_learning_rate: BEST, diverges_at: 5e-2, ..device() }
+}
+
+/// How far from the best, in decades, the first trial lies that is chosen by what is expected: after the textbook's and
+/// those that tell what is usual.
+fn off(folder: &Folder, change: impl FnOnce(&mut Study)) -> f64 {
+    let study = folder.study(|study| {
+        wide(study);
+        change(study);
+    });
+    let told = drive(&study, &mut hot()).unwrap();
+    (told.history.trials[CHOSEN].hyperparams.learning_rate / BEST).log10().abs()
+}
+
+#[test]
+fn a_study_that_learns_from_an_earlier_one_looks_nearer_to_the_best() {
+    let (past, alone, learning) = (Folder::new(), Folder::new(), Folder::new());
+    drive(&past.study(wide), &mut hot()).unwrap();
+    let database = past.path("results").join("study.db");
+    let before = std::fs::metadata(&database).unwrap().modified().unwrap();
+    let without = off(&alone, |_| ());
+    let with = off(&learning, |study| study.learn_from = vec![past.path("results")]);
+    assert!(with < 0.7 * without, "{with} decades off with and {without} without what was learnt");
+    assert_eq!(std::fs::metadata(&database).unwrap().modified().unwrap(), before, "it was only read");
+}
+
+#[test]
+fn a_folder_without_a_study_is_named() {
+    let folder = Folder::new();
+    let study = folder.study(|study| study.learn_from = vec![folder.path("nowhere")]);
+    let error = drive(&study, &mut device()).unwrap_err();
+    assert!(matches!(&error, StudyError::NoPastStudy { folder: named } if *named == folder.path("nowhere")));
+    assert!(error.to_string().contains("search.learn_from"), "{error}");
+}
