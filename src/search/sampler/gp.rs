@@ -85,7 +85,9 @@ pub(crate) fn suggest(
 
 /// Whether trial `id` is among those that tell what is usual, and not chosen by what others told.
 pub(crate) fn is_initial(problem: &Problem, id: TrialId) -> bool {
-    let dimensions = TrialId::try_from(problem.space.len()).unwrap_or(TrialId::MAX);
+    // What has one value only is no choice.
+    let free = problem.space.dimensions.iter().filter(|dimension| dimension.domain.len() != Some(1));
+    let dimensions = TrialId::try_from(free.count()).unwrap_or(TrialId::MAX);
     id <= dimensions.saturating_add(BEYOND_DIMENSIONS).min(MOST_INITIAL)
 }
 

@@ -59,6 +59,10 @@ fn the_first_trial_is_the_middle_and_more_of_the_sequence_follow_than_there_are_
     assert_eq!([5, 6].map(|id| is_initial(&problem, id)), [true, false]);
     let many = self::problem(vec![Domain::Float { low: 0.0, high: 1.0, log: false }; 20], 3);
     assert_eq!([6, 7].map(|id| is_initial(&many, id)), [true, false], "but not without an end");
+    let (rate, fixed) =
+        (Domain::Float { low: 0.0, high: 1.0, log: false }, Domain::Categorical(vec![1.into()]));
+    let one = self::problem(vec![rate, fixed], 3);
+    assert_eq!([3, 4].map(|id| is_initial(&one, id)), [true, false], "what is fixed does not count");
 }
 
 #[test]
