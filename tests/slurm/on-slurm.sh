@@ -169,6 +169,8 @@ done
 scontrol requeue "$requeued"
 # Slurm lets such a job wait for two minutes, from the end of its process on.
 for _ in $(seq 100); do [ "$(state "$requeued" Reason)" = BeginTime ] && break; sleep 0.2; done
+# A start within the second in which its credential was revoked is refused by the node, and the job fails.
+sleep 2
 scontrol update "jobid=$requeued" starttime=now
 wait "$driver" || fail "the study did not end well"
 driver=
