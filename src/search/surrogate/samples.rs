@@ -5,7 +5,7 @@
 //!
 //! Of every trial its highest level counts alone. What it told on the way has the luck and the bias of the same run, not
 //! of another: taken as further samples, it makes short runs look more telling than they are, and the search ends a
-//! fifth to a third worse.
+//! fifth to a half worse.
 
 use super::super::{Observed, Problem, State};
 use super::SurrogateSettings;
