@@ -87,17 +87,13 @@ impl Store {
     /// # Errors
     /// If the file is missing, belongs to another program, is damaged, or is newer than this program.
     pub fn open_past(file: &Path) -> Result<Self, StoreError> {
-        Self::open_past_with(file, MIGRATIONS)
-    }
-
-    pub(super) fn open_past_with(file: &Path, migrations: &[&str]) -> Result<Self, StoreError> {
-        match Self::open_read_only_with(file, migrations) {
+        match Self::open_read_only(file) {
             Err(StoreError::Older { .. }) => {
                 let source = Self::connect(file, OpenFlags::SQLITE_OPEN_READ_ONLY, |_| Ok(()))?;
                 let copy = || -> Result<Connection, Fault> {
                     let mut copy = Connection::open_in_memory()?;
                     Backup::new(&source.connection, &mut copy)?.run_to_completion(PAGES, PAUSE, None)?;
-                    migrate(&copy, migrations)?;
+                    migrate(&copy, MIGRATIONS)?;
                     Ok(copy)
                 };
                 let connection = copy().map_err(|fault| fault.at(file))?;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
+use super::schema::MIGRATIONS;
 use super::{Store, StoreError};
 use crate::space::{BatchPlan, Hyperparams, Precision};
 use crate::trial::{
@@ -38,6 +39,17 @@ pub(super) fn survive(file: &Path) -> Result<(), StoreError> {
     }
     WRITES.set((done + 1, allowed));
     Ok(())
+}
+
+/// Makes an empty study of an earlier version of the database.
+pub(crate) fn of_version(file: &Path, version: usize) {
+    drop(Store::open_with(file, &MIGRATIONS[..version]).unwrap());
+}
+
+/// The version of a study's database.
+pub(crate) fn version(file: &Path) -> i64 {
+    let connection = Connection::open(file).unwrap();
+    connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap()
 }
 
 /// A temporary output folder with a study's database.

@@ -54,7 +54,7 @@ pub struct Surrogate {
 /// What is believed after everything that was seen.
 pub(super) struct Beliefs {
     shape: Shape,
-    prior: Option<PriorMean>,
+    settings: SurrogateSettings,
     samples: Vec<Sample>,
     /// None where the samples can't be told from each other.
     process: Option<Process>,
@@ -81,7 +81,7 @@ impl Surrogate {
         let warp = Warp::of(problem, seen.trials());
         let (samples, (running, levels)) = (selection.all(warp.as_ref()), selection.running());
         let process = Process::new(&shape, &scales, &samples);
-        let mut beliefs = Beliefs { shape, prior: settings.prior.clone(), samples, process, warp };
+        let mut beliefs = Beliefs { shape, settings: settings.clone(), samples, process, warp };
         if running.is_empty() {
             return beliefs;
         }
@@ -90,7 +90,7 @@ impl Surrogate {
             let prior = beliefs.prior_at(problem, &point);
             beliefs.samples.push(Sample {
                 point,
-                short: samples::shortness(problem, level),
+                short: settings.shortness(problem, level),
                 prior,
                 value: belief.mean + PESSIMISM * belief.deviation,
                 is_full: level == problem.fidelity.top(),
@@ -167,7 +167,7 @@ impl Beliefs {
         else {
             return self.gains(problem, points);
         };
-        let shorts: Vec<f64> = levels.iter().map(|level| samples::shortness(problem, *level)).collect();
+        let shorts: Vec<f64> = levels.iter().map(|level| self.settings.shortness(problem, *level)).collect();
         process.revelations(&self.with_prior(problem, points), &shorts, reference)
     }
 
@@ -178,12 +178,12 @@ impl Beliefs {
     }
 
     fn prior_at(&self, problem: &Problem, point: &[f64]) -> f64 {
-        self.prior.as_ref().map_or(0.0, |prior| prior.at(&problem.space, point, 1.0))
+        self.settings.prior.as_ref().map_or(0.0, |prior| prior.at(&problem.space, point, 1.0))
     }
 
     /// Whether something is expected beforehand.
     pub(super) fn expects(&self) -> bool {
-        self.prior.is_some()
+        self.settings.prior.is_some()
     }
 
     /// The points of the samples, the best first.

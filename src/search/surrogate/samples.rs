@@ -97,9 +97,9 @@ impl Selection<'_> {
 
     fn sample(&self, trial: &Observed, level: usize, value: f64) -> Sample {
         let share = if self.settings.ignores_fidelity { 1.0 } else { self.problem.fidelity.share(level) };
+        let short = self.settings.shortness(self.problem, level);
         let prior = self.settings.prior.as_ref();
         let prior = prior.map_or(0.0, |prior| prior.at(&self.problem.space, &trial.point, share));
-        let short = if self.settings.ignores_fidelity { 0.0 } else { shortness(self.problem, level) };
         Sample {
             point: trial.point.clone(),
             short,
@@ -111,8 +111,15 @@ impl Selection<'_> {
     }
 }
 
+impl SurrogateSettings {
+    /// How short of the full run one to `level` counts.
+    pub(super) fn shortness(&self, problem: &Problem, level: usize) -> f64 {
+        if self.ignores_fidelity { 0.0 } else { shortness(problem, level) }
+    }
+}
+
 /// 0 for the full run, 1 for the shortest; equal for equal factors between.
-pub(super) fn shortness(problem: &Problem, level: usize) -> f64 {
+fn shortness(problem: &Problem, level: usize) -> f64 {
     let shortest = problem.fidelity.share(0).ln();
     if shortest < 0.0 { problem.fidelity.share(level).ln() / shortest } else { 0.0 }
 }
