@@ -4,7 +4,8 @@
 //!    follow: a few more than there are dimensions.
 //! 2. Later one of the sequence is interleaved every so often, so that a wrong model can't get stuck.
 //! 3. Else candidates: quasi-random ones, and neighbours of the best.
-//! 4. Each is scored by ln EI of a full run + ln P(it does not fail).
+//! 4. Each is scored by ln EI of a full run + ln P(it does not fail), on the best and on those under way as if they were
+//!    to run in full. One that is as good as the same as one that was tried is left out.
 //! 5. The best few are moved in ever smaller steps as long as their score rises.
 //! 6. The best that nobody has tried is the suggestion.
 //!
@@ -25,6 +26,10 @@ const BEYOND_DIMENSIONS: TrialId = 2;
 const MOST_INITIAL: TrialId = 6;
 /// Later, one of so many is.
 const INTERLEAVE: u32 = 12;
+/// Two points whose full runs correlate less are never the same.
+const LEAST_ALIKE: f64 = 0.98;
+/// So many deviations of a run's luck tell one point from another.
+const TELLING: f64 = 2.0;
 const QUASI_CANDIDATES: usize = 128;
 const NEIGHBOURS: usize = 12;
 const BEST: usize = 6;
@@ -68,9 +73,14 @@ pub(crate) fn suggest(
     if is_turn || id > 0 && is_initial(problem, id) {
         return Sobol.suggest(problem, seen);
     }
-    let scorer = Scorer { problem, seen, beliefs };
     let mut stream = Stream::new(problem.seed, streams::GP | u64::from(id));
-    let mut scored = scorer.scored(first_candidates(problem, beliefs, id, &mut stream));
+    let candidates = first_candidates(problem, beliefs, id, &mut stream);
+    let mut scorer = Scorer { problem, seen, beliefs, most_alike: most_alike(beliefs, id) };
+    let mut scored = scorer.scored(candidates.clone());
+    if scored.is_empty() {
+        scorer.most_alike = f64::INFINITY;
+        scored = scorer.scored(candidates);
+    }
     for step in MOVES {
         let moved = scored.iter().take(REFINED).flat_map(|(point, _)| {
             (0..NEIGHBOURS).map(|_| moved(point, step, problem, &mut stream)).collect::<Vec<_>>()
@@ -89,6 +99,13 @@ pub(crate) fn is_initial(problem: &Problem, id: TrialId) -> bool {
     let free = problem.space.dimensions.iter().filter(|dimension| dimension.domain.len() != Some(1));
     let dimensions = TrialId::try_from(free.count()).unwrap_or(TrialId::MAX);
     id <= dimensions.saturating_add(BEYOND_DIMENSIONS).min(MOST_INITIAL)
+}
+
+/// How alike the next of so many trials may be to one of the others. Where runs have luck, its neighbours tell as much as
+/// one more of the same; the more trials there are, the finer it gets.
+fn most_alike(beliefs: &Beliefs, trials: TrialId) -> f64 {
+    let finer = 1.0 - 1.0 / f64::from(trials.max(1));
+    beliefs.likeness_within_noise(TELLING).max(finer).max(LEAST_ALIKE)
 }
 
 /// The middle of the space: users choose bounds around what they expect. Values without an order are drawn.
@@ -146,21 +163,23 @@ struct Scorer<'a> {
     problem: &'a Problem,
     seen: &'a Observations,
     beliefs: &'a Beliefs,
+    most_alike: f64,
 }
 
 impl Scorer<'_> {
-    /// Those that are allowed and new, the best first.
+    /// Those that are allowed, new and not too much alike to one that was tried, the best first.
     fn scored(&self, mut points: Vec<UnitPoint>) -> Vec<(UnitPoint, f64)> {
         points.retain(|point| self.problem.space.allows(point) && self.seen.is_new(point));
+        points.retain(|point| self.beliefs.likeness(point) <= self.most_alike);
         points.sort_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
         points.dedup();
         let views: Vec<&[f64]> = points.iter().map(Vec::as_slice).collect();
-        let beliefs = self.beliefs.gains(self.problem, &views);
+        let gains = self.beliefs.gains_of_new(self.problem, &views);
         let soundness = self.beliefs.log_soundness(self.seen, &views);
-        let scores: Vec<f64> = beliefs
+        let scores: Vec<f64> = gains
             .into_iter()
             .zip(soundness)
-            .map(|(belief, soundness)| log_improvement(belief, 0.0) + soundness)
+            .map(|(gain, soundness)| log_improvement(gain, 0.0) + soundness)
             .collect();
         let mut scored: Vec<(UnitPoint, f64)> = points.into_iter().zip(scores).collect();
         scored.sort_by(|a, b| b.1.total_cmp(&a.1));

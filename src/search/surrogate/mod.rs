@@ -25,6 +25,7 @@ pub use prior::{PriorMean, Term, Tilt};
 pub(super) use process::Belief;
 
 use super::{Observations, Problem};
+use crate::space::UnitPoint;
 use kernel::Distances;
 use map::{fitted_scales, usual_scales};
 use process::{Process, Sample, Scales, Shape};
@@ -58,6 +59,8 @@ pub(super) struct Beliefs {
     samples: Vec<Sample>,
     /// None where the samples can't be told from each other.
     process: Option<Process>,
+    /// The same as if trials under way were to run in full; none where none is.
+    ahead: Option<Process>,
     warp: Option<Warp>,
 }
 
@@ -79,25 +82,12 @@ impl Surrogate {
         let selection = Selection { problem, trials: seen.trials(), settings };
         let scales = scales(fitted, &shape, &selection.fitting(), problem.space.len());
         let warp = Warp::of(problem, seen.trials());
-        let (samples, (running, levels)) = (selection.all(warp.as_ref()), selection.running());
+        let (samples, running) = (selection.all(warp.as_ref()), selection.running());
         let process = Process::new(&shape, &scales, &samples);
-        let mut beliefs = Beliefs { shape, settings: settings.clone(), samples, process, warp };
-        if running.is_empty() {
-            return beliefs;
+        let mut beliefs = Beliefs { shape, settings: settings.clone(), samples, process, ahead: None, warp };
+        if !running.is_empty() {
+            beliefs.look_ahead(problem, &scales, running);
         }
-        let expected: Vec<Belief> = beliefs.at(problem, &running);
-        for ((point, belief), level) in running.into_iter().zip(expected).zip(levels) {
-            let prior = beliefs.prior_at(problem, &point);
-            beliefs.samples.push(Sample {
-                point,
-                short: settings.shortness(problem, level),
-                prior,
-                value: belief.mean + PESSIMISM * belief.deviation,
-                is_full: level == problem.fidelity.top(),
-                has_failed: false,
-            });
-        }
-        beliefs.process = Process::new(&beliefs.shape, &scales, &beliefs.samples);
         beliefs
     }
 }
@@ -123,6 +113,15 @@ fn scales(
     }
 }
 
+/// How much better than the incumbent of a process full runs may be at points with their prior means.
+fn gains(process: Option<&Process>, points: &[(&[f64], f64)]) -> Vec<Belief> {
+    let Some(process) = process else { return flat(points) };
+    match process.incumbent() {
+        Some(reference) => process.differences(points, reference),
+        None => process.beliefs(points),
+    }
+}
+
 /// What is believed where nothing can be computed.
 fn flat(points: &[(&[f64], f64)]) -> Vec<Belief> {
     points.iter().map(|(_, prior)| Belief { mean: *prior, deviation: 1.0 }).collect()
@@ -140,6 +139,26 @@ fn digest(samples: &[Sample]) -> u64 {
 }
 
 impl Beliefs {
+    /// Takes in what is expected of the trials that are `running`, each with the level it goes to.
+    fn look_ahead(&mut self, problem: &Problem, scales: &Scales, running: Vec<(UnitPoint, usize)>) {
+        let points: Vec<&[f64]> = running.iter().map(|(point, _)| point.as_slice()).collect();
+        let expected = self.at(problem, &points);
+        let lies = running.into_iter().zip(expected).map(|((point, level), belief)| Sample {
+            short: self.settings.shortness(problem, level),
+            prior: self.prior_at(problem, &point),
+            point,
+            value: belief.mean + PESSIMISM * belief.deviation,
+            is_full: level == problem.fidelity.top(),
+            has_failed: false,
+        });
+        let lies: Vec<Sample> = lies.collect();
+        let in_full = lies.iter().map(|lie| Sample { short: 0.0, is_full: true, ..lie.clone() });
+        let ahead: Vec<Sample> = self.samples.iter().cloned().chain(in_full).collect();
+        self.ahead = Process::new(&self.shape, scales, &ahead);
+        self.samples.extend(lies);
+        self.process = Process::new(&self.shape, scales, &self.samples);
+    }
+
     /// Full runs at these points.
     pub(super) fn at<P: AsRef<[f64]>>(&self, problem: &Problem, points: &[P]) -> Vec<Belief> {
         let with_prior = self.with_prior(problem, points);
@@ -151,12 +170,23 @@ impl Beliefs {
 
     /// How much better than the incumbent full runs may be at these points: a difference, to be minimised below 0.
     pub(super) fn gains<P: AsRef<[f64]>>(&self, problem: &Problem, points: &[P]) -> Vec<Belief> {
-        let with_prior = self.with_prior(problem, points);
-        let Some(process) = &self.process else { return flat(&with_prior) };
-        match process.incumbent() {
-            Some(reference) => process.differences(&with_prior, reference),
-            None => process.beliefs(&with_prior),
-        }
+        gains(self.process.as_ref(), &self.with_prior(problem, points))
+    }
+
+    /// The same if those under way were to run in full: what a new point is worth that can only start now. A neighbour
+    /// of one that runs is not.
+    pub(super) fn gains_of_new<P: AsRef<[f64]>>(&self, problem: &Problem, points: &[P]) -> Vec<Belief> {
+        gains(self.ahead.as_ref().or(self.process.as_ref()), &self.with_prior(problem, points))
+    }
+
+    /// How alike full runs at `point` and at the most alike of those that were tried are: a correlation.
+    pub(super) fn likeness(&self, point: &[f64]) -> f64 {
+        self.process.as_ref().map_or(0.0, |process| process.likeness(point))
+    }
+
+    /// How alike two full runs are that differ by so many `deviations` of a run's luck.
+    pub(super) fn likeness_within_noise(&self, deviations: f64) -> f64 {
+        self.process.as_ref().map_or(1.0, |process| process.correlation_within_noise(deviations))
     }
 
     /// What a run at each of these points to the level beside it would tell of the gain there; all of it, as long as

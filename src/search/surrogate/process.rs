@@ -136,6 +136,20 @@ impl Process {
         full.into_iter().zip(means).min_by(|a, b| a.1.total_cmp(&b.1)).map(|(point, _)| point)
     }
 
+    /// The largest correlation of f at `point` and at a sample; 0 without samples.
+    pub(crate) fn likeness(&self, point: &[f64]) -> f64 {
+        let squared =
+            |sample: &Sample| self.shape.distances.scaled(&sample.point, point, &self.inverse_squares);
+        self.samples.iter().map(squared).reduce(f64::min).map_or(0.0, matern)
+    }
+
+    /// The correlation at which f differs by `deviations` times the noise of a run.
+    ///
+    /// The difference has the variance 2·σf²·(1 − ρ).
+    pub(crate) fn correlation_within_noise(&self, deviations: f64) -> f64 {
+        1.0 - deviations * deviations * self.noise / (2.0 * self.surface)
+    }
+
     /// The means at `points`, and L⁻¹·k for each.
     fn means_and_solved(&self, points: &[(&[f64], f64)]) -> (Vec<f64>, DMatrix<f64>) {
         let mut cross = self.cross(points);

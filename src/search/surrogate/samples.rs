@@ -11,6 +11,7 @@ use super::super::{Observed, Problem, State};
 use super::SurrogateSettings;
 use super::process::Sample;
 use super::warp::Warp;
+use crate::space::UnitPoint;
 
 /// Most samples of the process.
 const MOST: usize = 256;
@@ -43,13 +44,13 @@ impl Selection<'_> {
         warp.map_or_else(Vec::new, |warp| self.samples(&warp, trials, MOST_TO_FIT))
     }
 
-    /// Points of the trials that are on their way, with the levels they go to.
-    pub(super) fn running(&self) -> (Vec<Vec<f64>>, Vec<usize>) {
-        let level = |trial: &Observed| match trial.state {
+    /// Points of the trials that are on their way, each with the level it goes to.
+    pub(super) fn running(&self) -> Vec<(UnitPoint, usize)> {
+        let running = |trial: &Observed| match trial.state {
             State::Running(level) => Some((trial.point.clone(), level)),
             _ => None,
         };
-        self.trials.iter().filter_map(level).unzip()
+        self.trials.iter().filter_map(running).collect()
     }
 
     fn samples(&self, warp: &Warp, trials: &[Observed], most: usize) -> Vec<Sample> {

@@ -3,7 +3,7 @@
 use super::super::{Failure, Observations, State};
 use super::PESSIMISM;
 use super::testing::{add, problem};
-use super::{Belief, PriorMean, Surrogate, SurrogateSettings, Term};
+use super::{Belief, PriorMean, Surrogate, SurrogateSettings, Term, log_improvement};
 
 const LEVELS: [f64; 2] = [1.0, 9.0];
 
@@ -75,6 +75,24 @@ fn a_full_run_under_way_is_the_incumbent_where_it_is_expected_to_be_the_best() {
     seen.trial_mut(1).unwrap().state = State::Running(1);
     let meanwhile = gain(&seen);
     assert!(before < -0.3 && meanwhile > before + 0.3, "{before} {meanwhile}");
+}
+
+#[test]
+fn a_new_point_beside_a_trial_under_way_promises_less_than_that_trial_itself() {
+    let problem = problem(1, &LEVELS);
+    let mut seen = valley(5);
+    let improvement = |belief: &Belief| log_improvement(*belief, 0.0);
+    let at_ease = surrogate().beliefs(&problem, &seen);
+    let alone = at_ease.gains_of_new(&problem, &[[0.31]]);
+    assert_eq!(alone, at_ease.gains(&problem, &[[0.31]]), "with nothing under way they are the same");
+    add(&mut seen, &[0.3], &[], State::Running(0));
+    let beliefs = surrogate().beliefs(&problem, &seen);
+    let [of_new, of_it] =
+        [beliefs.gains_of_new(&problem, &[[0.31]]), beliefs.gains(&problem, &[[0.31]])].map(|gains| gains[0]);
+    assert!(improvement(&of_new) < improvement(&of_it) - 0.5, "{of_new:?} {of_it:?}");
+    let far = [beliefs.gains_of_new(&problem, &[[0.95]]), beliefs.gains(&problem, &[[0.95]])];
+    let [of_new, of_it] = far.map(|gains| gains[0].deviation);
+    assert!((of_new / of_it - 1.0).abs() < 0.1, "{of_new} {of_it}: far from it nothing changes");
 }
 
 #[test]

@@ -109,6 +109,58 @@ fn the_bottom_of_a_bowl_is_found_in_twenty_five_trials() {
     assert!(found >= 8, "{found} of 10");
 }
 
+/// The smallest distance of a point to one of the others, along the dimension where it is largest.
+fn distance(others: &[UnitPoint], point: &UnitPoint) -> f64 {
+    let far = |other: &UnitPoint| {
+        other.iter().zip(point).map(|(other, own)| (other - own).abs()).fold(0.0, f64::max)
+    };
+    others.iter().map(far).fold(f64::INFINITY, f64::min)
+}
+
+/// The same of all suggestions that rest on what was seen.
+fn closest(points: &[UnitPoint]) -> f64 {
+    let rests = |index: &usize| *index > 6 && index % INTERLEAVE as usize != INTERLEAVE as usize - 1;
+    let those = (0..points.len()).filter(rests);
+    those.map(|index| distance(&points[..index], &points[index])).fold(f64::INFINITY, f64::min)
+}
+
+/// What a run's seed does.
+fn luck(point: &[f64]) -> f64 {
+    0.05 * (1e4 * point.iter().sum::<f64>()).sin()
+}
+
+#[test]
+fn where_runs_have_luck_no_trial_is_a_copy_of_another_and_where_they_have_none_it_may_come_close() {
+    let noisy = run(&mut plain(), &cube(2), 30, |point| Some(bowl(point) + luck(point)));
+    assert!(closest(&noisy) > 0.02, "{}", closest(&noisy));
+    let certain = run(&mut plain(), &cube(2), 30, |point| Some(bowl(point)));
+    assert!(closest(&certain) < 0.02, "{}", closest(&certain));
+}
+
+#[test]
+fn several_that_start_at_once_are_not_neighbours() {
+    let fidelity = Fidelity { levels: vec![1.0, 9.0], resume: true };
+    for seed in 0..12 {
+        let problem = Problem { fidelity: fidelity.clone(), ..cube(seed) };
+        let mut seen = Observations::default();
+        for point in run(&mut plain(), &cube(seed), 12, |point| Some(bowl(point) + luck(point))) {
+            let (value, short) = (bowl(&point), bowl(&point) + 10.0 * luck(&point));
+            let id = seen.start(point, 1);
+            let trial = seen.trial_mut(id).unwrap();
+            // Short runs tell so little that one beside another might as well run.
+            trial.curve = if id % 2 == 0 { vec![(1.0, short), (9.0, value)] } else { vec![(1.0, short)] };
+            trial.state = if id % 2 == 0 { State::Ended } else { State::Paused };
+        }
+        for _ in 0..4 {
+            let point = plain().suggest(&problem, &seen).unwrap();
+            seen.start(point, 0);
+        }
+        let points: Vec<UnitPoint> = seen.trials().iter().map(|trial| trial.point.clone()).collect();
+        let closest = (13..16).map(|index| distance(&points[12..index], &points[index])).fold(1.0, f64::min);
+        assert!(closest > 0.08, "seed {seed}: {closest}: {:?}", &points[12..]);
+    }
+}
+
 #[test]
 fn where_trials_fail_fewer_are_suggested_than_by_chance() {
     // A third of the space needs too much memory, which the values of the rest don't tell.

@@ -75,6 +75,20 @@ fn short_runs_and_a_prior_mean_count_as_numpy_says() {
     close(difference.deviation, 0.304_416_141_262_736_53);
 }
 
+/// ```python
+/// r = np.sqrt(5) * .1 / 1.5; print((1 + r + r * r / 3) * np.exp(-r))
+/// ```
+#[test]
+fn a_point_is_as_alike_as_to_the_most_alike_sample() {
+    let (shape, samples) = (shape(2, 0.4), mixed());
+    let process = Process::new(&shape, &scales(), &samples).unwrap();
+    close(process.likeness(&POINTS[2]), 1.0);
+    close(process.likeness(&[0.4, 0.8]), 0.996_315_310_210_280_1);
+    close(Process::new(&shape, &scales(), &[]).unwrap().likeness(&[0.4, 0.8]), 0.0);
+    // Var(f − f′) = 2·0.8²·(1 − ρ) is (2·0.1)².
+    close(process.correlation_within_noise(2.0), 0.968_75);
+}
+
 #[test]
 fn nothing_is_uncertain_of_the_difference_to_oneself() {
     let (shape, samples) = (shape(2, 0.4), mixed());
