@@ -6,7 +6,9 @@
 //! 3. Its gain is EI, the expected improvement on the best, as far as its run to the next level would reveal it: where
 //!    much is known already, little is. As long as none has run in full, it is the whole EI on a usual run.
 //! 4. Its cost is the way to its next level, and the rest of the way with the probability that it is still promising
-//!    then.
+//!    then. As long as none has run in full, promising is whatever may be better than a usual run; of those few go on,
+//!    so the rest counts less. But not for ever: where all are alike, one new trial after the other would promise more;
+//!    after many, one that stands furthest goes on.
 //! 5. The highest gain for its cost runs, to its next level; then all is weighed again.
 //!
 //! Source: Swersky et al. 2014 (freeze-thaw) for the idea of weighing old trials against new ones; Frazier et al. 2009
@@ -19,11 +21,16 @@ use crate::search::surrogate::{
 };
 use crate::search::{Observations, Observed, Problem, State};
 use crate::space::UnitPoint;
+use crate::trial::TrialId;
 
 /// So many paused trials are weighed, those that stand best.
 const MOST_WEIGHED: usize = 64;
 /// A new trial's first stop is the lowest level of at least this share of a full run.
 const FIRST_SHARE: f64 = 0.1;
+/// So much of the rest counts at first, as long as none has run in full.
+const FIRST_REST: f64 = 1.0 / 3.0;
+/// All of it counts when there are so many trials of which none has, and no more start until one has.
+const PATIENCE: TrialId = 36;
 
 /// The forecast of a surrogate of its own, with the default sampler's proposal.
 #[derive(Clone, Copy, Debug, Default)]
@@ -59,7 +66,15 @@ pub(crate) fn next_step(
     if proposal.is_some() && is_initial {
         return Some(Forecasted { step: Step::Start(first), gain: None });
     }
-    let paused = paused(problem, seen);
+    let mut paused = paused(problem, seen);
+    let has_full = seen.incumbent(problem).is_some_and(|(_, level, _)| level == top);
+    let is_late = !has_full && seen.next_id() >= PATIENCE;
+    let proposal = proposal.filter(|_| !is_late || paused.is_empty());
+    if is_late {
+        let furthest = paused.iter().map(|trial| trial.level(problem)).max();
+        paused.retain(|trial| Some(trial.level(problem)) == furthest);
+    }
+    let counted = if has_full { 1.0 } else { counted_rest(seen.next_id()) };
     let points: Vec<&[f64]> =
         paused.iter().map(|trial| trial.point.as_slice()).chain(proposal.map(Vec::as_slice)).collect();
     let steps = paused.iter().map(|trial| {
@@ -72,17 +87,28 @@ pub(crate) fn next_step(
     let gains = beliefs.gains(problem, &points);
     let revelations = beliefs.revelations(problem, &points, &levels);
     let weighed = steps.into_iter().zip(gains).zip(revelations).map(|(((from, step), gain), revelation)| {
-        let cost = if weighs_cost { cost(problem, from, step.level(), gain) } else { 1.0 };
+        let cost = if weighs_cost { cost(problem, from, step.level(), gain, counted) } else { 1.0 };
         let improvement = beliefs.in_units(log_improvement(gain, 0.0).exp());
         (Forecasted { step, gain: improvement }, log_improvement(revelation, 0.0) - cost.ln())
     });
     weighed.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(forecasted, _)| forecasted)
 }
 
-/// What bringing a trial to `level` costs, in full runs.
-pub(super) fn cost(problem: &Problem, from: Option<usize>, level: usize, belief: Belief) -> f64 {
+/// How much of the rest of the way counts after so many trials of which none has run in full.
+fn counted_rest(trials: TrialId) -> f64 {
+    (f64::from(trials) / f64::from(PATIENCE)).clamp(FIRST_REST, 1.0)
+}
+
+/// What bringing a trial to `level` costs, in full runs; of the rest of the way so much is `counted`.
+pub(super) fn cost(
+    problem: &Problem,
+    from: Option<usize>,
+    level: usize,
+    belief: Belief,
+    counted: f64,
+) -> f64 {
     let rest = problem.fidelity.cost(Some(level), problem.fidelity.top());
-    problem.fidelity.cost(from, level) + probability_below(belief, 0.0) * rest
+    problem.fidelity.cost(from, level) + probability_below(belief, 0.0) * rest * counted
 }
 
 /// Those that may go on, by their last values.

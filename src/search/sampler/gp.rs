@@ -25,7 +25,7 @@ const BEYOND_DIMENSIONS: TrialId = 2;
 /// But no more than these, however large the space: the process learns from the others, too.
 const MOST_INITIAL: TrialId = 6;
 /// Later, one of so many is.
-const INTERLEAVE: u32 = 12;
+const INTERLEAVE: u32 = 24;
 /// Two points whose full runs correlate less are never the same.
 const LEAST_ALIKE: f64 = 0.98;
 /// So many deviations of a run's luck tell one point from another.

@@ -81,20 +81,44 @@ fn cost_decides_between_equals() {
     assert!(matches!(next(&problem(false), &seen, Some(0.64), false), Some(Step::Start(_))));
 }
 
+#[test]
+fn as_long_as_none_has_run_in_full_another_short_run_is_worth_more_than_a_promotion() {
+    let with = |third: &[f64]| {
+        let mut seen = Observations::default();
+        for (unit, values) in [(0.1, &[3.5][..]), (0.3, &[2.0]), (0.6, third), (0.9, &[4.0])] {
+            add(&mut seen, unit, values);
+        }
+        next(&problem(true), &seen, Some(0.4), false)
+    };
+    assert_eq!(with(&[3.0]), Some(Step::Start(0)));
+    assert_eq!(with(&[3.0, 1.5, 1.0]), Some(Step::Continue(1, 1)));
+}
+
+#[test]
+fn after_many_of_which_none_has_run_in_full_one_that_stands_furthest_goes_on() {
+    let mut seen = Observations::default();
+    for index in 0..36 {
+        add(&mut seen, f64::from(index) / 36.0, if index == 20 { &[3.0, 1.5] } else { &[3.0] });
+    }
+    assert_eq!(next(&problem(true), &seen, Some(0.99), false), Some(Step::Continue(20, 2)));
+}
+
 /// By hand: the way to the next level, and half of the times the rest of the way.
 #[test]
 fn the_cost_is_the_way_to_the_next_level_and_the_rest_of_it_if_it_is_still_promising() {
     let even = Belief { mean: 0.0, deviation: 1.0 };
     let check = |resume, from, to, expected: f64| {
-        let cost = cost(&problem(resume), from, to, even);
+        let cost = cost(&problem(resume), from, to, even, 1.0);
         assert!((cost - expected).abs() < 1e-12, "{cost} is not {expected}");
     };
     check(true, None, 0, 1.0 / 9.0 + 0.5 * 8.0 / 9.0);
     check(true, Some(0), 1, 7.0 / 9.0 + 0.5 / 9.0);
     check(true, Some(1), 2, 1.0 / 9.0);
     check(false, Some(0), 1, 8.0 / 9.0 + 0.5);
+    let third = cost(&problem(true), None, 0, even, 1.0 / 3.0);
+    assert!((third - (1.0 / 9.0 + 0.5 * 8.0 / 9.0 / 3.0)).abs() < 1e-12, "{third}");
     let hopeless = Belief { mean: 100.0, deviation: 1.0 };
-    assert!((cost(&problem(true), None, 0, hopeless) - 1.0 / 9.0).abs() < 1e-12);
+    assert!((cost(&problem(true), None, 0, hopeless, 1.0) - 1.0 / 9.0).abs() < 1e-12);
 }
 
 #[test]
