@@ -66,15 +66,14 @@ pub(crate) fn next_step(
     if proposal.is_some() && is_initial {
         return Some(Forecasted { step: Step::Start(first), gain: None });
     }
-    let mut paused = paused(problem, seen);
     let has_full = seen.incumbent(problem).is_some_and(|(_, level, _)| level == top);
-    let is_late = !has_full && seen.next_id() >= PATIENCE;
-    let proposal = proposal.filter(|_| !is_late || paused.is_empty());
-    if is_late {
-        let furthest = paused.iter().map(|trial| trial.level(problem)).max();
-        paused.retain(|trial| Some(trial.level(problem)) == furthest);
-    }
     let counted = if has_full { 1.0 } else { counted_rest(seen.next_id()) };
+    let is_late = !has_full && seen.next_id() >= PATIENCE;
+    let mut paused = paused(problem, seen);
+    if is_late {
+        retain_furthest(problem, &mut paused);
+    }
+    let proposal = proposal.filter(|_| !is_late || paused.is_empty());
     let points: Vec<&[f64]> =
         paused.iter().map(|trial| trial.point.as_slice()).chain(proposal.map(Vec::as_slice)).collect();
     let steps = paused.iter().map(|trial| {
@@ -121,6 +120,12 @@ fn paused<'a>(problem: &Problem, seen: &'a Observations) -> Vec<&'a Observed> {
     paused.sort_by(|a, b| last_value(a).total_cmp(&last_value(b)));
     paused.truncate(MOST_WEIGHED);
     paused
+}
+
+/// Leaves those alone that have reached the highest level of any.
+fn retain_furthest(problem: &Problem, trials: &mut Vec<&Observed>) {
+    let furthest = trials.iter().map(|trial| trial.level(problem)).max();
+    trials.retain(|trial| Some(trial.level(problem)) == furthest);
 }
 
 fn last_value(trial: &Observed) -> f64 {
