@@ -37,7 +37,8 @@ pub(super) enum Command {
     ///
     /// A setting is a precision with what `[fit]` of the study file lists: `max_length`,
     /// `gradient_checkpointing` and `lora_rank`. A replay of the step by shapes says where the edge is; it is then
-    /// run: the longest examples, two optimizer steps, an evaluation, a checkpoint.
+    /// run: the longest examples, two optimizer steps, an evaluation, a checkpoint. Smaller sizes are timed beside it:
+    /// the knee is the smallest within 5 % of the largest one's throughput.
     Fit(FitOptions),
     /// Predict memory and speed on cards that are not here; needs only config.json
     ///

@@ -217,11 +217,10 @@ const fn accumulation(max_grad_norm: Option<f64>, setting: HardwareSetting) -> u
     if max_grad_norm.is_some() || setting.precision.scales_loss() { 1 } else { 2 }
 }
 
-/// Half, a quarter and so on in fours: enough to see where throughput saturates.
+/// Half, a quarter and so on in fours, and one, which tells the most of what a step takes whatever its size.
 fn smaller(size: usize) -> Vec<usize> {
-    let fours = std::iter::successors(Some(size / 4), |size| Some(size / 4));
-    let fours = fours.take_while(|size| *size > 0);
-    std::iter::once(size / 2).filter(|half| *half > 0).chain(fours).collect()
+    let fours = std::iter::successors(Some(size / 4), |size| Some(size / 4)).take_while(|size| *size > 1);
+    std::iter::once(size / 2).filter(|half| *half > 1).chain(fours).chain((size > 1).then_some(1)).collect()
 }
 
 fn within(device: DeviceSpec, budget: Option<Bytes>) -> DeviceSpec {

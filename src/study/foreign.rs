@@ -10,7 +10,7 @@ use super::ship::Reached;
 use super::{StudyError, StudyEvent};
 use crate::device;
 use crate::model;
-use crate::search::{Boundary, FrontierPoint, Provenance};
+use crate::search::{Boundary, FrontierPoint};
 use crate::space::{BatchDomain, DeviceSpec, HardwareSetting, ModelSettings, Study};
 use crate::trial::{Measurement, Task, Trial, TrialSpec};
 use crate::units::Bytes;
@@ -117,7 +117,6 @@ const fn unmeasured(setting: HardwareSetting, largest: usize) -> FrontierPoint {
         next_over_by: None,
         max_eval_micro_batch: largest,
         knee_micro_batch: largest,
-        knee_is: Provenance::Predicted,
         peak_bytes: Bytes(0),
         phases: Vec::new(),
         tokens_per_second: 0.0,

@@ -3,12 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::calibrated::{Calibrated, Predict};
+use super::saturation::Saturation;
 use crate::space::HardwareSetting;
 use crate::trial::{Outcome, PhasePeak, ProbeRecord};
 use crate::units::Bytes;
-
-/// A micro-batch within this share of the best throughput is "nearly as fast".
-const KNEE: f64 = 0.95;
 
 /// How it is known that nothing larger fits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,10 +61,8 @@ pub struct FrontierPoint {
     pub next_over_by: Option<Bytes>,
     /// Largest evaluation that was run and passed beside the state of training.
     pub max_eval_micro_batch: usize,
-    /// Smallest micro-batch within 5 % of the best throughput.
+    /// Smallest micro-batch within 5 % of the largest one's throughput, by the line through what was timed.
     pub knee_micro_batch: usize,
-    /// How the knee is known.
-    pub knee_is: Provenance,
     /// Most bytes of a training step of the largest micro-batch.
     pub peak_bytes: Bytes,
     /// Most bytes of each phase, that of the evaluation at its own size.
@@ -101,15 +97,13 @@ pub fn frontier_point(
     let next_over_by = next.map(|(peak, budget)| peak.peak_bytes.saturating_sub(budget));
     let speeds = speeds(probes);
     let best = speeds.iter().map(|(_, speed)| *speed).fold(0.0, f64::max);
-    let (knee, knee_is) = knee(&speeds, KNEE * best).unwrap_or((max, Provenance::Measured));
     Some(FrontierPoint {
         setting,
         max_micro_batch: max,
         boundary,
         next_over_by: next_over_by.filter(|_| boundary == Boundary::Predicted),
         max_eval_micro_batch: passed().map(|probe| probe.eval_micro_batch_size).max().unwrap_or(1),
-        knee_micro_batch: knee,
-        knee_is,
+        knee_micro_batch: Saturation::of(&speeds).map_or(max, |curve| curve.knee(max)),
         peak_bytes: largest.measurement.training_peak_bytes(),
         phases: largest.measurement.peaks.clone(),
         tokens_per_second: best,
@@ -147,15 +141,6 @@ pub(super) fn interpolated(speeds: &[(usize, f64)], size: usize) -> Option<f64> 
             Some(y0 + (y1 - y0) * (size - x0) as f64 / (x1 - x0) as f64)
         }
     }
-}
-
-/// The smallest size that reaches `enough`.
-fn knee(speeds: &[(usize, f64)], enough: f64) -> Option<(usize, Provenance)> {
-    let (first, last) = (speeds.first()?.0, speeds.last()?.0);
-    let size =
-        (first..=last).find(|size| interpolated(speeds, *size).is_some_and(|speed| speed >= enough))?;
-    let is_timed = speeds.iter().any(|(timed, _)| *timed == size);
-    Some((size, if is_timed { Provenance::Measured } else { Provenance::Interpolated }))
 }
 
 /// What was run or timed, and the powers of two between.
@@ -213,12 +198,12 @@ mod tests {
     }
 
     #[test]
-    fn the_knee_is_the_smallest_size_that_is_nearly_as_fast() {
-        let point = row(&[timed(1, &[(1, 50.0)]), timed(16, &[(4, 97.0), (16, 100.0)])], 99).unwrap();
-        assert_eq!((point.max_micro_batch, point.knee_micro_batch, point.probes), (16, 4, 2));
-        assert_eq!(point.knee_is, Provenance::Measured);
-        let point = row(&[timed(21, &[(1, 50.0), (21, 100.0)])], 99).unwrap();
-        assert_eq!((point.knee_micro_batch, point.knee_is), (19, Provenance::Interpolated));
+    fn the_knee_comes_from_all_that_was_timed_and_is_no_larger_than_what_fits() {
+        // By 1/100 + 0.02/m seconds per 1,000 tokens: within 5 % of the speed at 16 from 12 on.
+        let speed = |m: f64| 1000.0 / (10.0 + 20.0 / m);
+        let probes = [timed(1, &[(1, speed(1.0))]), timed(16, &[(4, speed(4.0)), (16, speed(16.0))])];
+        let point = row(&probes, 99).unwrap();
+        assert_eq!((point.max_micro_batch, point.knee_micro_batch, point.probes), (16, 11, 2));
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod batch_size;
 mod calibrated;
 mod frontier;
 mod plan;
+mod saturation;
 #[cfg(test)]
 mod testing;
 

@@ -61,7 +61,6 @@ mod tests {
             next_over_by: None,
             max_eval_micro_batch: 1,
             knee_micro_batch: 1,
-            knee_is: Provenance::Measured,
             peak_bytes: Bytes(0),
             phases: vec![],
             tokens_per_second: 0.0,
