@@ -48,7 +48,10 @@ const RANK: [&str; 4] = ["lora_rank", "rank", "r", "lora_r"];
 /// A wrong rate by so many decades below or above costs as much as a median run.
 const BELOW: f64 = 0.9;
 const ABOVE: f64 = 0.7;
-/// The same of the batch.
+/// The best rate of a task lies so many decades beside the published one (standard deviation; a quarter to a half do
+/// equally well on the tuning tables of `benches/peers/search`).
+const RATE_SPREAD: f64 = 0.3;
+/// What a wrong batch costs, likewise.
 const BATCH_WIDTH: f64 = 1.2;
 /// How the best rates fall with the size of the model: through Hugging Face's 5e-5 to 1e-4 at 10⁸ parameters, and
 /// through the tuning sweeps of `benches/peers/search` at 3·10⁶.
@@ -160,6 +163,7 @@ pub(super) fn expected(space: &SearchSpace, facts: &Facts, shift: Shift) -> Opti
     let rate = rate.map(|dimension| Term {
         dimension,
         best: inside(space, dimension, best_rate(method, &facts).log10() + shift.learning_rate),
+        spread: RATE_SPREAD,
         below: BELOW,
         above: ABOVE,
         drift: 0.0,
@@ -172,6 +176,7 @@ pub(super) fn expected(space: &SearchSpace, facts: &Facts, shift: Shift) -> Opti
     let batch = batch.map(|dimension| Term {
         dimension,
         best: inside(space, dimension, typical_batch),
+        spread: 0.0,
         below: BATCH_WIDTH,
         above: BATCH_WIDTH,
         drift: BATCH_BY_LENGTH,

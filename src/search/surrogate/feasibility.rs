@@ -74,7 +74,7 @@ impl Tally {
 #[expect(clippy::float_cmp, reason = "what is exact by construction is compared exactly")]
 mod tests {
     use super::super::super::{Failure, State};
-    use super::super::testing::{add, shape};
+    use super::super::testing::{add, distances};
     use super::*;
     use proptest::prelude::*;
 
@@ -82,7 +82,7 @@ mod tests {
 
     fn soundness(seen: &Observations, points: &[f64]) -> Vec<f64> {
         let views: Vec<&[f64]> = points.chunks(1).collect();
-        log_soundness(&shape(1, 0.0).distances, seen, &views)
+        log_soundness(&distances(1), seen, &views)
     }
 
     #[test]
@@ -128,7 +128,7 @@ mod tests {
             add(&mut seen, &[0.1, other, 1.0 - other], &[(1.0, 1.0)], State::Ended);
         }
         let points: [&[f64]; 2] = [&[0.9, 0.1, 0.1], &[0.1, 0.1, 0.1]];
-        let told = log_soundness(&shape(3, 0.0).distances, &seen, &points);
+        let told = log_soundness(&distances(3), &seen, &points);
         assert!(told[0] < told[1] - 1.0, "{told:?}");
     }
 

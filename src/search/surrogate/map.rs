@@ -11,8 +11,8 @@ use argmin::core::{CostFunction, Error, Executor, Gradient, State};
 use argmin::solver::linesearch::MoreThuenteLineSearch;
 use argmin::solver::quasinewton::LBFGS;
 
-use super::kernel::{matern, matern_slope};
-use super::process::{Process, Sample, Scales, Shape};
+use super::kernel::{Distances, matern, matern_slope};
+use super::process::{Process, Sample, Scales};
 
 /// A length scale is usually near this, times the root of the number of dimensions.
 const USUAL_LENGTH: f64 = 0.3;
@@ -33,8 +33,8 @@ pub(crate) fn usual_scales(dimensions: usize) -> Scales {
 }
 
 /// The scales that explain `samples` best.
-pub(crate) fn fitted_scales(shape: &Shape, samples: &[Sample], dimensions: usize) -> Scales {
-    let problem = Posterior { shape, samples, priors: priors(dimensions), last: RefCell::new(None) };
+pub(crate) fn fitted_scales(distances: &Distances, samples: &[Sample], dimensions: usize) -> Scales {
+    let problem = Posterior { distances, samples, priors: priors(dimensions), last: RefCell::new(None) };
     let start: Vec<f64> = problem.priors.iter().map(|(mean, _)| *mean).collect();
     let solver = LBFGS::new(MoreThuenteLineSearch::new(), MEMORY);
     let Ok(solver) = solver.with_tolerance_grad(1e-2).and_then(|solver| solver.with_tolerance_cost(1e-3))
@@ -66,7 +66,7 @@ type Evaluated = (Vec<f64>, f64, Vec<f64>);
 
 /// −ln p(z | θ) − ln p(θ).
 struct Posterior<'a> {
-    shape: &'a Shape,
+    distances: &'a Distances,
     samples: &'a [Sample],
     priors: Vec<(f64, f64)>,
     /// The last parameters with their value and gradient: a line search asks for both, one after the other.
@@ -110,7 +110,7 @@ impl Posterior<'_> {
         let mut gradient: Vec<f64> =
             offs().zip(&self.priors).map(|(off, (_, spread))| off / spread).collect();
         let scales = scales_of(parameters);
-        let Some(process) = Process::new(self.shape, &scales, self.samples) else {
+        let Some(process) = Process::new(self.distances, &scales, self.samples) else {
             return (IMPOSSIBLE + unusual, gradient);
         };
         let sensitivity = process.sensitivity();
@@ -129,12 +129,12 @@ impl Posterior<'_> {
                 // Each pair off the diagonal stands for two entries, and the half is taken here.
                 let twice = if i == j { 0.5 } else { 1.0 } * sensitivity(i, j);
                 let (a, b) = (&self.samples[i], &self.samples[j]);
-                let squared = self.shape.distances.scaled(&a.point, &b.point, &inverse_squares);
+                let squared = self.distances.scaled(&a.point, &b.point, &inverse_squares);
                 let (alike, short) = (matern(squared), a.short * b.short);
                 gradient[dimensions] += twice * 2.0 * surface * alike;
                 gradient[dimensions + 1] += twice * 2.0 * bias * short * alike;
                 let slope = twice * (surface + bias * short) * matern_slope(squared);
-                let terms = self.shape.distances.squared(&a.point, &b.point).zip(&inverse_squares);
+                let terms = self.distances.squared(&a.point, &b.point).zip(&inverse_squares);
                 for (entry, (square, inverse)) in gradient.iter_mut().zip(terms) {
                     *entry += slope * square * inverse;
                 }
@@ -147,7 +147,7 @@ impl Posterior<'_> {
 mod tests {
     use super::super::super::random::Stream;
     use super::super::kernel::Distances;
-    use super::super::testing::{continua, dimension, sample, shape};
+    use super::super::testing::{continua, dimension, distances, sample};
     use super::*;
     use crate::space::Domain;
     use nalgebra::{Cholesky, DMatrix, DVector};
@@ -170,13 +170,14 @@ mod tests {
             let mut space = continua(2);
             let kinds = Domain::Categorical((0..3).map(serde_json::Value::from).collect());
             space.dimensions.push(dimension("kind", kinds));
-            let shape = Shape { distances: Distances::of(&space), prior_weight: weight };
+            let distances = Distances::of(&space);
             let mut samples = random_samples(count, 3, &mut stream);
             for sample in &mut samples {
                 sample.point = space.snapped(&sample.point);
+                sample.prior.doubts[0] *= weight;
             }
             let posterior =
-                Posterior { shape: &shape, samples: &samples, priors: priors(3), last: RefCell::new(None) };
+                Posterior { distances: &distances, samples: &samples, priors: priors(3), last: RefCell::new(None) };
             let at: Vec<f64> = posterior.priors.iter().map(|(mean, _)| mean + 0.5 * stream.normal()).collect();
             let (_, gradient) = posterior.computed(&at);
             for index in 0..at.len() {
@@ -198,9 +199,9 @@ mod tests {
     /// A draw from a process with these length scales, without bias, with a little noise.
     fn drawn(lengths: [f64; 2], count: usize, stream: &mut Stream) -> Vec<Sample> {
         let points: Vec<Vec<f64>> = (0..count).map(|_| stream.point(2)).collect();
-        let shape = shape(2, 0.0);
+        let distances = distances(2);
         let inverse = lengths.map(|length| 1.0 / (length * length));
-        let alike = |i: usize, j: usize| matern(shape.distances.scaled(&points[i], &points[j], &inverse));
+        let alike = |i: usize, j: usize| matern(distances.scaled(&points[i], &points[j], &inverse));
         let own = |i, j| if i == j { 1e-4 } else { 0.0 };
         let factor = Cholesky::new(DMatrix::from_fn(count, count, |i, j| alike(i, j) + own(i, j))).unwrap();
         let values = factor.l() * DVector::from_fn(count, |_, _| stream.normal());
@@ -212,7 +213,7 @@ mod tests {
         let mut logarithms = [0.0; 2];
         for seed in 0..6 {
             let samples = drawn([0.15, 3.0], 50, &mut Stream::new(seed, 1));
-            let scales = fitted_scales(&shape(2, 0.0), &samples, 2);
+            let scales = fitted_scales(&distances(2), &samples, 2);
             assert!(scales.lengths[0] < scales.lengths[1], "{scales:?}");
             logarithms[0] += scales.lengths[0] / 6.0;
             logarithms[1] += scales.lengths[1] / 6.0;
@@ -230,16 +231,16 @@ mod tests {
         let opposed: Vec<Sample> =
             (0..12).map(|index| sample(&[0.5, 0.5], 0.0, 0.0, f64::from(index % 2) * 1e3)).collect();
         for samples in [&same[..], &constant, &opposed, &same[..1], &[]] {
-            let scales = fitted_scales(&shape(2, 0.4), samples, 2);
+            let scales = fitted_scales(&distances(2), samples, 2);
             let rest = [scales.surface, scales.bias, scales.noise];
             assert!(scales.lengths.iter().chain(&rest).all(|one| one.is_finite()), "{scales:?}");
         }
-        assert_eq!(fitted_scales(&shape(2, 0.4), &[], 2), usual_scales(2));
+        assert_eq!(fitted_scales(&distances(2), &[], 2), usual_scales(2));
     }
 
     #[test]
     fn what_can_not_be_computed_is_as_bad_as_can_be() {
         let samples = [sample(&[f64::NAN, 0.5], 0.0, 0.0, 1.0)];
-        assert_eq!(fitted_scales(&shape(2, 0.0), &samples, 2), usual_scales(2));
+        assert_eq!(fitted_scales(&distances(2), &samples, 2), usual_scales(2));
     }
 }

@@ -21,14 +21,14 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
 pub(super) use improvement::{log_improvement, probability_below};
-pub use prior::{PriorMean, Term, Tilt};
+pub use prior::{Expected, PriorMean, Term, Tilt};
 pub(super) use process::Belief;
 
 use super::{Observations, Problem};
 use crate::space::UnitPoint;
 use kernel::Distances;
 use map::{fitted_scales, usual_scales};
-use process::{Process, Sample, Scales, Shape};
+use process::{Process, Sample, Scales};
 use samples::Selection;
 use warp::Warp;
 pub(super) use warp::compressed;
@@ -54,7 +54,7 @@ pub struct Surrogate {
 
 /// What is believed after everything that was seen.
 pub(super) struct Beliefs {
-    shape: Shape,
+    distances: Distances,
     settings: SurrogateSettings,
     samples: Vec<Sample>,
     /// None where the samples can't be told from each other.
@@ -77,14 +77,14 @@ impl Surrogate {
     /// Source: Ginsbourger et al. 2010, Kriging Is Well-Suited to Parallelize Optimization (constant liar).
     pub(super) fn beliefs(&mut self, problem: &Problem, seen: &Observations) -> Beliefs {
         let Self { settings, fitted } = self;
-        let prior_weight = if settings.prior.is_some() { prior::WEIGHT_DEVIATION } else { 0.0 };
-        let shape = Shape { distances: Distances::of(&problem.space), prior_weight };
+        let distances = Distances::of(&problem.space);
         let selection = Selection { problem, trials: seen.trials(), settings };
-        let scales = scales(fitted, &shape, &selection.fitting(), problem.space.len());
+        let scales = scales(fitted, &distances, &selection.fitting(), problem.space.len());
         let warp = Warp::of(problem, seen.trials());
         let (samples, running) = (selection.all(warp.as_ref()), selection.running());
-        let process = Process::new(&shape, &scales, &samples);
-        let mut beliefs = Beliefs { shape, settings: settings.clone(), samples, process, ahead: None, warp };
+        let process = Process::new(&distances, &scales, &samples);
+        let mut beliefs =
+            Beliefs { distances, settings: settings.clone(), samples, process, ahead: None, warp };
         if !running.is_empty() {
             beliefs.look_ahead(problem, &scales, running);
         }
@@ -95,7 +95,7 @@ impl Surrogate {
 /// Fitted to `samples`, unless they are those of the last fit.
 fn scales(
     fitted: &mut Option<(u64, Scales)>,
-    shape: &Shape,
+    distances: &Distances,
     samples: &[Sample],
     dimensions: usize,
 ) -> Scales {
@@ -106,15 +106,15 @@ fn scales(
     match fitted {
         Some((known, scales)) if *known == key => scales.clone(),
         _ => {
-            let scales = fitted_scales(shape, samples, dimensions);
+            let scales = fitted_scales(distances, samples, dimensions);
             *fitted = Some((key, scales.clone()));
             scales
         }
     }
 }
 
-/// How much better than the incumbent of a process full runs may be at points with their prior means.
-fn gains(process: Option<&Process>, points: &[(&[f64], f64)]) -> Vec<Belief> {
+/// How much better than the incumbent of a process full runs may be at points, each with what is expected there.
+fn gains(process: Option<&Process>, points: &[(&[f64], Expected)]) -> Vec<Belief> {
     let Some(process) = process else { return flat(points) };
     match process.incumbent() {
         Some(reference) => process.differences(points, reference),
@@ -123,14 +123,14 @@ fn gains(process: Option<&Process>, points: &[(&[f64], f64)]) -> Vec<Belief> {
 }
 
 /// What is believed where nothing can be computed.
-fn flat(points: &[(&[f64], f64)]) -> Vec<Belief> {
-    points.iter().map(|(_, prior)| Belief { mean: *prior, deviation: 1.0 }).collect()
+fn flat(points: &[(&[f64], Expected)]) -> Vec<Belief> {
+    points.iter().map(|(_, prior)| Belief { mean: prior.mean, deviation: 1.0 }).collect()
 }
 
 fn digest(samples: &[Sample]) -> u64 {
     let mut hasher = DefaultHasher::new();
     for sample in samples {
-        let numbers = sample.point.iter().chain([&sample.short, &sample.prior, &sample.value]);
+        let numbers = sample.point.iter().chain([&sample.short, &sample.prior.mean, &sample.value]);
         for number in numbers {
             number.to_bits().hash(&mut hasher);
         }
@@ -154,9 +154,9 @@ impl Beliefs {
         let lies: Vec<Sample> = lies.collect();
         let in_full = lies.iter().map(|lie| Sample { short: 0.0, is_full: true, ..lie.clone() });
         let ahead: Vec<Sample> = self.samples.iter().cloned().chain(in_full).collect();
-        self.ahead = Process::new(&self.shape, scales, &ahead);
+        self.ahead = Process::new(&self.distances, scales, &ahead);
         self.samples.extend(lies);
-        self.process = Process::new(&self.shape, scales, &self.samples);
+        self.process = Process::new(&self.distances, scales, &self.samples);
     }
 
     /// Full runs at these points.
@@ -201,14 +201,19 @@ impl Beliefs {
         process.revelations(&self.with_prior(problem, points), &shorts, reference)
     }
 
-    /// Each with its prior mean.
-    fn with_prior<'p, P: AsRef<[f64]>>(&self, problem: &Problem, points: &'p [P]) -> Vec<(&'p [f64], f64)> {
+    /// Each with what is expected there.
+    fn with_prior<'p, P: AsRef<[f64]>>(
+        &self,
+        problem: &Problem,
+        points: &'p [P],
+    ) -> Vec<(&'p [f64], Expected)> {
         let each = points.iter().map(AsRef::as_ref);
         each.map(|point| (point, self.prior_at(problem, point))).collect()
     }
 
-    fn prior_at(&self, problem: &Problem, point: &[f64]) -> f64 {
-        self.settings.prior.as_ref().map_or(0.0, |prior| prior.at(&problem.space, point, 1.0))
+    fn prior_at(&self, problem: &Problem, point: &[f64]) -> Expected {
+        let prior = self.settings.prior.as_ref();
+        prior.map_or_else(Expected::default, |prior| prior.at(&problem.space, point, 1.0))
     }
 
     /// Whether something is expected beforehand.
@@ -225,7 +230,7 @@ impl Beliefs {
 
     /// ln P(no failure) at these points.
     pub(super) fn log_soundness(&self, seen: &Observations, points: &[&[f64]]) -> Vec<f64> {
-        feasibility::log_soundness(&self.shape.distances, seen, points)
+        feasibility::log_soundness(&self.distances, seen, points)
     }
 
     /// A warped difference in the units of the objective.

@@ -1,10 +1,26 @@
-//! What is expected of a full run before anything was seen: a bowl around what is published.
+//! What is expected of a full run before anything was seen: a bowl around what is published, and what is uncertain
+//! about it.
+//!
+//! 1. m(x) = compressed(Σ zₖ² − 1), where zₖ is how many widths x lies off the best value of hyperparameter k.
+//! 2. How deep the bowl is, is uncertain: d₁ = σ·m.
+//! 3. So is where it lies: d₂ = Σ σₖ·∂m/∂bestₖ·exp(−zₖ²), to the first order; far from the bottom, where that order is
+//!    not enough, nothing is said. A task whose best rate lies half a decade beside the published one moves the bowl
+//!    after a few trials.
 
-use super::warp::compressed;
+use super::warp::{compressed, compressed_slope};
 use crate::space::SearchSpace;
 
 /// Standard deviation of the weight of the prior mean: at −1 it is gone.
-pub(super) const WEIGHT_DEVIATION: f64 = 0.4;
+const WEIGHT_DEVIATION: f64 = 0.25;
+
+/// What is expected of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Expected {
+    /// The mean, warped.
+    pub mean: f64,
+    /// By how much it rises for one standard deviation of each thing that is uncertain about it.
+    pub doubts: [f64; 2],
+}
 
 /// A bowl in the logarithms of named hyperparameters.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +36,8 @@ pub struct Term {
     pub dimension: usize,
     /// Decimal logarithm of the best value.
     pub best: f64,
+    /// Its standard deviation from task to task, in decades.
+    pub spread: f64,
     /// So far below it, in decades, a run is as good as the median.
     pub below: f64,
     /// So far above it.
@@ -44,21 +62,41 @@ pub struct Tilt {
 impl PriorMean {
     /// Expected warped value of a run over this `share` of the full length: −1 for the best, 0 for the median run.
     #[must_use]
-    pub fn at(&self, space: &SearchSpace, point: &[f64], share: f64) -> f64 {
-        let bowl: f64 = self.terms.iter().map(|term| term.at(space, point, share)).sum();
-        compressed(bowl - 1.0)
+    pub fn at(&self, space: &SearchSpace, point: &[f64], share: f64) -> Expected {
+        let offs: Vec<Off> = self.terms.iter().map(|term| term.off(space, point, share)).collect();
+        let bowl = offs.iter().map(|off| off.widths.powi(2)).sum::<f64>() - 1.0;
+        let mean = compressed(bowl);
+        let moved: f64 = self.terms.iter().zip(&offs).map(|(term, off)| term.spread * off.rise()).sum();
+        Expected { mean, doubts: [WEIGHT_DEVIATION * mean, moved * compressed_slope(bowl)] }
+    }
+}
+
+/// How far a value is off the best one.
+struct Off {
+    /// In widths of the bowl on that side.
+    widths: f64,
+    /// That width, in decades.
+    width: f64,
+}
+
+impl Off {
+    /// By how much the square of the widths rises for each decade that the best value rises, near the best.
+    fn rise(&self) -> f64 {
+        -2.0 * self.widths / self.width * (-self.widths.powi(2)).exp()
     }
 }
 
 impl Term {
-    fn at(&self, space: &SearchSpace, point: &[f64], share: f64) -> f64 {
-        let Some(value) = log_value(space, self.dimension, point) else { return 0.0 };
+    fn off(&self, space: &SearchSpace, point: &[f64], share: f64) -> Off {
+        let none = Off { widths: 0.0, width: self.below };
+        let Some(value) = log_value(space, self.dimension, point) else { return none };
         let other = self.tilt.and_then(|tilt| {
             let other = log_value(space, tilt.dimension, point)?;
             Some(tilt.exponent * (other - tilt.from))
         });
         let off = value - self.best - other.unwrap_or(0.0) - self.drift * share.log10();
-        (off / if off > 0.0 { self.above } else { self.below }).powi(2)
+        let width = if off > 0.0 { self.above } else { self.below };
+        Off { widths: off / width, width }
     }
 }
 
@@ -83,11 +121,11 @@ mod tests {
     }
 
     fn term(dimension: usize, best: f64) -> Term {
-        Term { dimension, best, below: 1.0, above: 0.5, drift: 0.0, tilt: None }
+        Term { dimension, best, spread: 0.0, below: 1.0, above: 0.5, drift: 0.0, tilt: None }
     }
 
     fn check(prior: &PriorMean, point: [f64; 2], share: f64, expected: f64) {
-        let told = prior.at(&space(), &point, share);
+        let told = prior.at(&space(), &point, share).mean;
         assert!((told - expected).abs() < 1e-9, "{point:?}: {told} is not {expected}");
     }
 
@@ -100,6 +138,24 @@ mod tests {
         check(&prior, [0.375, 0.0], 1.0, 0.25 - 1.0);
         // Two decades below: 4 − 1 = 3, compressed.
         check(&prior, [0.0, 0.0], 1.0, 4f64.ln());
+    }
+
+    #[test]
+    fn what_is_uncertain_is_how_deep_the_bowl_is_and_where_it_lies() {
+        let at = |best: f64, unit: f64| {
+            let rate = Term { spread: 0.3, ..term(0, best) };
+            PriorMean { terms: vec![rate, term(1, 2.0)] }.at(&space(), &[unit, 0.4], 1.0)
+        };
+        for unit in [0.5, 0.45, 0.3, 0.55, 0.9] {
+            let (told, step) = (at(-4.0, unit), 1e-6);
+            assert_eq!(told.doubts[0], WEIGHT_DEVIATION * told.mean);
+            let slope = (at(-4.0 + step, unit).mean - at(-4.0 - step, unit).mean) / (2.0 * step);
+            let widths = (4.0 * unit - 2.0) / if unit > 0.5 { 0.5 } else { 1.0 };
+            let moved = 0.3 * slope * (-widths * widths).exp();
+            assert!((told.doubts[1] - moved).abs() < 1e-6, "{unit}: {told:?} {moved}");
+        }
+        assert!(at(-4.0, 0.5).doubts[1].abs() < 1e-12, "at the bottom a small move changes nothing");
+        assert!(at(-4.0, 0.45).doubts[1] > 0.01 && at(-4.0, 0.55).doubts[1] < -0.01);
     }
 
     #[test]
@@ -135,7 +191,7 @@ mod tests {
         rank.condition = Some(Condition { on: 1, values: vec![json!("b")] });
         space.dimensions.push(rank);
         let terms = vec![term(1, 0.0), term(2, 0.0), term(3, 5.0)];
-        let at = |kind: f64| PriorMean { terms: terms.clone() }.at(&space, &[0.5, kind, 0.0, 0.5], 1.0);
+        let at = |kind: f64| PriorMean { terms: terms.clone() }.at(&space, &[0.5, kind, 0.0, 0.5], 1.0).mean;
         assert_eq!(at(0.25), -1.0);
         assert!(at(0.75) > 0.0);
     }

@@ -1,10 +1,10 @@
 //! The exact Gaussian process: what is believed of values that were not measured.
 //!
 //! A value of a trial at point x whose run is g short of the full one is
-//! z(x, g) = c + (1 + w)·m(x) + f(x) + g·b(x) + noise. The constant c, the weight w of the prior mean, the surface f of
-//! full runs and the bias b of short ones are independent Gaussians, so their sum is one Gaussian process:
-//! k = σc² + σw²·m·m′ + (σf² + σb²·g·g′)·M(x, x′). A prior mean that the data contradict loses its weight by
-//! conditioning alone.
+//! z(x, g) = c + m(x) + Σ wᵢ·dᵢ(x) + f(x) + g·b(x) + noise. The constant c, the weights w of the doubts d about the prior
+//! mean m, the surface f of full runs and the bias b of short ones are independent Gaussians, so their sum is one
+//! Gaussian process: k = σc² + Σ dᵢ·dᵢ′ + (σf² + σb²·g·g′)·M(x, x′). A prior mean that the data contradict is corrected,
+//! or loses its weight, by conditioning alone.
 //!
 //! Source: Rasmussen and Williams 2006, chapter 2 (algorithm 2.1) and section 2.7 for the weights of explicit
 //! functions.
@@ -12,6 +12,7 @@
 use nalgebra::{Cholesky, DMatrix, DVector, Dyn};
 
 use super::kernel::{Distances, matern};
+use super::prior::Expected;
 
 /// Standard deviation of the constant: values are scaled to about one.
 const CONSTANT: f64 = 1.0;
@@ -25,8 +26,8 @@ pub(crate) struct Sample {
     pub point: Vec<f64>,
     /// How short of the full run: 0 for a full run, 1 for the shortest.
     pub short: f64,
-    /// Prior mean there.
-    pub prior: f64,
+    /// What was expected of it.
+    pub prior: Expected,
     /// The value, warped.
     pub value: f64,
     /// Whether it is of a full run.
@@ -48,17 +49,9 @@ pub(crate) struct Scales {
     pub noise: f64,
 }
 
-/// What is known of every process of a search.
-#[derive(Clone, Debug)]
-pub(crate) struct Shape {
-    pub distances: Distances,
-    /// Standard deviation of the prior mean's weight.
-    pub prior_weight: f64,
-}
-
 /// A process conditioned on samples.
 pub(crate) struct Process {
-    shape: Shape,
+    distances: Distances,
     samples: Vec<Sample>,
     inverse_squares: Vec<f64>,
     surface: f64,
@@ -76,15 +69,10 @@ pub(crate) struct Belief {
     pub deviation: f64,
 }
 
-impl Shape {
-    /// What the covariance of two samples has beside the two surfaces.
-    pub(crate) fn explicit(&self, a: &Sample, b: &Sample) -> f64 {
-        self.explicit_of(a.prior, b.prior)
-    }
-
-    fn explicit_of(&self, a: f64, b: f64) -> f64 {
-        CONSTANT * CONSTANT + self.prior_weight * self.prior_weight * a * b
-    }
+/// What the covariance of two runs has beside the two surfaces.
+fn explicit(a: Expected, b: Expected) -> f64 {
+    let doubts: f64 = a.doubts.iter().zip(&b.doubts).map(|(a, b)| a * b).sum();
+    CONSTANT * CONSTANT + doubts
 }
 
 impl Scales {
@@ -96,7 +84,7 @@ impl Scales {
 
 impl Process {
     /// Conditions on `samples`; none if the covariance is not positive definite.
-    pub(crate) fn new(shape: &Shape, scales: &Scales, samples: &[Sample]) -> Option<Self> {
+    pub(crate) fn new(distances: &Distances, scales: &Scales, samples: &[Sample]) -> Option<Self> {
         let inverse_squares = scales.inverse_squares();
         let (surface, bias) = ((2.0 * scales.surface).exp(), (2.0 * scales.bias).exp());
         let noise = (2.0 * scales.noise).exp();
@@ -105,41 +93,42 @@ impl Process {
                 return 0.0;
             }
             let (a, b) = (&samples[i], &samples[j]);
-            let alike = matern(shape.distances.scaled(&a.point, &b.point, &inverse_squares));
+            let alike = matern(distances.scaled(&a.point, &b.point, &inverse_squares));
             let own = if i == j { noise } else { 0.0 };
-            shape.explicit(a, b) + (surface + bias * a.short * b.short) * alike + own
+            explicit(a.prior, b.prior) + (surface + bias * a.short * b.short) * alike + own
         });
         let factor = Cholesky::new(covariance)?;
-        let residual = DVector::from_iterator(samples.len(), samples.iter().map(|one| one.value - one.prior));
+        let residual =
+            DVector::from_iterator(samples.len(), samples.iter().map(|one| one.value - one.prior.mean));
         let weights = factor.solve(&residual);
-        let (shape, samples) = (shape.clone(), samples.to_vec());
-        Some(Self { shape, samples, inverse_squares, surface, bias, noise, factor, weights })
+        let (distances, samples) = (distances.clone(), samples.to_vec());
+        Some(Self { distances, samples, inverse_squares, surface, bias, noise, factor, weights })
     }
 
-    /// What is believed of full runs at these points, each with its prior mean.
-    pub(crate) fn beliefs(&self, points: &[(&[f64], f64)]) -> Vec<Belief> {
+    /// What is believed of full runs at these points, each with what is expected there.
+    pub(crate) fn beliefs(&self, points: &[(&[f64], Expected)]) -> Vec<Belief> {
         let (means, solved) = self.means_and_solved(points);
         let explained = solved.column_iter().map(|column| column.norm_squared());
         let each = points.iter().zip(means).zip(explained);
         each.map(|(((_, prior), mean), explained)| {
-            let variance = self.shape.explicit_of(*prior, *prior) + self.surface - explained;
+            let variance = explicit(*prior, *prior) + self.surface - explained;
             Belief { mean, deviation: variance.max(LEAST_VARIANCE).sqrt() }
         })
         .collect()
     }
 
-    /// The sound full run with the lowest mean: its point and its prior mean.
-    pub(crate) fn incumbent(&self) -> Option<(&[f64], f64)> {
+    /// The sound full run with the lowest mean: its point and what was expected of it.
+    pub(crate) fn incumbent(&self) -> Option<(&[f64], Expected)> {
         let full = self.samples.iter().filter(|sample| sample.is_full && !sample.has_failed);
-        let full: Vec<(&[f64], f64)> = full.map(|sample| (sample.point.as_slice(), sample.prior)).collect();
+        let full: Vec<(&[f64], Expected)> =
+            full.map(|sample| (sample.point.as_slice(), sample.prior)).collect();
         let means = self.means(&full, &self.cross(&full));
         full.into_iter().zip(means).min_by(|a, b| a.1.total_cmp(&b.1)).map(|(point, _)| point)
     }
 
     /// The largest correlation of f at `point` and at a sample; 0 without samples.
     pub(crate) fn likeness(&self, point: &[f64]) -> f64 {
-        let squared =
-            |sample: &Sample| self.shape.distances.scaled(&sample.point, point, &self.inverse_squares);
+        let squared = |sample: &Sample| self.distances.scaled(&sample.point, point, &self.inverse_squares);
         self.samples.iter().map(squared).reduce(f64::min).map_or(0.0, matern)
     }
 
@@ -151,7 +140,7 @@ impl Process {
     }
 
     /// The means at `points`, and L⁻¹·k for each.
-    fn means_and_solved(&self, points: &[(&[f64], f64)]) -> (Vec<f64>, DMatrix<f64>) {
+    fn means_and_solved(&self, points: &[(&[f64], Expected)]) -> (Vec<f64>, DMatrix<f64>) {
         let mut cross = self.cross(points);
         let means = self.means(points, &cross);
         self.factor.l_dirty().solve_lower_triangular_mut(&mut cross);
@@ -159,41 +148,43 @@ impl Process {
     }
 
     /// Covariances of the samples, one a row, with full runs at `points`.
-    fn cross(&self, points: &[(&[f64], f64)]) -> DMatrix<f64> {
+    fn cross(&self, points: &[(&[f64], Expected)]) -> DMatrix<f64> {
         self.cross_with(points, &vec![0.0; points.len()])
     }
 
     /// Covariances of the samples, one a row, with runs at `points` that are so `shorts`.
-    fn cross_with(&self, points: &[(&[f64], f64)], shorts: &[f64]) -> DMatrix<f64> {
+    fn cross_with(&self, points: &[(&[f64], Expected)], shorts: &[f64]) -> DMatrix<f64> {
         DMatrix::from_fn(self.samples.len(), points.len(), |i, j| {
             let (sample, (point, prior)) = (&self.samples[i], points[j]);
-            let alike = matern(self.shape.distances.scaled(&sample.point, point, &self.inverse_squares));
+            let alike = matern(self.distances.scaled(&sample.point, point, &self.inverse_squares));
             let bias = self.bias * sample.short * shorts[j];
-            self.shape.explicit_of(sample.prior, prior) + (self.surface + bias) * alike
+            explicit(sample.prior, prior) + (self.surface + bias) * alike
         })
     }
 
-    fn means(&self, points: &[(&[f64], f64)], cross: &DMatrix<f64>) -> Vec<f64> {
+    fn means(&self, points: &[(&[f64], Expected)], cross: &DMatrix<f64>) -> Vec<f64> {
         let means = cross.tr_mul(&self.weights);
-        points.iter().zip(means.iter()).map(|((_, prior), mean)| prior + mean).collect()
+        points.iter().zip(means.iter()).map(|((_, prior), mean)| prior.mean + mean).collect()
     }
 
     /// How much better or worse than at `reference` full runs are believed to be at these points.
     ///
     /// What both have in common, such as the noise of the run at the reference, is no uncertainty of the difference:
     /// a point beside the reference promises nothing.
-    pub(crate) fn differences(&self, points: &[(&[f64], f64)], reference: (&[f64], f64)) -> Vec<Belief> {
-        let all: Vec<(&[f64], f64)> = points.iter().copied().chain([reference]).collect();
+    pub(crate) fn differences(
+        &self,
+        points: &[(&[f64], Expected)],
+        reference: (&[f64], Expected),
+    ) -> Vec<Belief> {
+        let all: Vec<(&[f64], Expected)> = points.iter().copied().chain([reference]).collect();
         let (means, solved) = self.means_and_solved(&all);
         let last = points.len();
-        let own = self.shape.explicit_of(reference.1, reference.1) + self.surface
-            - solved.column(last).norm_squared();
+        let own = explicit(reference.1, reference.1) + self.surface - solved.column(last).norm_squared();
         let each = points.iter().enumerate().map(|(index, (point, prior))| {
-            let alike = matern(self.shape.distances.scaled(point, reference.0, &self.inverse_squares));
-            let shared = self.shape.explicit_of(*prior, reference.1) + self.surface * alike
+            let alike = matern(self.distances.scaled(point, reference.0, &self.inverse_squares));
+            let shared = explicit(*prior, reference.1) + self.surface * alike
                 - solved.column(index).dot(&solved.column(last));
-            let variance =
-                self.shape.explicit_of(*prior, *prior) + self.surface - solved.column(index).norm_squared();
+            let variance = explicit(*prior, *prior) + self.surface - solved.column(index).norm_squared();
             let difference = (variance + own - 2.0 * shared).max(LEAST_VARIANCE);
             Belief { mean: means[index] - means[last], deviation: difference.sqrt() }
         });
@@ -207,26 +198,23 @@ impl Process {
     /// Frazier et al. 2009, The Knowledge-Gradient Policy for Correlated Normal Beliefs, equation 12.
     pub(crate) fn revelations(
         &self,
-        points: &[(&[f64], f64)],
+        points: &[(&[f64], Expected)],
         shorts: &[f64],
-        reference: (&[f64], f64),
+        reference: (&[f64], Expected),
     ) -> Vec<Belief> {
         let mut observed = self.cross_with(points, shorts);
         self.factor.l_dirty().solve_lower_triangular_mut(&mut observed);
-        let all: Vec<(&[f64], f64)> = points.iter().copied().chain([reference]).collect();
+        let all: Vec<(&[f64], Expected)> = points.iter().copied().chain([reference]).collect();
         let (means, full) = self.means_and_solved(&all);
         let last = points.len();
         let each = points.iter().zip(shorts).enumerate().map(|(index, ((point, prior), short))| {
             let own = observed.column(index);
-            let with = |other: (&[f64], f64), column: usize| {
-                let alike = matern(self.shape.distances.scaled(point, other.0, &self.inverse_squares));
-                self.shape.explicit_of(*prior, other.1) + self.surface * alike - full.column(column).dot(&own)
+            let with = |other: (&[f64], Expected), column: usize| {
+                let alike = matern(self.distances.scaled(point, other.0, &self.inverse_squares));
+                explicit(*prior, other.1) + self.surface * alike - full.column(column).dot(&own)
             };
             let shared = with((point, *prior), index) - with(reference, last);
-            let variance = self.shape.explicit_of(*prior, *prior)
-                + self.surface
-                + self.bias * short * short
-                + self.noise
+            let variance = explicit(*prior, *prior) + self.surface + self.bias * short * short + self.noise
                 - own.norm_squared();
             let told = shared * shared / variance.max(LEAST_VARIANCE);
             Belief { mean: means[index] - means[last], deviation: told.max(LEAST_VARIANCE).sqrt() }
@@ -236,7 +224,7 @@ impl Process {
 
     /// −ln p(z) without its constant.
     pub(crate) fn surprise(&self) -> f64 {
-        let residual = self.samples.iter().map(|one| one.value - one.prior);
+        let residual = self.samples.iter().map(|one| one.value - one.prior.mean);
         let misfit: f64 = residual.zip(self.weights.iter()).map(|(residual, weight)| residual * weight).sum();
         let diagonal = self.factor.l_dirty().diagonal();
         misfit / 2.0 + diagonal.iter().map(|entry| entry.ln()).sum::<f64>()

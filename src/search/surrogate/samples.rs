@@ -9,6 +9,7 @@
 
 use super::super::{Observed, Problem, State};
 use super::SurrogateSettings;
+use super::prior::Expected;
 use super::process::Sample;
 use super::warp::Warp;
 use crate::space::UnitPoint;
@@ -100,7 +101,8 @@ impl Selection<'_> {
         let share = if self.settings.ignores_fidelity { 1.0 } else { self.problem.fidelity.share(level) };
         let short = self.settings.shortness(self.problem, level);
         let prior = self.settings.prior.as_ref();
-        let prior = prior.map_or(0.0, |prior| prior.at(&self.problem.space, &trial.point, share));
+        let prior =
+            prior.map_or_else(Expected::default, |prior| prior.at(&self.problem.space, &trial.point, share));
         Sample {
             point: trial.point.clone(),
             short,

@@ -2,7 +2,8 @@
 
 use super::super::{Fidelity, Observations, Problem, State};
 use super::kernel::Distances;
-use super::process::{Sample, Shape};
+use super::prior::Expected;
+use super::process::Sample;
 use crate::space::{Dimension, Domain, SearchSpace};
 
 /// A dimension that always takes part.
@@ -17,14 +18,20 @@ pub(crate) fn continua(count: usize) -> SearchSpace {
     SearchSpace { dimensions, constraints: vec![] }
 }
 
-/// What is known of processes over so many continua.
-pub(crate) fn shape(dimensions: usize, prior_weight: f64) -> Shape {
-    Shape { distances: Distances::of(&continua(dimensions)), prior_weight }
+/// Distances in so many continua.
+pub(crate) fn distances(dimensions: usize) -> Distances {
+    Distances::of(&continua(dimensions))
+}
+
+/// This mean, with doubts about its weight and about something that goes by its square.
+pub(crate) fn expected(mean: f64) -> Expected {
+    Expected { mean, doubts: [0.4 * mean, 0.2 * mean * mean] }
 }
 
 /// A value of a run.
 pub(crate) fn sample(point: &[f64], short: f64, prior: f64, value: f64) -> Sample {
-    Sample { point: point.to_vec(), short, prior, value, is_full: short == 0.0, has_failed: false }
+    let (point, prior) = (point.to_vec(), expected(prior));
+    Sample { point, short, prior, value, is_full: short == 0.0, has_failed: false }
 }
 
 /// A search over so many continua with these levels.

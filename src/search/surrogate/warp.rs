@@ -59,6 +59,11 @@ pub(in crate::search) fn compressed(z: f64) -> f64 {
     if z > 0.0 { z.min(f64::MAX).ln_1p() } else { z.max(LOWEST) }
 }
 
+/// Its derivative.
+pub(super) fn compressed_slope(z: f64) -> f64 {
+    if z > 0.0 { 1.0 / (1.0 + z) } else { 1.0 }
+}
+
 /// What a run changes from each level to the highest.
 fn gains(problem: &Problem, trials: &[Observed]) -> Vec<f64> {
     let top = problem.fidelity.top();

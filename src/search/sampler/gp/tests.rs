@@ -76,7 +76,15 @@ fn values_without_an_order_have_no_middle() {
 #[test]
 fn with_something_expected_the_first_trial_is_where_most_is() {
     let domain = Domain::Float { low: 1e-6, high: 1e-2, log: true };
-    let term = |dimension, best| Term { dimension, best, below: 1.0, above: 1.0, drift: 0.0, tilt: None };
+    let term = |dimension, best| Term {
+        dimension,
+        best,
+        spread: 0.0,
+        below: 1.0,
+        above: 1.0,
+        drift: 0.0,
+        tilt: None,
+    };
     let prior = Some(PriorMean { terms: vec![term(0, -3.0), term(1, -5.0)] });
     for seed in 0..5 {
         let settings = SurrogateSettings { prior: prior.clone(), ..SurrogateSettings::default() };

@@ -1,6 +1,7 @@
 //! The process against scikit-learn and numpy.
 
-use super::super::testing::{sample, shape};
+use super::super::prior::{PriorMean, Term};
+use super::super::testing::{continua, distances, expected, sample};
 use super::*;
 
 const POINTS: [[f64; 2]; 4] = [[0.1, 0.2], [0.4, 0.9], [0.8, 0.3], [0.6, 0.6]];
@@ -36,9 +37,9 @@ fn check(actual: &[Belief], means: [f64; 2], deviations: [f64; 2]) {
 fn full_runs_without_a_prior_mean_are_those_of_scikit_learn() {
     let samples: Vec<Sample> =
         POINTS.iter().zip(VALUES).map(|(point, value)| sample(point, 0.0, 0.0, value)).collect();
-    let shape = shape(2, 0.4);
-    let process = Process::new(&shape, &scales(), &samples).unwrap();
-    let beliefs = process.beliefs(&ASKED.each_ref().map(|point| (&point[..], 0.0)));
+    let distances = distances(2);
+    let process = Process::new(&distances, &scales(), &samples).unwrap();
+    let beliefs = process.beliefs(&ASKED.each_ref().map(|point| (&point[..], expected(0.0))));
     let means = [0.369_639_818_223_120_64, -0.872_937_731_739_250_8];
     check(&beliefs, means, [0.242_237_966_622_773, 0.099_136_084_340_814_3]);
     close(process.surprise(), 6.877_888_049_153_618);
@@ -54,7 +55,7 @@ fn mixed() -> Vec<Sample> {
 /// def k(a, b):
 ///     r = np.sqrt(5 * (((a[:, None] - b) / [.5, 1.5]) ** 2).sum(2)); return (1 + r + r * r / 3) * np.exp(-r)
 /// def cov(a, g, m, b, h, n):
-///     return 1 + .4**2 * np.outer(m, n) + (.8**2 + .3**2 * np.outer(g, h)) * k(a, b)
+///     return 1 + .4**2 * np.outer(m, n) + .2**2 * np.outer(m * m, n * n) + (.8**2 + .3**2 * np.outer(g, h)) * k(a, b)
 /// p, o, r = np.array([-.2, -.8]), np.zeros(2), z - m
 /// K = cov(x, g, m, x, g, m) + .1**2 * np.eye(4); c = cov(q, o, p, x, g, m)
 /// mean = p + c @ np.linalg.solve(K, r); S = cov(q, o, p, q, o, p) - c @ np.linalg.solve(K, c.T)
@@ -64,15 +65,15 @@ fn mixed() -> Vec<Sample> {
 /// ```
 #[test]
 fn short_runs_and_a_prior_mean_count_as_numpy_says() {
-    let (shape, samples) = (shape(2, 0.4), mixed());
-    let process = Process::new(&shape, &scales(), &samples).unwrap();
-    let asked = [(&ASKED[0][..], -0.2), (&ASKED[1][..], -0.8)];
-    let means = [-0.032_154_802_975_193_96, -0.875_651_752_541_266_8];
-    check(&process.beliefs(&asked), means, [0.278_134_161_708_507, 0.099_694_995_124_594_93]);
-    close(process.surprise(), -1.099_091_165_197_865);
+    let (distances, samples) = (distances(2), mixed());
+    let process = Process::new(&distances, &scales(), &samples).unwrap();
+    let asked = [(&ASKED[0][..], expected(-0.2)), (&ASKED[1][..], expected(-0.8))];
+    let means = [-0.028_526_795_301_999_697, -0.873_434_894_348_442];
+    check(&process.beliefs(&asked), means, [0.279_839_468_672_670_34, 0.101_461_124_135_879_81]);
+    close(process.surprise(), -1.069_948_817_588_418_6);
     let difference = process.differences(&asked[..1], asked[1])[0];
-    close(difference.mean, 0.843_496_949_566_072_9);
-    close(difference.deviation, 0.304_416_141_262_736_53);
+    close(difference.mean, 0.844_908_099_046_442_4);
+    close(difference.deviation, 0.304_652_493_464_201_04);
 }
 
 /// ```python
@@ -80,21 +81,21 @@ fn short_runs_and_a_prior_mean_count_as_numpy_says() {
 /// ```
 #[test]
 fn a_point_is_as_alike_as_to_the_most_alike_sample() {
-    let (shape, samples) = (shape(2, 0.4), mixed());
-    let process = Process::new(&shape, &scales(), &samples).unwrap();
+    let (distances, samples) = (distances(2), mixed());
+    let process = Process::new(&distances, &scales(), &samples).unwrap();
     close(process.likeness(&POINTS[2]), 1.0);
     close(process.likeness(&[0.4, 0.8]), 0.996_315_310_210_280_1);
-    close(Process::new(&shape, &scales(), &[]).unwrap().likeness(&[0.4, 0.8]), 0.0);
+    close(Process::new(&distances, &scales(), &[]).unwrap().likeness(&[0.4, 0.8]), 0.0);
     // Var(f − f′) = 2·0.8²·(1 − ρ) is (2·0.1)².
     close(process.correlation_within_noise(2.0), 0.968_75);
 }
 
 #[test]
 fn nothing_is_uncertain_of_the_difference_to_oneself() {
-    let (shape, samples) = (shape(2, 0.4), mixed());
-    let process = Process::new(&shape, &scales(), &samples).unwrap();
+    let (distances, samples) = (distances(2), mixed());
+    let process = Process::new(&distances, &scales(), &samples).unwrap();
     let beside: &[f64] = &[0.800_1, 0.3];
-    let asked = [(&POINTS[2][..], -0.9), (beside, -0.9)];
+    let asked = [(&POINTS[2][..], expected(-0.9)), (beside, expected(-0.9))];
     let differences = process.differences(&asked, asked[0]);
     close(differences[0].mean, 0.0);
     assert!(differences[0].deviation <= 1e-6);
@@ -105,16 +106,17 @@ fn nothing_is_uncertain_of_the_difference_to_oneself() {
 /// What is left uncertain of a difference when the observation is there is known without its value.
 #[test]
 fn what_a_run_reveals_of_a_difference_is_what_it_takes_from_its_variance() {
-    let (shape, samples) = (shape(2, 0.4), mixed());
-    let process = Process::new(&shape, &scales(), &samples).unwrap();
-    let (asked, reference) = ([(&ASKED[0][..], -0.2), (&POINTS[1][..], 0.3)], (&ASKED[1][..], -0.8));
+    let (distances, samples) = (distances(2), mixed());
+    let process = Process::new(&distances, &scales(), &samples).unwrap();
+    let (asked, reference) =
+        ([(&ASKED[0][..], expected(-0.2)), (&POINTS[1][..], expected(0.3))], (&ASKED[1][..], expected(-0.8)));
     for short in [0.0, 0.4, 1.0] {
         let revealed = process.revelations(&asked, &[short; 2], reference);
         for (index, point) in asked.into_iter().enumerate() {
             let before = process.differences(&[point], reference)[0];
             let mut more = samples.clone();
-            more.push(sample(point.0, short, point.1, 5.0));
-            let later = Process::new(&shape, &scales(), &more).unwrap();
+            more.push(sample(point.0, short, point.1.mean, 5.0));
+            let later = Process::new(&distances, &scales(), &more).unwrap();
             let after = later.differences(&[point], reference)[0];
             close(revealed[index].mean, before.mean);
             close(revealed[index].deviation.powi(2), before.deviation.powi(2) - after.deviation.powi(2));
@@ -124,9 +126,9 @@ fn what_a_run_reveals_of_a_difference_is_what_it_takes_from_its_variance() {
 
 #[test]
 fn the_shorter_a_run_the_less_it_reveals_and_of_the_reference_itself_nothing() {
-    let (shape, samples) = (shape(2, 0.0), mixed());
-    let process = Process::new(&shape, &scales(), &samples).unwrap();
-    let (point, reference) = ((&ASKED[0][..], 0.0), (&ASKED[1][..], 0.0));
+    let (distances, samples) = (distances(2), mixed());
+    let process = Process::new(&distances, &scales(), &samples).unwrap();
+    let (point, reference) = ((&ASKED[0][..], expected(0.0)), (&ASKED[1][..], expected(0.0)));
     let told = |short| process.revelations(&[point], &[short], reference)[0].deviation;
     assert!(told(0.0) > told(0.5) && told(0.5) > told(1.0));
     assert!(told(0.0) < process.differences(&[point], reference)[0].deviation);
@@ -135,7 +137,7 @@ fn the_shorter_a_run_the_less_it_reveals_and_of_the_reference_itself_nothing() {
 
 /// What a run where much is expected is believed to be better than one where little is.
 fn believed_worth_of_the_prior(value_of: impl Fn(f64) -> f64) -> f64 {
-    let (shape, mut scales) = (shape(2, 0.4), scales());
+    let (distances, mut scales) = (distances(2), scales());
     // Samples that tell of the prior mean only, and not of each other.
     scales.lengths = vec![0.01f64.ln(); 2];
     scales.surface = 0.2f64.ln();
@@ -144,9 +146,9 @@ fn believed_worth_of_the_prior(value_of: impl Fn(f64) -> f64) -> f64 {
         sample(&[f64::from(index) / 50.0, 0.1], 0.0, prior, value_of(prior))
     };
     let samples: Vec<Sample> = (0..40).map(at).collect();
-    let process = Process::new(&shape, &scales, &samples).unwrap();
+    let process = Process::new(&distances, &scales, &samples).unwrap();
     let far: &[f64] = &[0.5, 0.9];
-    let beliefs = process.beliefs(&[(far, 0.0), (far, -1.0)]);
+    let beliefs = process.beliefs(&[(far, expected(0.0)), (far, expected(-1.0))]);
     beliefs[0].mean - beliefs[1].mean
 }
 
@@ -160,8 +162,38 @@ fn a_prior_mean_that_the_data_contradict_loses_its_weight() {
     assert!(opposite < -0.8, "{opposite}");
 }
 
+/// A bowl with its bottom at 10^`best`, as expected at `unit` of the first dimension, which goes from 0 to 1.
+fn bowl(best: f64, spread: f64, unit: f64) -> Expected {
+    let term = Term { dimension: 0, best, spread, below: 1.0, above: 1.0, drift: 0.0, tilt: None };
+    PriorMean { terms: vec![term] }.at(&continua(2), &[unit, 0.5], 1.0)
+}
+
+#[test]
+fn a_bowl_that_lies_elsewhere_is_moved_there() {
+    let mut scales = scales();
+    // Samples that tell of what was expected only, and not of each other.
+    scales.lengths = vec![1e-4f64.ln(); 2];
+    scales.surface = 0.05f64.ln();
+    let units = [0.02, 0.04, 0.08, 0.3, 0.6];
+    let off = |spread: f64| {
+        let at = |unit: f64| {
+            let prior = bowl(-1.0, spread, unit);
+            Sample { prior, ..sample(&[unit, 0.5], 0.0, 0.0, bowl(-0.8, 0.0, unit).mean) }
+        };
+        let samples: Vec<Sample> = units.map(at).to_vec();
+        let process = Process::new(&distances(2), &scales, &samples).unwrap();
+        let missed = |unit: f64| {
+            let point: &[f64] = &[unit, 0.5];
+            let believed = process.beliefs(&[(point, bowl(-1.0, spread, unit))])[0];
+            (believed.mean - bowl(-0.8, 0.0, unit).mean).abs()
+        };
+        missed(0.05).max(missed(0.45))
+    };
+    assert!(off(0.0) > 0.2 && off(0.3) < 0.05, "{} {}", off(0.0), off(0.3));
+}
+
 #[test]
 fn a_covariance_that_is_not_positive_definite_gives_no_process() {
     let samples = [sample(&[f64::NAN, 0.0], 0.0, 0.0, 1.0)];
-    assert!(Process::new(&shape(2, 0.0), &scales(), &samples).is_none());
+    assert!(Process::new(&distances(2), &scales(), &samples).is_none());
 }
