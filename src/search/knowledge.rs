@@ -58,13 +58,11 @@ const BATCH_WIDTH: f64 = 1.2;
 const FULL_BY_SIZE: f64 = 0.35;
 const LORA_BY_SIZE: f64 = 0.3;
 /// The textbook's batch is for about so many tokens (Alpaca's three epochs), and how it grows with them: weaker than
-/// the 0.57 of Step Law, which is for training from nothing.
+/// the 0.57 of Step Law, which is for training from nothing. A short run reads fewer, so it likes a smaller batch.
 const USUAL_TOKENS: f64 = 1e7;
 const BATCH_BY_TOKENS: f64 = 0.2;
 /// How the best rate rises with the batch.
 const RATE_BY_BATCH: f64 = 0.3;
-/// How the best batch falls with the length of a run: short runs rank large batches too low.
-const BATCH_BY_LENGTH: f64 = 0.5;
 /// A space's bounds are an opinion too: the best is expected so far inside them.
 const INSIDE: f64 = 0.15;
 
@@ -179,7 +177,7 @@ pub(super) fn expected(space: &SearchSpace, facts: &Facts, shift: Shift) -> Opti
         spread: 0.0,
         below: BATCH_WIDTH,
         above: BATCH_WIDTH,
-        drift: BATCH_BY_LENGTH,
+        drift: BATCH_BY_TOKENS,
         tilt: None,
     });
     let terms: Vec<Term> = rate.into_iter().chain(batch).collect();

@@ -164,3 +164,14 @@ fn the_surest_name_is_taken_and_the_rate_moves_with_the_batch() {
     assert!((0.21..0.39).contains(&tilt.exponent));
     near(best(Some(&prior), 1), 16.0);
 }
+
+#[test]
+fn the_best_rate_of_a_task_may_lie_beside_the_published_one() {
+    let prior = expected(&rate(), &facts(json!({"method": "lora"}))).unwrap();
+    let doubt = |decades: f64| {
+        let unit = (prior.terms[0].best + decades + 8.0) / 8.0;
+        prior.at(&rate(), &[unit], 1.0).doubts[1]
+    };
+    assert!(doubt(-0.3) > 0.1 && doubt(0.3) < -0.1, "{} {}", doubt(-0.3), doubt(0.3));
+    assert!(doubt(-3.0).abs() < 1e-3, "far from it nothing is said");
+}

@@ -1,6 +1,7 @@
 //! What is found: the frontier, the winner, and everything the device was asked for on the way.
 
 use super::{Folder, LARGEST, Stage, device, drive, trains};
+use crate::search::Provenance;
 use crate::space::{BatchDomain, BatchPlan, FloatDomain, Precision};
 use crate::study::{StudyError, TestLosses};
 use crate::trial::Task;
@@ -18,7 +19,13 @@ fn the_frontier_is_that_of_the_formula() {
     );
     for point in &told.summary.frontier {
         assert_eq!(point.peak_bytes, device.peak(point.setting.precision, point.max_micro_batch));
-        assert!(point.knee_micro_batch <= LARGEST, "throughput saturates at eight: {point:?}");
+        assert!((8..=9).contains(&point.knee_micro_batch), "throughput saturates at eight: {point:?}");
+        let one = point.curve[0];
+        assert_eq!(
+            (one.micro_batch_size, one.speed_is),
+            (1, Provenance::Measured),
+            "it tells the most of the knee"
+        );
     }
 }
 
