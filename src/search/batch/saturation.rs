@@ -120,6 +120,8 @@ mod tests {
     fn throughput_that_still_rises_saturates_near_the_largest() {
         let line = Saturation::of(&speeds(&[1, 2, 4, 8], |m| 1.0 / m)).unwrap();
         assert_eq!(line.knee(40), 38, "0.95 of 40");
+        let faster = Saturation::of(&[(1, 100.0), (2, 300.0), (8, 2000.0)]).unwrap();
+        assert_eq!(faster.knee(40), 38, "no step takes less than nothing");
         assert_eq!(Saturation::of(&[]), None);
         assert_eq!(Saturation::of(&[(7, 100.0)]).unwrap().knee(7), 1, "one size tells of no rise");
     }

@@ -175,3 +175,14 @@ fn the_best_rate_of_a_task_may_lie_beside_the_published_one() {
     assert!(doubt(-0.3) > 0.1 && doubt(0.3) < -0.1, "{} {}", doubt(-0.3), doubt(0.3));
     assert!(doubt(-3.0).abs() < 1e-3, "far from it nothing is said");
 }
+
+#[test]
+fn a_short_run_likes_a_smaller_batch() {
+    let space = space(vec![log("batch_size", 1.0, 1e4)]);
+    let prior = expected(&space, &facts(json!({"method": "full"}))).unwrap();
+    let worse_when_short = |decades: f64| {
+        let unit = (prior.terms[0].best + decades) / 4.0;
+        prior.at(&space, &[unit], 0.1).mean - prior.at(&space, &[unit], 1.0).mean
+    };
+    assert!(worse_when_short(0.5) > 0.05 && worse_when_short(-0.5) < -0.05);
+}
