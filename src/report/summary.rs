@@ -146,7 +146,7 @@ pub struct FrontierRow {
     pub knee_micro_batch_size: usize,
     /// Peak at the largest micro-batch.
     pub peak_bytes: Bytes,
-    /// Throughput at the knee.
+    /// Best throughput among the sizes that were timed.
     pub tokens_per_second: f64,
     /// Probes it took.
     pub probes: usize,

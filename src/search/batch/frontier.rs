@@ -61,7 +61,7 @@ pub struct FrontierPoint {
     pub next_over_by: Option<Bytes>,
     /// Largest evaluation that was run and passed beside the state of training.
     pub max_eval_micro_batch: usize,
-    /// Smallest micro-batch within 5 % of the largest one's throughput, by the line through what was timed.
+    /// Smallest micro-batch within 5 % of the largest one's throughput, by the curve through what was timed.
     pub knee_micro_batch: usize,
     /// Most bytes of a training step of the largest micro-batch.
     pub peak_bytes: Bytes,
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn the_knee_comes_from_all_that_was_timed_and_is_no_larger_than_what_fits() {
-        // By 1/100 + 0.02/m seconds per 1,000 tokens: within 5 % of the speed at 16 from 12 on.
+        // By 1/100 + 0.02/m seconds per 1,000 tokens: within 5 % of the speed at 16 from 11 on.
         let speed = |m: f64| 1000.0 / (10.0 + 20.0 / m);
         let probes = [timed(1, &[(1, speed(1.0))]), timed(16, &[(4, speed(4.0)), (16, speed(16.0))])];
         let point = row(&probes, 99).unwrap();

@@ -7,8 +7,8 @@
 //! 2. Those with the least sum of relative errors over the sizes that were timed are taken. Absolute errors, not
 //!    squared: a size that was timed while the machine did something else moves nothing. In `1 / m^γ` such a curve
 //!    is a line, which goes through two of the points, or through one where `a` or `b` is zero: all are tried.
-//! 3. The knee is the smallest micro-batch whose throughput *by that curve* is nearly that of the largest. On a
-//!    curve that is flat but for noise it is one, whatever the noise.
+//! 3. The knee is the smallest micro-batch whose throughput *by that curve* is nearly that of the largest. Where
+//!    throughput is flat but for noise, noise can't carry it to the far end.
 
 /// A micro-batch within this share of the largest one's throughput is "nearly as fast".
 const NEARLY: f64 = 0.95;
@@ -28,13 +28,17 @@ pub(super) struct Saturation {
 }
 
 impl Saturation {
-    /// The curve of least relative error through `(micro-batch, tokens per second)`; none without a point.
+    /// The curve of least relative error through `(micro-batch, tokens per second)`; none without two: one size tells
+    /// of no rise.
     pub(super) fn of(speeds: &[(usize, f64)]) -> Option<Self> {
         let points: Vec<(f64, f64)> = speeds
             .iter()
             .filter(|(_, speed)| *speed > 0.0)
             .map(|(m, speed)| (float(*m), 1.0 / speed))
             .collect();
+        if points.len() < 2 {
+            return None;
+        }
         let curves = SHARPNESS.iter().flat_map(|sharpness| Self::through_points(*sharpness, &points));
         let error =
             |curve: &Self| points.iter().map(|(m, time)| (curve.time(*m) / time - 1.0).abs()).sum::<f64>();
@@ -99,8 +103,8 @@ mod tests {
     }
 
     #[test]
-    fn a_flat_curve_saturates_at_one_whatever_its_noise() {
-        // What one machine timed, twice: the largest within a twentieth of the fastest was 3, then 419.
+    fn noise_on_a_flat_curve_does_not_carry_the_knee_away() {
+        // Within 5 % of the fastest: from 3 on in the first, the largest alone in the second.
         for noisy in [
             [(1, 7_600.0), (3, 7_940.0), (12, 7_747.0), (50, 7_229.0), (100, 7_977.0), (201, 7_700.0)],
             [(1, 7_800.0), (3, 7_100.0), (12, 7_300.0), (50, 7_200.0), (100, 7_300.0), (201, 8_000.0)],
@@ -123,6 +127,6 @@ mod tests {
         let faster = Saturation::of(&[(1, 100.0), (2, 300.0), (8, 2000.0)]).unwrap();
         assert_eq!(faster.knee(40), 38, "no step takes less than nothing");
         assert_eq!(Saturation::of(&[]), None);
-        assert_eq!(Saturation::of(&[(7, 100.0)]).unwrap().knee(7), 1, "one size tells of no rise");
+        assert_eq!(Saturation::of(&[(7, 100.0)]), None, "one size tells of no rise");
     }
 }

@@ -146,7 +146,6 @@ impl Posterior<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::super::random::Stream;
-    use super::super::kernel::Distances;
     use super::super::testing::{continua, dimension, distances, sample};
     use super::*;
     use crate::space::Domain;

@@ -145,7 +145,7 @@ impl Beliefs {
         let expected = self.at(problem, &points);
         let lies = running.into_iter().zip(expected).map(|((point, level), belief)| Sample {
             short: self.settings.shortness(problem, level),
-            prior: self.prior_at(problem, &point),
+            prior: self.settings.expected(problem, &point, 1.0),
             point,
             value: belief.mean + PESSIMISM * belief.deviation,
             is_full: level == problem.fidelity.top(),
@@ -208,12 +208,7 @@ impl Beliefs {
         points: &'p [P],
     ) -> Vec<(&'p [f64], Expected)> {
         let each = points.iter().map(AsRef::as_ref);
-        each.map(|point| (point, self.prior_at(problem, point))).collect()
-    }
-
-    fn prior_at(&self, problem: &Problem, point: &[f64]) -> Expected {
-        let prior = self.settings.prior.as_ref();
-        prior.map_or_else(Expected::default, |prior| prior.at(&problem.space, point, 1.0))
+        each.map(|point| (point, self.settings.expected(problem, point, 1.0))).collect()
     }
 
     /// Whether something is expected beforehand.

@@ -63,10 +63,14 @@ impl PriorMean {
     /// Expected warped value of a run over this `share` of the full length: −1 for the best, 0 for the median run.
     #[must_use]
     pub fn at(&self, space: &SearchSpace, point: &[f64], share: f64) -> Expected {
-        let offs: Vec<Off> = self.terms.iter().map(|term| term.off(space, point, share)).collect();
-        let bowl = offs.iter().map(|off| off.widths.powi(2)).sum::<f64>() - 1.0;
+        let (mut squares, mut moved) = (0.0, 0.0);
+        for term in &self.terms {
+            let off = term.off(space, point, share);
+            squares += off.widths.powi(2);
+            moved += term.spread * off.rise();
+        }
+        let bowl = squares - 1.0;
         let mean = compressed(bowl);
-        let moved: f64 = self.terms.iter().zip(&offs).map(|(term, off)| term.spread * off.rise()).sum();
         Expected { mean, doubts: [WEIGHT_DEVIATION * mean, moved * compressed_slope(bowl)] }
     }
 }
@@ -80,7 +84,7 @@ struct Off {
 }
 
 impl Off {
-    /// By how much the square of the widths rises for each decade that the best value rises, near the best.
+    /// By how much the square of the widths rises for each decade that the best value rises; fades far from the best.
     fn rise(&self) -> f64 {
         -2.0 * self.widths / self.width * (-self.widths.powi(2)).exp()
     }

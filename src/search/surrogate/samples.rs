@@ -100,9 +100,7 @@ impl Selection<'_> {
     fn sample(&self, trial: &Observed, level: usize, value: f64) -> Sample {
         let share = if self.settings.ignores_fidelity { 1.0 } else { self.problem.fidelity.share(level) };
         let short = self.settings.shortness(self.problem, level);
-        let prior = self.settings.prior.as_ref();
-        let prior =
-            prior.map_or_else(Expected::default, |prior| prior.at(&self.problem.space, &trial.point, share));
+        let prior = self.settings.expected(self.problem, &trial.point, share);
         Sample {
             point: trial.point.clone(),
             short,
@@ -115,6 +113,12 @@ impl Selection<'_> {
 }
 
 impl SurrogateSettings {
+    /// What is expected of a run over this `share` of the full length; nothing where nothing is told.
+    pub(super) fn expected(&self, problem: &Problem, point: &[f64], share: f64) -> Expected {
+        let prior = self.prior.as_ref();
+        prior.map_or_else(Expected::default, |prior| prior.at(&problem.space, point, share))
+    }
+
     /// How short of the full run one to `level` counts.
     pub(super) fn shortness(&self, problem: &Problem, level: usize) -> f64 {
         if self.ignores_fidelity { 0.0 } else { shortness(problem, level) }

@@ -2,7 +2,7 @@
 
 use super::super::{Fidelity, Observations, Problem, State};
 use super::kernel::Distances;
-use super::prior::Expected;
+use super::prior::{Expected, Term};
 use super::process::Sample;
 use crate::space::{Dimension, Domain, SearchSpace};
 
@@ -26,6 +26,11 @@ pub(crate) fn distances(dimensions: usize) -> Distances {
 /// This mean, with doubts about its weight and about something that goes by its square.
 pub(crate) fn expected(mean: f64) -> Expected {
     Expected { mean, doubts: [0.4 * mean, 0.2 * mean * mean] }
+}
+
+/// A best value, a decade from which a run is as good as the median.
+pub(crate) fn term(dimension: usize, best: f64) -> Term {
+    Term { dimension, best, spread: 0.0, below: 1.0, above: 1.0, drift: 0.0, tilt: None }
 }
 
 /// A value of a run.

@@ -2,8 +2,8 @@
 
 use super::super::{Failure, Observations, State};
 use super::PESSIMISM;
-use super::testing::{add, problem};
-use super::{Belief, PriorMean, Surrogate, SurrogateSettings, Term, log_improvement};
+use super::testing::{add, problem, term};
+use super::{Belief, PriorMean, Surrogate, SurrogateSettings, log_improvement};
 
 const LEVELS: [f64; 2] = [1.0, 9.0];
 
@@ -29,9 +29,7 @@ fn at(surrogate: &mut Surrogate, seen: &Observations, unit: f64) -> Belief {
 #[test]
 fn before_anything_is_seen_what_is_expected_is_believed() {
     assert_eq!(at(&mut surrogate(), &Observations::default(), 0.3).mean, 0.0);
-    let terms =
-        vec![Term { dimension: 0, best: -1.0, spread: 0.0, below: 1.0, above: 1.0, drift: 0.0, tilt: None }];
-    let prior = Some(PriorMean { terms });
+    let prior = Some(PriorMean { terms: vec![term(0, -1.0)] });
     let mut told = Surrogate::new(SurrogateSettings { prior, ..SurrogateSettings::default() });
     assert_eq!(at(&mut told, &Observations::default(), 0.1).mean, -1.0);
 }

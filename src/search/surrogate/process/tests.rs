@@ -1,7 +1,7 @@
 //! The process against scikit-learn and numpy.
 
 use super::super::prior::{PriorMean, Term};
-use super::super::testing::{continua, distances, expected, sample};
+use super::super::testing::{continua, distances, expected, sample, term};
 use super::*;
 
 const POINTS: [[f64; 2]; 4] = [[0.1, 0.2], [0.4, 0.9], [0.8, 0.3], [0.6, 0.6]];
@@ -164,8 +164,7 @@ fn a_prior_mean_that_the_data_contradict_loses_its_weight() {
 
 /// A bowl with its bottom at 10^`best`, as expected at `unit` of the first dimension, which goes from 0 to 1.
 fn bowl(best: f64, spread: f64, unit: f64) -> Expected {
-    let term = Term { dimension: 0, best, spread, below: 1.0, above: 1.0, drift: 0.0, tilt: None };
-    PriorMean { terms: vec![term] }.at(&continua(2), &[unit, 0.5], 1.0)
+    PriorMean { terms: vec![Term { spread, ..term(0, best) }] }.at(&continua(2), &[unit, 0.5], 1.0)
 }
 
 #[test]
