@@ -2,7 +2,7 @@
 """Records sweeps of real fine-tuning runs as tables for the comparison of searches.
 
     python3 benches/peers/search/record.py --binary target/release/diapason        # every task; goes on where it stopped
-    python3 benches/peers/search/record.py --binary … --tasks quickstart-lora      # some
+    python3 benches/peers/search/record.py --binary … --tasks definitions-lora      # some
     python3 benches/peers/search/record.py --pack                                  # only write tables/ from what is there
 
 Each cell of a grid is one run of the program's own trial child (`diapason worker`): it trains up to 1/16 of its
@@ -110,8 +110,11 @@ def prepare(task: Task, binary: Path, work: Path) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     study = work / "data" / f"{task.data}.toml"
-    source = DATA[task.data].source(work / "data", machine.ROOT)
-    study.write_text(DATA[task.data].study(source, folder, machine.ROOT))
+    data = DATA[task.data]
+    source = data.source(work / "data", machine.ROOT)
+    if data.make_model and not data.model(folder, machine.ROOT).exists():
+        data.make_model(data.model(folder, machine.ROOT), machine.ROOT)
+    study.write_text(data.study(source, folder, machine.ROOT))
     subprocess.run([str(binary), "tune", str(study)], check=True, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
 
 

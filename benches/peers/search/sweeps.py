@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +21,9 @@ class Data:
     source: Callable[[Path, Path], Path]
     """Path of the text, made in the first folder from the repository in the second where there is no file of it."""
     new_model: str = ""
-    """Keys of `[model.new]`; empty for the quickstart's pretrained model."""
+    """Keys of `[model.new]`; empty for a pretrained model."""
+    make_model: Callable[[Path, Path], None] | None = None
+    """Makes the first folder, a pretrained model, with what the repository in the second has; none for the quickstart's."""
 
     def study(self, source: Path, output: Path, root: Path) -> str:
         """A study whose `tune` prepares the data set (and makes the model) and trains next to nothing."""
@@ -32,12 +37,29 @@ class Data:
 
     def model(self, output: Path, root: Path) -> Path:
         """The folder of the model."""
-        return output / "base" if self.new_model else root / "search-spaces" / "quickstart" / "model"
+        return output / "base" if self.new_model or self.make_model else root / "search-spaces" / "quickstart" / "model"
 
 
 def dictionary(_: Path, root: Path) -> Path:
     """The quickstart's table."""
     return root / "search-spaces" / "quickstart" / "devils-dictionary.csv"
+
+
+def third_of_dictionary(folder: Path, root: Path) -> Path:
+    """Every third entry of the quickstart's table."""
+    with dictionary(folder, root).open(encoding="utf-8-sig", newline="") as whole:
+        head, *entries = csv.reader(whole)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "third-of-dictionary.csv"
+    with path.open("w", encoding="utf-8", newline="") as out:
+        csv.writer(out).writerows([head, *entries[::3]])
+    return path
+
+
+def smollm2(folder: Path, root: Path) -> None:
+    """SmolLM2-135M-Instruct; what that needs is said in the script."""
+    script = root / "tests" / "peers" / "smollm2_folder.py"
+    subprocess.run([sys.executable, str(script), str(folder)], check=True, stdout=sys.stderr)
 
 
 def own_source(folder: Path, root: Path) -> Path:
@@ -68,7 +90,11 @@ DATA = {
     "nothing": Data(
         "the definitions, for a new model of 0.4 million parameters that has read nothing",
         PAIRS.format("term", "definition"), dictionary,
-        "vocab_size = 1024\nhidden_size = 128\nintermediate_size = 256\nnum_hidden_layers = 2\nnum_attention_heads = 2\n",
+        new_model="vocab_size = 1024\nhidden_size = 128\nintermediate_size = 256\nnum_hidden_layers = 2\nnum_attention_heads = 2\n",
+    ),
+    "third": Data(
+        "a third of the definitions, for SmolLM2-135M-Instruct",
+        PAIRS.format("term", "definition"), third_of_dictionary, make_model=smollm2,
     ),
 }
 
@@ -138,5 +164,9 @@ TASKS = {
              {"learning_rate": rates(1e-4), "effective_batch_size": BATCHES[:4]}, lora_rank=16, default=LORA, schedule="linear"),
         Task("nothing-full", "a new small model, 3 epochs of the definitions", "nothing", 3,
              {"learning_rate": rates(1e-4), "effective_batch_size": BATCHES}, default=NOTHING, weight_decay=0.1),
+        Task("smollm2-lora", "LoRA of rank 16, 1 epoch of a third of the definitions, bf16", "third", 1,
+             {"learning_rate": rates(1e-4, 8), "effective_batch_size": BATCHES[:4]}, lora_rank=16, default=LORA, precision="bf16"),
+        Task("smollm2-full", "all weights, 1 epoch of a third of the definitions, bf16", "third", 1,
+             {"learning_rate": rates(1e-5, 8), "effective_batch_size": BATCHES[:4]}, default=FULL, precision="bf16"),
     )
 }
