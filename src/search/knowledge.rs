@@ -1,10 +1,10 @@
 //! What is published of the best hyperparameters, and which of a space's are meant.
 //!
 //! Fine-tuning of all weights: 2e-5 at 7·10⁹ parameters (Taori et al. 2023, Alpaca; Hugging Face's recipes), higher for
-//! smaller models (5e-5 is Hugging Face's default from the time of 10⁸). Adapters: 2e-4 (Dettmers et al. 2023, table
-//! 9; Biderman et al. 2024: ten times the rate of all weights). Effective batch 16 in all of them, more where there are
-//! more tokens. The best rate rises with the batch (exponent 0.21–0.39 at fixed tokens; 0.3 here). Training from
-//! nothing: Li et al. 2025 (Step Law).
+//! smaller models (5e-5 is Hugging Face's default from the time of 10⁸) and for shorter runs (Bjorck et al. 2025).
+//! Adapters: 2e-4 (Dettmers et al. 2023, table 9; Biderman et al. 2024: ten times the rate of all weights), lower where
+//! the rank is large. Effective batch 16 in all of them, more where there are more tokens. The best rate rises with the
+//! batch (exponent 0.21–0.39 at fixed tokens; 0.3 here). Training from nothing: Li et al. 2025 (Step Law).
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -53,13 +53,21 @@ const ABOVE: f64 = 0.7;
 const RATE_SPREAD: f64 = 0.3;
 /// What a wrong batch costs, likewise.
 const BATCH_WIDTH: f64 = 1.2;
-/// How the best rates fall with the size of the model: through Hugging Face's 5e-5 to 1e-4 at 10⁸ parameters, and
-/// through the tuning sweeps of `benches/peers/search` at 3·10⁶.
-const FULL_BY_SIZE: f64 = 0.35;
-const LORA_BY_SIZE: f64 = 0.3;
-/// The textbook's batch is for about so many tokens (Alpaca's three epochs), and how it grows with them: weaker than
-/// the 0.57 of Step Law, which is for training from nothing. A short run reads fewer, so it likes a smaller batch.
+/// How the best rate falls with the size of the model and with the tokens of the run. Bjorck et al. 2025 found 0.23 and
+/// 0.32 where training begins from nothing; these go within 0.1 decades through the tuning sweeps of
+/// `benches/peers/search`, of 3·10⁶ and 1.3·10⁸ parameters over 8·10³ to 4·10⁴ tokens.
+const RATE_BY_SIZE: f64 = 0.2;
+const RATE_BY_TOKENS: f64 = 0.2;
+/// How the best rate of adapters falls with their rank, from the usual one: half of what the tuning sweep of ranks says,
+/// where alpha is in proportion to the rank, since with a fixed alpha it hardly falls (Schulman et al. 2025).
+const RATE_BY_RANK: f64 = 0.25;
+const USUAL_RANK: f64 = 16.0;
+/// The textbook's rates and batch are for models of about so many parameters, and for about so many tokens (Alpaca's
+/// three epochs).
+const USUAL_PARAMETERS: f64 = 7e9;
 const USUAL_TOKENS: f64 = 1e7;
+/// How the best batch grows with the tokens: weaker than the 0.57 of Step Law, which is for training from nothing. A
+/// short run reads fewer, so it likes a smaller batch.
 const BATCH_BY_TOKENS: f64 = 0.2;
 /// How the best rate rises with the batch.
 const RATE_BY_BATCH: f64 = 0.3;
@@ -89,6 +97,8 @@ pub struct Facts {
     pub tokens: Option<f64>,
     /// Tokens of an example.
     pub sequence_length: Option<f64>,
+    /// Rank of the adapters, where all runs have the same.
+    pub lora_rank: Option<f64>,
 }
 
 impl Facts {
@@ -103,14 +113,14 @@ impl Facts {
                 name if PARAMETERS.contains(&name) => set(&mut facts.parameters, number),
                 name if TOKENS.contains(&name) => set(&mut facts.tokens, number),
                 name if SEQUENCE.contains(&name) => set(&mut facts.sequence_length, number),
-                // A method that is told is surer than one that follows from a rank.
-                name if RANK.contains(&name) && facts.method.is_some() => true,
-                name if RANK.contains(&name) => set(&mut facts.method, number.map(|_| Method::Lora)),
+                name if RANK.contains(&name) => set(&mut facts.lora_rank, number),
                 _ => false,
             }
         };
         let unknown = context.iter().filter(|(name, value)| !told(&mut facts, name, value));
         let unknown = unknown.map(|(name, _)| name.clone()).collect();
+        // A method that is told is surer than one that follows from a rank.
+        facts.method = facts.method.or(facts.lora_rank.map(|_| Method::Lora));
         (facts, unknown)
     }
 }
@@ -154,9 +164,10 @@ pub(super) fn expected(space: &SearchSpace, facts: &Facts, shift: Shift) -> Opti
         return None;
     }
     let method = facts.method.unwrap_or(if has_rank { Method::Lora } else { Method::Full });
-    let batch = named(space, &BATCH);
-    let rate = named(space, &LEARNING_RATE);
-    let facts = Facts { method: Some(method), ..*facts };
+    let [rate, batch, rank] = [&LEARNING_RATE[..], &BATCH, &RANK].map(|names| named(space, names));
+    // A rank that is searched is no fact.
+    let lora_rank = facts.lora_rank.filter(|_| !has_rank);
+    let facts = Facts { method: Some(method), lora_rank, ..*facts };
     let typical_batch = best_batch(method, &facts).log10() + shift.batch;
     let rate = rate.map(|dimension| Term {
         dimension,
@@ -165,11 +176,7 @@ pub(super) fn expected(space: &SearchSpace, facts: &Facts, shift: Shift) -> Opti
         below: BELOW,
         above: ABOVE,
         drift: 0.0,
-        tilt: batch.map(|dimension| Tilt {
-            dimension,
-            exponent: RATE_BY_BATCH,
-            from: inside(space, dimension, typical_batch),
-        }),
+        tilts: tilts(space, (batch, typical_batch), rank),
     });
     let batch = batch.map(|dimension| Term {
         dimension,
@@ -178,10 +185,21 @@ pub(super) fn expected(space: &SearchSpace, facts: &Facts, shift: Shift) -> Opti
         below: BATCH_WIDTH,
         above: BATCH_WIDTH,
         drift: BATCH_BY_TOKENS,
-        tilt: None,
+        tilts: vec![],
     });
     let terms: Vec<Term> = rate.into_iter().chain(batch).collect();
     (!terms.is_empty()).then_some(PriorMean { terms })
+}
+
+/// How the best rate moves with the batch, whose typical decimal logarithm is given, and with the rank.
+fn tilts(space: &SearchSpace, (batch, typical): (Option<usize>, f64), rank: Option<usize>) -> Vec<Tilt> {
+    let by_batch = batch.map(|dimension| Tilt {
+        dimension,
+        exponent: RATE_BY_BATCH,
+        from: inside(space, dimension, typical),
+    });
+    let by_rank = rank.map(|dimension| Tilt { dimension, exponent: -RATE_BY_RANK, from: USUAL_RANK.log10() });
+    by_batch.into_iter().chain(by_rank).collect()
 }
 
 /// The published rate of a task at this batch.
@@ -201,12 +219,16 @@ pub(super) fn bowl(rate: f64, batch: f64) -> f64 {
     compressed(rate.powi(2) + (batch / BATCH_WIDTH).powi(2) - 1.0)
 }
 
-/// The published rate for a model of this size.
+/// The published rate for a model of this size, a run of this length and adapters of this rank.
 fn best_rate(method: Method, facts: &Facts) -> f64 {
-    let size = facts.parameters.unwrap_or(7e9) / 7e9;
+    let over = |fact: Option<f64>, usual: f64| fact.unwrap_or(usual) / usual;
+    let scale = over(facts.parameters, USUAL_PARAMETERS).powf(-RATE_BY_SIZE)
+        * over(facts.tokens, USUAL_TOKENS).powf(-RATE_BY_TOKENS);
     match method {
-        Method::Full => textbook::FULL_LEARNING_RATE * size.powf(-FULL_BY_SIZE),
-        Method::Lora => textbook::LORA_LEARNING_RATE * size.powf(-LORA_BY_SIZE),
+        Method::Full => textbook::FULL_LEARNING_RATE * scale,
+        Method::Lora => {
+            textbook::LORA_LEARNING_RATE * scale * over(facts.lora_rank, USUAL_RANK).powf(-RATE_BY_RANK)
+        }
         Method::Pretraining => {
             let parameters = facts.parameters.unwrap_or(1e9);
             1.79 * parameters.powf(-0.713) * facts.tokens.unwrap_or(20.0 * parameters).powf(0.307)

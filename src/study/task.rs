@@ -37,6 +37,7 @@ impl Driver<'_> {
             parameters: shapes.map(|shapes| as_float(shapes.parameters())),
             tokens: horizon(self.study)?.tokens.map(as_float),
             sequence_length: is_known.then(|| as_float(self.study.data.max_length as u64)),
+            lora_rank: self.study.train.lora.as_ref().map(|lora| as_float(lora.rank as u64)),
         })
     }
 }

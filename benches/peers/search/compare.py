@@ -39,13 +39,14 @@ RIVAL = "optuna-tpe-hyperband"
 ABLATIONS = ("prior", "cost", "interleave", "forecast")
 TUNING = (
     "recorded/definitions-full", "recorded/definitions-full-short", "recorded/definitions-lora",
-    "recorded/definitions-lora-ranks",
+    "recorded/definitions-lora-ranks", "recorded/smollm2-lora",
     "public/HPOLib-naval_propulsion", "public/HPOBench-australian", "public/HPOBench-car", "public/NASBench201-cifar10",
     "synthetic/tuning-1-full", "synthetic/tuning-2-full", "synthetic/tuning-3-full",
     "synthetic/tuning-4-lora", "synthetic/tuning-5-lora", "synthetic/tuning-6-lora",
 )
 REPORTING = (
     "recorded/terms-full", "recorded/source-full", "recorded/source-lora", "recorded/nothing-full",
+    "recorded/smollm2-full",
     "public/HPOLib-parkinsons_telemonitoring", "public/HPOLib-protein_structure", "public/HPOLib-slice_localization",
     "public/HPOBench-blood_transfusion", "public/HPOBench-credit_g", "public/HPOBench-kc1", "public/HPOBench-phoneme",
     "public/HPOBench-segment", "public/HPOBench-vehicle", "public/NASBench201-cifar100", "public/NASBench201-imagenet",

@@ -65,6 +65,9 @@ fn every_fact_has_its_other_names() {
         assert_eq!(facts(json!({name: "3K"})).tokens, Some(3e3), "{name}");
     }
     assert_eq!(facts(json!({"max_seq_length": 512})).sequence_length, Some(512.0));
+    for name in ["lora_rank", "rank", "r", "lora_r"] {
+        assert_eq!(facts(json!({name: 8})).lora_rank, Some(8.0), "{name}");
+    }
     for context in [
         json!({"method": "LoRA"}),
         json!({"method": "qlora"}),
@@ -118,10 +121,32 @@ fn adapters_learn_ten_times_as_fast_as_all_weights() {
     near(of("lora"), 2e-4);
 }
 
+/// By the exponents of 0.2: a hundredth of the size or of the tokens is a factor of 10⁰·⁴ = 2.5119.
 #[test]
-fn smaller_models_learn_faster() {
-    let of = |size: &str| best(expected(&rate(), &facts(json!({"parameters": size}))).as_ref(), 0);
-    assert!(of("100M") > of("1B") && of("1B") > of("70B"));
+fn smaller_models_and_shorter_runs_learn_faster() {
+    let of = |size: &str, tokens: &str| {
+        best(expected(&rate(), &facts(json!({"parameters": size, "tokens": tokens}))).as_ref(), 0)
+    };
+    near(of("7B", "10M"), 2e-5);
+    near(of("70M", "10M"), 2e-5 * 2.5119);
+    near(of("7B", "100K"), 2e-5 * 2.5119);
+    near(of("7B", "1B"), 2e-5 / 2.5119);
+}
+
+/// 16⁰·²⁵ = 2.
+#[test]
+fn adapters_of_a_larger_rank_learn_slower() {
+    let told = |rank: u32| facts(json!({"lora_rank": rank}));
+    near(best(expected(&rate(), &told(16)).as_ref(), 0), 2e-4);
+    near(best(expected(&rate(), &told(256)).as_ref(), 0), 1e-4);
+    // Among the hyperparameters it moves the best rate, and one that is told besides is no fact.
+    let searched = space(vec![log("lr", 1e-8, 1.0), log("lora_rank", 1.0, 256.0)]);
+    let prior = expected(&searched, &told(256)).unwrap();
+    near(best(Some(&prior), 0), 2e-4);
+    let at = |rate: f64, rank: f64| prior.at(&searched, &[(rate.log10() + 8.0) / 8.0, rank], 1.0).mean;
+    near(at(2e-4, 0.5), -1.0);
+    near(at(1e-4, 1.0), -1.0);
+    assert!(at(2e-4, 1.0) > -0.95);
 }
 
 /// Li et al. 2025: η = 1.79·N⁻⁰·⁷¹³·D⁰·³⁰⁷ and B = 0.58·D⁰·⁵⁷¹ tokens. N = 10⁹ and D = 10¹¹ by hand:
@@ -158,7 +183,7 @@ fn the_surest_name_is_taken_and_the_rate_moves_with_the_batch() {
     let prior = expected(&space(dimensions), &facts(json!({"method": "lora"}))).unwrap();
     let of: Vec<usize> = prior.terms.iter().map(|term| term.dimension).collect();
     assert_eq!(of, [2, 1]);
-    let tilt = prior.terms[0].tilt.unwrap();
+    let [tilt] = prior.terms[0].tilts[..] else { unreachable!("{prior:?}") };
     assert_eq!(tilt.dimension, 1);
     // The range of measured exponents, weaker than the square root.
     assert!((0.21..0.39).contains(&tilt.exponent));

@@ -44,8 +44,8 @@ pub struct Term {
     pub above: f64,
     /// By how many decades the best value of a run is smaller for each decade that it is shorter.
     pub drift: f64,
-    /// The best value's change with another dimension's decimal logarithm, from where.
-    pub tilt: Option<Tilt>,
+    /// How the best value moves with other hyperparameters.
+    pub tilts: Vec<Tilt>,
 }
 
 /// How a best value moves with another hyperparameter.
@@ -94,11 +94,12 @@ impl Term {
     fn off(&self, space: &SearchSpace, point: &[f64], share: f64) -> Off {
         let none = Off { widths: 0.0, width: self.below };
         let Some(value) = log_value(space, self.dimension, point) else { return none };
-        let other = self.tilt.and_then(|tilt| {
+        let tilted = |tilt: &Tilt| {
             let other = log_value(space, tilt.dimension, point)?;
             Some(tilt.exponent * (other - tilt.from))
-        });
-        let off = value - self.best - other.unwrap_or(0.0) - self.drift * share.log10();
+        };
+        let tilted: f64 = self.tilts.iter().filter_map(tilted).sum();
+        let off = value - self.best - tilted - self.drift * share.log10();
         let width = if off > 0.0 { self.above } else { self.below };
         Off { widths: off / width, width }
     }
@@ -125,7 +126,7 @@ mod tests {
     }
 
     fn term(dimension: usize, best: f64) -> Term {
-        Term { dimension, best, spread: 0.0, below: 1.0, above: 0.5, drift: 0.0, tilt: None }
+        Term { dimension, best, spread: 0.0, below: 1.0, above: 0.5, drift: 0.0, tilts: vec![] }
     }
 
     fn check(prior: &PriorMean, point: [f64; 2], share: f64, expected: f64) {
@@ -170,12 +171,19 @@ mod tests {
 
     #[test]
     fn the_best_value_moves_with_another_hyperparameter() {
-        let tilt = Some(Tilt { dimension: 1, exponent: 0.5, from: 1.0 });
-        let prior = PriorMean { terms: vec![Term { tilt, ..term(0, -4.0) }] };
+        let tilts = vec![Tilt { dimension: 1, exponent: 0.5, from: 1.0 }];
+        let prior = PriorMean { terms: vec![Term { tilts, ..term(0, -4.0) }] };
         check(&prior, [0.5, 0.25], 1.0, -1.0);
         // Two decades more of the other are one decade here.
         check(&prior, [0.75, 0.75], 1.0, -1.0);
         check(&prior, [0.5, 0.75], 1.0, 0.0);
+    }
+
+    #[test]
+    fn what_moves_the_best_value_adds_up() {
+        let tilt = |exponent| Tilt { dimension: 1, exponent, from: 1.0 };
+        let prior = PriorMean { terms: vec![Term { tilts: vec![tilt(0.75), tilt(-0.25)], ..term(0, -4.0) }] };
+        check(&prior, [0.75, 0.75], 1.0, -1.0);
     }
 
     #[test]

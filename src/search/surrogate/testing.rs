@@ -30,7 +30,7 @@ pub(crate) fn expected(mean: f64) -> Expected {
 
 /// A best value, a decade from which a run is as good as the median.
 pub(crate) fn term(dimension: usize, best: f64) -> Term {
-    Term { dimension, best, spread: 0.0, below: 1.0, above: 1.0, drift: 0.0, tilt: None }
+    Term { dimension, best, spread: 0.0, below: 1.0, above: 1.0, drift: 0.0, tilts: vec![] }
 }
 
 /// A value of a run.

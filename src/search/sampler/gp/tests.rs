@@ -83,7 +83,7 @@ fn with_something_expected_the_first_trial_is_where_most_is() {
         below: 1.0,
         above: 1.0,
         drift: 0.0,
-        tilt: None,
+        tilts: vec![],
     };
     let prior = Some(PriorMean { terms: vec![term(0, -3.0), term(1, -5.0)] });
     for seed in 0..5 {
