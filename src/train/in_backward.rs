@@ -10,7 +10,7 @@ use candle_core::{DType, Result, Tensor};
 
 use super::TrainError;
 use super::engine::Updated;
-use super::optimizer::{AdamW, Moved, Step, sum_of_squares};
+use super::optimizer::{AdamW, Squares, Step};
 use crate::arch::ParameterSpec;
 use crate::data::Batch;
 use crate::device::{Rank, RankError};
@@ -42,8 +42,7 @@ pub(super) struct InBackward<'a> {
     optimizer: &'a mut AdamW,
     scratch: &'a mut Scratch,
     step: Step,
-    squares: f64,
-    moved: Moved,
+    squares: Squares,
     check: bool,
     unreached: Option<ModelError>,
     rank: &'a Rank,
@@ -66,8 +65,7 @@ impl<'a> InBackward<'a> {
             optimizer,
             scratch,
             step,
-            squares: 0.0,
-            moved: Moved::default(),
+            squares: Squares::default(),
             check,
             unreached: None,
             rank,
@@ -100,7 +98,7 @@ impl<'a> InBackward<'a> {
     /// # Errors
     /// In the first steps, a weight that received no gradient.
     fn updated(self) -> std::result::Result<Updated, TrainError> {
-        let (grad_norm, update_ratio) = (self.squares.sqrt(), self.moved.ratio());
+        let (grad_norm, update_ratio) = (self.squares.gradient().sqrt(), self.squares.update_ratio());
         let updated = Updated { grad_norm, update_ratio, noise: None };
         self.unreached.map_or(Ok(updated), |error| Err(error.into()))
     }
@@ -129,12 +127,11 @@ impl GradientSink for InBackward<'_> {
             self.failed = Some(failed);
             candle_core::bail!("the ranks can't go on together")
         }
-        let squares = sum_of_squares(&gradient)?;
-        self.squares += squares;
+        let squares = self.optimizer.update(slot, spec, (weight, &gradient), self.step)?;
         if self.check && self.unreached.is_none() {
-            self.unreached = check_reached(&spec.name, squares).err();
+            self.unreached = check_reached(&spec.name, squares.gradient()).err();
         }
-        self.moved += self.optimizer.update(slot, spec, (weight, &gradient), self.step)?;
+        self.squares += squares;
         self.scratch.free.push(buffer);
         Ok(())
     }
