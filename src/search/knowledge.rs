@@ -54,8 +54,8 @@ const RATE_SPREAD: f64 = 0.3;
 /// What a wrong batch costs, likewise.
 const BATCH_WIDTH: f64 = 1.2;
 /// How the best rate falls with the size of the model and with the tokens of the run. Bjorck et al. 2025 found 0.23 and
-/// 0.32 where training begins from nothing; these go within 0.1 decades through the tuning sweeps of
-/// `benches/peers/search`, of 3·10⁶ and 1.3·10⁸ parameters over 8·10³ to 4·10⁴ tokens.
+/// 0.32 where training begins from nothing; with these the best rates of the tuning sweeps of `benches/peers/search`, of
+/// 3·10⁶ and 1.3·10⁸ parameters over 8·10³ to 4·10⁴ tokens, lie within 0.12 decades at the best batch of each.
 const RATE_BY_SIZE: f64 = 0.2;
 const RATE_BY_TOKENS: f64 = 0.2;
 /// How the best rate of adapters falls with their rank, from the usual one: half of what the tuning sweep of ranks says,
