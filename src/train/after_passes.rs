@@ -96,12 +96,12 @@ impl AfterPasses {
             }
         }
         let clip = self.max_grad_norm.map_or(1.0, |limit| clip_factor(norm, limit));
-        let updated = optimizer.step(model, &self.gradients, Step { number, clip: clip / factor, ..step })?;
+        let moved = optimizer.step(model, &self.gradients, Step { number, clip: clip / factor, ..step })?;
         if let Some(scale) = &mut self.loss_scale {
             scale.keep();
         }
         let whole = MeanGradient { squared_norm: norm * norm, examples: self.examples };
         let noise = self.first.and_then(|first| noise_sample(first, whole));
-        Ok(Some(Updated { grad_norm: norm, update_ratio: updated.update_ratio(), noise }))
+        Ok(Some(Updated { grad_norm: norm, update_ratio: moved.ratio(), noise }))
     }
 }

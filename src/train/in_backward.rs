@@ -10,7 +10,7 @@ use candle_core::{DType, Result, Tensor};
 
 use super::TrainError;
 use super::engine::Updated;
-use super::optimizer::{AdamW, Squares, Step};
+use super::optimizer::{AdamW, Moved, Step, sum_of_squares};
 use crate::arch::ParameterSpec;
 use crate::data::Batch;
 use crate::device::{Rank, RankError};
@@ -42,7 +42,8 @@ pub(super) struct InBackward<'a> {
     optimizer: &'a mut AdamW,
     scratch: &'a mut Scratch,
     step: Step,
-    squares: Squares,
+    squares: f64,
+    moved: Moved,
     check: bool,
     unreached: Option<ModelError>,
     rank: &'a Rank,
@@ -65,7 +66,8 @@ impl<'a> InBackward<'a> {
             optimizer,
             scratch,
             step,
-            squares: Squares::default(),
+            squares: 0.0,
+            moved: Moved::default(),
             check,
             unreached: None,
             rank,
@@ -98,7 +100,7 @@ impl<'a> InBackward<'a> {
     /// # Errors
     /// In the first steps, a weight that received no gradient.
     fn updated(self) -> std::result::Result<Updated, TrainError> {
-        let (grad_norm, update_ratio) = (self.squares.gradient().sqrt(), self.squares.update_ratio());
+        let (grad_norm, update_ratio) = (self.squares.sqrt(), self.moved.ratio());
         let updated = Updated { grad_norm, update_ratio, noise: None };
         self.unreached.map_or(Ok(updated), |error| Err(error.into()))
     }
@@ -127,11 +129,12 @@ impl GradientSink for InBackward<'_> {
             self.failed = Some(failed);
             candle_core::bail!("the ranks can't go on together")
         }
-        let squares = self.optimizer.update(slot, spec, (weight, &gradient), self.step)?;
-        if self.check && self.unreached.is_none() {
-            self.unreached = check_reached(&spec.name, squares.gradient()).err();
-        }
+        let squares = sum_of_squares(&gradient)?;
         self.squares += squares;
+        if self.check && self.unreached.is_none() {
+            self.unreached = check_reached(&spec.name, squares).err();
+        }
+        self.moved += self.optimizer.update(slot, spec, (weight, &gradient), self.step)?;
         self.scratch.free.push(buffer);
         Ok(())
     }

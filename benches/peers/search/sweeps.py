@@ -167,6 +167,6 @@ TASKS = {
         Task("smollm2-lora", "LoRA of rank 16, 1 epoch of a third of the definitions, bf16", "third", 1,
              {"learning_rate": rates(1e-4, 8), "effective_batch_size": BATCHES[:4]}, lora_rank=16, default=LORA, precision="bf16"),
         Task("smollm2-full", "all weights, 1 epoch of a third of the definitions, bf16", "third", 1,
-             {"learning_rate": rates(1e-5, 8), "effective_batch_size": BATCHES[:3]}, default=FULL, precision="bf16"),
+             {"learning_rate": rates(1e-5, 8), "effective_batch_size": BATCHES[:4]}, default=FULL, precision="bf16"),
     )
 }

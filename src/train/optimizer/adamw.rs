@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use super::{Moments, Squares, StatePart};
+use super::{Moments, Moved, StatePart};
 use crate::arch::ParameterSpec;
 use crate::model::{Decoder, Gradients};
 use crate::space::Optimizer;
@@ -75,13 +75,13 @@ impl AdamW {
         model.trainable().zip(&self.moments).flat_map(of)
     }
 
-    /// One update of every weight, and what it saw.
+    /// One update of every weight, and how far it moved them.
     pub(in crate::train) fn step(
         &mut self,
         model: &Decoder,
         gradients: &Gradients,
         step: Step,
-    ) -> Result<Squares> {
+    ) -> Result<Moved> {
         let all = model.trainable().zip(gradients.buffers()).enumerate();
         all.map(|(index, ((spec, weight), gradient))| self.update(index, spec, (weight, gradient), step))
             .sum()
@@ -94,7 +94,7 @@ impl AdamW {
         spec: &ParameterSpec,
         (weight, gradient): (&Tensor, &Tensor),
         step: Step,
-    ) -> Result<Squares> {
+    ) -> Result<Moved> {
         let exponent = i32::try_from(step.number).unwrap_or(i32::MAX);
         let by = Factors {
             number: step.number,

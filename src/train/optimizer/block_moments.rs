@@ -10,7 +10,7 @@ use super::block_codes::{
     BLOCK, Thresholds, ZERO, first_code, first_codes, first_value, first_values, inverse, second_code,
     second_codes, second_value, second_values,
 };
-use super::squares::{SquareLanes, Squares};
+use super::moved::{Moved, MovedLanes};
 use crate::model::{has_kernels, mutate, pieces, read};
 
 /// First and second moment of one weight, each as codes [blocks, 256] in u8 and the blocks' largest
@@ -32,7 +32,7 @@ impl BlockMoments {
     }
 
     /// One update of the weight and of these.
-    pub(super) fn update(&self, by: Factors, weight: &Tensor, gradient: &Tensor) -> Result<Squares> {
+    pub(super) fn update(&self, by: Factors, weight: &Tensor, gradient: &Tensor) -> Result<Moved> {
         let thresholds = Thresholds::at(by.number);
         if has_kernels(weight.device()) {
             self.in_place(by, &thresholds, weight, gradient)
@@ -47,9 +47,9 @@ impl BlockMoments {
         thresholds: &Thresholds,
         weight: &Tensor,
         gradient: &Tensor,
-    ) -> Result<Squares> {
+    ) -> Result<Moved> {
         let Self([m, m_top, v, v_top]) = self;
-        let mut squares = Squares::default();
+        let mut moved = Moved::default();
         read::<f32, _>(gradient, |gradient| {
             mutate(weight, |weight: &mut [f32]| {
                 mutate(m, |m: &mut [u8]| {
@@ -57,7 +57,7 @@ impl BlockMoments {
                         mutate(v, |v: &mut [u8]| {
                             mutate(v_top, |v_top: &mut [f32]| {
                                 let state = Codes { m, m_top, v, v_top };
-                                squares = state.update(by, thresholds, weight, gradient);
+                                moved = state.update(by, thresholds, weight, gradient);
                                 Ok(())
                             })
                         })
@@ -65,7 +65,7 @@ impl BlockMoments {
                 })
             })
         })?;
-        Ok(squares)
+        Ok(moved)
     }
 
     /// A piece at a time, as tensor operations make new tensors.
@@ -75,10 +75,10 @@ impl BlockMoments {
         thresholds: &Thresholds,
         weight: &Tensor,
         gradient: &Tensor,
-    ) -> Result<Squares> {
+    ) -> Result<Moved> {
         let Self([m, m_top, v, v_top]) = self;
         let (weight, gradient) = (weight.flatten_all()?, gradient.flatten_all()?);
-        let mut squares = Squares::default();
+        let mut moved = Moved::default();
         for piece in pieces(m.dim(0)?, BLOCK) {
             let start = piece.start * BLOCK;
             let values = (piece.len() * BLOCK).min(weight.elem_count() - start);
@@ -88,7 +88,6 @@ impl BlockMoments {
                 let part = tensor.narrow(0, start, values)?;
                 part.pad_with_zeros(0, 0, missing)?.reshape((piece.len(), BLOCK))
             };
-            let given = gradient.narrow(0, start, values)?;
             let gradient = (in_blocks(&gradient)? * by.clip)?;
             let first = first_values(&part(m)?, &part(m_top)?)?;
             let first = ((first * BETA1)? + (&gradient * (1.0 - BETA1))?)?;
@@ -101,10 +100,10 @@ impl BlockMoments {
             v_top.slice_set(&second_top, 0, piece.start)?;
             let before = in_blocks(&weight)?;
             let after = by.updated(&before, &first, &second)?;
-            squares += Squares::of(&given, &before, &after)?;
+            moved += Moved::between(&before, &after)?;
             weight.slice_set(&after.flatten_all()?.narrow(0, 0, values)?, 0, start)?;
         }
-        Ok(squares)
+        Ok(moved)
     }
 }
 
@@ -118,7 +117,7 @@ struct Codes<'a> {
 
 impl Codes<'_> {
     /// Threads take blocks in grains.
-    fn update(self, by: Factors, thresholds: &Thresholds, weight: &mut [f32], gradient: &[f32]) -> Squares {
+    fn update(self, by: Factors, thresholds: &Thresholds, weight: &mut [f32], gradient: &[f32]) -> Moved {
         const BLOCKS: usize = GRAIN / BLOCK;
         let grains = (
             self.m.par_chunks_mut(GRAIN),
@@ -131,9 +130,9 @@ impl Codes<'_> {
         let update = |(m, m_top, v, v_top, weight, gradient): (_, _, _, _, &mut _, &_)| {
             update(by, thresholds, Codes { m, m_top, v, v_top }, weight, gradient)
         };
-        let mut squares: Vec<Squares> = Vec::new();
-        grains.into_par_iter().map(update).collect_into_vec(&mut squares);
-        squares.into_iter().sum()
+        let mut moved: Vec<Moved> = Vec::new();
+        grains.into_par_iter().map(update).collect_into_vec(&mut moved);
+        moved.into_iter().sum()
     }
 }
 
@@ -146,12 +145,12 @@ fn update(
     codes: Codes<'_>,
     weight: &mut [f32],
     gradient: &[f32],
-) -> Squares {
+) -> Moved {
     let (b1, b2, epsilon) = (BETA1 as f32, BETA2 as f32, EPSILON as f32);
     let (new1, new2) = ((1.0 - BETA1) as f32, (1.0 - BETA2) as f32);
     let (rate, root, keep, clip) = (by.rate as f32, by.root as f32, by.keep as f32, by.clip as f32);
     let (mut first, mut second) = ([0.0_f32; BLOCK], [0.0_f32; BLOCK]);
-    let (mut squares, mut before) = (SquareLanes::new(), [0.0; BLOCK]);
+    let (mut moved, mut before) = (MovedLanes::new(), [0.0; BLOCK]);
     let inputs = weight.chunks_mut(BLOCK).zip(gradient.chunks(BLOCK));
     let firsts = codes.m.chunks_mut(BLOCK).zip(codes.m_top);
     let seconds = codes.v.chunks_mut(BLOCK).zip(codes.v_top);
@@ -171,7 +170,7 @@ fn update(
         }
         (*m_top, *v_top) = (f32::from_bits(first_bits), f32::from_bits(second_bits));
         let (first_inverse, second_inverse) = (inverse(*m_top), inverse(*v_top));
-        squares.add(gradient, before, weight);
+        moved.add(before, weight);
         let values = weight.len();
         for ((code, value), threshold) in m[..values].iter_mut().zip(&first).zip(&thresholds.first) {
             *code = first_code(*value, first_inverse, *threshold);
@@ -180,5 +179,5 @@ fn update(
             *code = second_code(*value, second_inverse, *threshold);
         }
     }
-    squares.total()
+    moved.total()
 }

@@ -4,16 +4,16 @@ mod adamw;
 mod block_codes;
 mod block_moments;
 mod moments;
+mod moved;
 mod norm;
-mod squares;
 #[cfg(test)]
 mod tests;
 mod wide_moments;
 
 pub(super) use adamw::{AdamW, Step};
 pub(super) use moments::{Moments, StatePart};
+pub(super) use moved::Moved;
 pub(super) use norm::{clip_factor, sum_of_squares};
-pub(super) use squares::Squares;
 
 /// Values a thread takes at once; also the fixed grain in which sums are taken.
 const GRAIN: usize = 1 << 15;

@@ -5,7 +5,7 @@ use candle_core::{DType, Result, Tensor, bail};
 use super::adamw::Factors;
 use super::block_codes::BLOCK;
 use super::block_moments::{BlockMoments, blocks};
-use super::squares::Squares;
+use super::moved::Moved;
 use super::wide_moments::WideMoments;
 use crate::arch::ParameterSpec;
 use crate::memory::kernels::MIN_QUANTIZED;
@@ -85,8 +85,8 @@ impl Moments {
         }
     }
 
-    /// One update of the weight and of these, in place, and what it saw.
-    pub(super) fn update(&self, by: Factors, weight: &Tensor, gradient: &Tensor) -> Result<Squares> {
+    /// One update of the weight and of these, in place, and how far it moved the weight.
+    pub(super) fn update(&self, by: Factors, weight: &Tensor, gradient: &Tensor) -> Result<Moved> {
         match self {
             Self::Wide(moments) => moments.update(by, weight, gradient),
             Self::Blocks(moments) => moments.update(by, weight, gradient),

@@ -31,7 +31,7 @@ fn composed_sum_of_squares(tensor: &Tensor) -> Result<f64> {
 
 /// Σ of the squares, in lanes of a fixed order so that it vectorises.
 #[multiversion(targets("x86_64+avx512f+fma", "x86_64+avx2+fma"))]
-pub(super) fn squares(values: &[f32]) -> f64 {
+fn squares(values: &[f32]) -> f64 {
     const LANES: usize = 32;
     let mut sums = [0.0; LANES];
     let mut add = |block: &[f32]| {

@@ -1,51 +1,40 @@
-//! What an update saw: how large the gradients were, and how far they moved the weights.
+//! How far an update moved the weights.
 #![expect(clippy::inline_always, reason = "a helper is compiled for the processor of the loop it stands in")]
 
 use candle_core::{Result, Tensor};
 
-use super::norm::squares;
-
-/// Sums of squares over some weights: of their gradients as they were given, of their changes, and of
-/// themselves before.
+/// Sums of squares over some weights, of their changes and of themselves before.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(in crate::train) struct Squares {
-    gradient: f64,
+pub(in crate::train) struct Moved {
     change: f64,
     weight: f64,
 }
 
-impl Squares {
-    /// ‖g‖².
-    pub(in crate::train) const fn gradient(self) -> f64 {
-        self.gradient
-    }
-
+impl Moved {
     /// ‖Δw‖ / ‖w‖; none where all weights are zero.
-    pub(in crate::train) fn update_ratio(self) -> Option<f64> {
+    pub(in crate::train) fn ratio(self) -> Option<f64> {
         (self.weight > 0.0).then(|| (self.change / self.weight).sqrt())
     }
 
-    /// From a gradient and weights before and after, composed of tensor operations.
-    pub(super) fn of(gradient: &Tensor, before: &Tensor, after: &Tensor) -> Result<Self> {
-        let sum = |tensor: &Tensor| tensor.sqr()?.sum_all();
-        let sums = [sum(gradient)?, sum(&(after - before)?)?, sum(before)?];
+    /// From weights before and after, composed of tensor operations.
+    pub(super) fn between(before: &Tensor, after: &Tensor) -> Result<Self> {
+        let sums = [(after - before)?.sqr()?.sum_all()?, before.sqr()?.sum_all()?];
         // Fetched together: each fetch waits for the device.
         let sums: Vec<f32> = Tensor::stack(&sums, 0)?.to_vec1()?;
-        Ok(Self { gradient: sums[0].into(), change: sums[1].into(), weight: sums[2].into() })
+        Ok(Self { change: sums[0].into(), weight: sums[1].into() })
     }
 }
 
-impl std::iter::Sum for Squares {
+impl std::iter::Sum for Moved {
     fn sum<I: Iterator<Item = Self>>(parts: I) -> Self {
         parts.fold(Self::default(), |sum, part| Self {
-            gradient: sum.gradient + part.gradient,
             change: sum.change + part.change,
             weight: sum.weight + part.weight,
         })
     }
 }
 
-impl std::ops::AddAssign for Squares {
+impl std::ops::AddAssign for Moved {
     fn add_assign(&mut self, other: Self) {
         *self = [*self, other].into_iter().sum();
     }
@@ -55,22 +44,20 @@ impl std::ops::AddAssign for Squares {
 const LANES: usize = 32;
 
 /// The sums of one grain while it is updated.
-pub(super) struct SquareLanes {
-    gradient: f64,
+pub(super) struct MovedLanes {
     change: [f32; LANES],
     weight: [f32; LANES],
 }
 
-impl SquareLanes {
+impl MovedLanes {
     #[inline(always)]
     pub(super) fn new() -> Self {
-        Self { gradient: 0.0, change: [0.0; LANES], weight: [0.0; LANES] }
+        Self { change: [0.0; LANES], weight: [0.0; LANES] }
     }
 
-    /// Adds gradients, and weights before and after.
+    /// Adds weights before and after.
     #[inline(always)]
-    pub(super) fn add(&mut self, gradient: &[f32], before: &[f32], after: &[f32]) {
-        self.gradient += squares(gradient);
+    pub(super) fn add(&mut self, before: &[f32], after: &[f32]) {
         let ((befores, before), (afters, after)) = (before.as_chunks::<LANES>(), after.as_chunks::<LANES>());
         for (before, after) in befores.iter().zip(afters) {
             self.add_some(before, after);
@@ -88,8 +75,8 @@ impl SquareLanes {
     }
 
     #[inline(always)]
-    pub(super) fn total(&self) -> Squares {
+    pub(super) fn total(&self) -> Moved {
         let sum = |lanes: &[f32; LANES]| lanes.iter().map(|lane| f64::from(*lane)).sum();
-        Squares { gradient: self.gradient, change: sum(&self.change), weight: sum(&self.weight) }
+        Moved { change: sum(&self.change), weight: sum(&self.weight) }
     }
 }
