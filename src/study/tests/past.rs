@@ -2,9 +2,10 @@
 
 use super::{Folder, device, drive};
 use crate::executor::Synthetic;
-use crate::space::Study;
+use crate::search::Method;
+use crate::space::{ALL_LINEAR, LoraSettings, Study};
 use crate::store::testing::{of_version, version};
-use crate::study::{Layout, StudyError};
+use crate::study::{Driver, Layout, StudyError, StudyEvent};
 
 /// A rate far above what is published for such a model.
 const BEST: f64 = 8e-3;
@@ -39,6 +40,22 @@ fn a_study_that_learns_from_an_earlier_one_looks_nearer_to_the_best() {
     let without = off(&alone, |_| ());
     let with = off(&learning, |study| study.learn_from = vec![past.path("results")]);
     assert!(with < 0.7 * without, "{with} decades off with and {without} without what was learnt");
+}
+
+#[test]
+fn the_rank_of_adapters_is_among_what_is_known_of_a_task() {
+    let (folder, mut device) = (Folder::new(), device());
+    let mut told = |lora: Option<LoraSettings>| {
+        let study = folder.study(|study| study.train.lora = lora);
+        let mut listener = |_: StudyEvent<'_>| ();
+        let task = Driver::open(&study, &mut device, &mut listener).unwrap().task().unwrap();
+        (task.facts.method, task.facts.lora_rank)
+    };
+    let targets = vec![ALL_LINEAR.to_owned()];
+    let lora =
+        LoraSettings { rank: 4, alpha: 8.0, dropout: 0.0, targets, rslora: false, quantize_base: None };
+    assert_eq!(told(Some(lora)), (Some(Method::Lora), Some(4.0)));
+    assert_eq!(told(None), (Some(Method::Pretraining), None));
 }
 
 #[test]
