@@ -71,6 +71,9 @@ const USUAL_TOKENS: f64 = 1e7;
 const BATCH_BY_TOKENS: f64 = 0.2;
 /// How the best rate rises with the batch.
 const RATE_BY_BATCH: f64 = 0.3;
+/// No law is followed beyond: Adam moves a weight by about the rate in a step (Kingma and Ba 2015, section 2.1), and this
+/// is as much as the weights of a new model differ from nought (standard deviation, GPT-2).
+const HIGHEST_RATE: f64 = 0.02;
 /// A space's bounds are an opinion too: the best is expected so far inside them.
 const INSIDE: f64 = 0.15;
 
@@ -224,7 +227,7 @@ fn best_rate(method: Method, facts: &Facts) -> f64 {
     let over = |fact: Option<f64>, usual: f64| fact.unwrap_or(usual) / usual;
     let scale = over(facts.parameters, USUAL_PARAMETERS).powf(-RATE_BY_SIZE)
         * over(facts.tokens, USUAL_TOKENS).powf(-RATE_BY_TOKENS);
-    match method {
+    let rate = match method {
         Method::Full => textbook::FULL_LEARNING_RATE * scale,
         Method::Lora => {
             textbook::LORA_LEARNING_RATE * scale * over(facts.lora_rank, USUAL_RANK).powf(-RATE_BY_RANK)
@@ -233,7 +236,8 @@ fn best_rate(method: Method, facts: &Facts) -> f64 {
             let parameters = facts.parameters.unwrap_or(1e9);
             1.79 * parameters.powf(-0.713) * facts.tokens.unwrap_or(20.0 * parameters).powf(0.307)
         }
-    }
+    };
+    rate.min(HIGHEST_RATE)
 }
 
 /// The published effective batch, in examples.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     BatchPlan, DeviceSpec, ExecutorSettings, FitSettings, FloatDomain, GpuSection, LoraSettings, Optimizer,
-    Precision, PrunerKind, SamplerKind, TrainerSettings, textbook,
+    Precision, PrunerKind, SamplerKind, TrainerSettings,
 };
 use crate::units::Bytes;
 
@@ -160,8 +160,6 @@ pub struct Space {
     pub batch: BatchDomain,
     /// Peak learning rates to try.
     pub learning_rate: FloatDomain,
-    /// The textbook's peak learning rate: what is tried first, as far as the domain allows.
-    pub default_learning_rate: f64,
 }
 
 /// Either plane of the batch: what the optimizer sees, or exactly what the device runs.
@@ -276,19 +274,6 @@ impl fmt::Display for Schedule {
 }
 
 impl Space {
-    /// The textbook default nearest to this space, tried first.
-    ///
-    /// The textbook's effective batch and the space's default learning rate, both moved into the space's own bounds.
-    #[must_use]
-    pub fn default_point(&self) -> (Precision, usize, f64) {
-        let batches = self.batch.len();
-        let middle = (0..batches)
-            .min_by_key(|index| self.batch.effective(*index).abs_diff(textbook::EFFECTIVE_BATCH_SIZE))
-            .unwrap_or(0);
-        let learning_rate = self.learning_rate.clamp(self.default_learning_rate);
-        (self.precision[0], middle, learning_rate)
-    }
-
     /// The single point of a space in which nothing varies.
     #[must_use]
     pub fn is_single_point(&self) -> bool {

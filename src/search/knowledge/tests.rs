@@ -160,6 +160,13 @@ fn training_from_nothing_follows_the_step_law() {
     near(best(prior.as_ref(), 1), 540.9);
 }
 
+/// 3·10³ parameters are far below those of the step law's experiments, which would say 0.08.
+#[test]
+fn no_law_is_followed_beyond_what_adam_can_bear() {
+    let toy = json!({"method": "pretraining", "parameters": 3e3, "tokens": 5e3});
+    near(best(expected(&rate(), &facts(toy)).as_ref(), 0), 0.02);
+}
+
 #[test]
 fn a_best_value_lies_well_inside_the_bounds() {
     for (low, high) in [(1e-3, 1e-1), (1e-9, 1e-7), (1e-5, 1e-3)] {

@@ -170,8 +170,8 @@ pub(super) fn many<T: Clone>(values: &OneOrMany<T>) -> Vec<T> {
 mod tests {
     use super::*;
     use crate::space::{
-        ALL_LINEAR, BatchDomain, BatchPlan, BlockFormat, DataFormat, ModelSettings, ModelSource, Optimizer,
-        Precision,
+        ALL_LINEAR, BatchDomain, BatchPlan, BlockFormat, DataFormat, FloatDomain, ModelSettings, ModelSource,
+        Optimizer,
     };
 
     const MINIMAL: &str = "[model]\nsource = 'base'\n[data]\nsource = 'rows.csv'\n";
@@ -209,7 +209,10 @@ mod tests {
     #[test]
     fn adapters_have_the_defaults_of_the_field_and_ten_times_the_learning_rate() {
         let plain = study("[lora]\n").unwrap();
-        assert_eq!(plain.space.default_point(), (Precision::F32, 1, 2e-4));
+        let rates = FloatDomain { low: 5e-5, high: 5e-3, log: true };
+        assert_eq!(plain.space.learning_rate, rates);
+        let all_weights = study("").unwrap().space.learning_rate;
+        assert!((rates.high / all_weights.high - 10.0).abs() < 1e-9);
         let lora = plain.train.lora.unwrap();
         assert_eq!((lora.rank, lora.targets, lora.rslora), (16, vec![ALL_LINEAR.to_owned()], false));
         assert!((lora.alpha - 32.0).abs() < 1e-12 && lora.dropout == 0.0);
@@ -249,15 +252,5 @@ mod tests {
             assert!(error.message.contains(key), "{error}");
             assert!(error.hint.is_some(), "{error}");
         }
-    }
-
-    #[test]
-    fn the_first_suggestion_is_the_textbook_default_moved_into_the_space() {
-        let space = study(
-            "[space]\nlearning_rate = { low = 1e-3, high = 1e-2 }\neffective_batch_size = [4, 12, 64]\n",
-        )
-        .unwrap()
-        .space;
-        assert_eq!(space.default_point(), (Precision::F32, 1, 1e-3));
     }
 }

@@ -15,7 +15,6 @@ impl Check<'_> {
             precision: self.precisions(section)?,
             batch: self.batch(section)?,
             learning_rate: self.learning_rate(section, default_learning_rate)?,
-            default_learning_rate,
         })
     }
 

@@ -32,7 +32,7 @@ fn a_trial_that_ran_out_of_memory_is_recorded_and_nothing_as_large_is_proposed_a
 
 #[test]
 fn a_diverged_trial_is_recorded_and_no_point_is_proposed_twice() {
-    let (folder, mut device) = (Folder::new(), Synthetic { diverges_at: 1.1e-3, ..device() });
+    let (folder, mut device) = (Folder::new(), Synthetic { diverges_at: 1.1e-2, ..device() });
     let told = drive(&folder.study(|_| ()), &mut device).unwrap();
     let diverged = told.summary.trials["diverged"];
     assert!((1..9).contains(&diverged), "{:?}", told.summary.trials);
@@ -122,7 +122,7 @@ fn another_study_in_the_same_folder_is_refused_and_the_same_one_elsewhere_is_not
     let folder = Folder::new();
     let study = folder.study(|_| ());
     drive(&study, &mut device()).unwrap();
-    let other = folder.study(|study| study.space.learning_rate = FloatDomain::fixed(1e-3));
+    let other = folder.study(|study| study.space.learning_rate = FloatDomain::fixed(1e-2));
     let error = drive(&other, &mut device()).unwrap_err();
     assert!(matches!(error, StudyError::Store(StoreError::StudyChanged { .. })), "{error}");
     let typed_otherwise = folder.study(|study| study.data.source = folder.path("./rows.csv"));

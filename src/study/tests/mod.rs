@@ -59,7 +59,7 @@ impl Folder {
             num_hidden_layers = 1\nnum_attention_heads = 2
             [data]\nsource = 'rows.csv'\nmax_length = 64
             [space]\neffective_batch_size = 8
-            learning_rate = { low = 1e-4, high = 1e-2, log = true }
+            learning_rate = { low = 1e-3, high = 1e-1, log = true }
             [search]\ntrials = 9\nrungs = 3\nreduction_factor = 3
             [train]\nepochs = 3\nevaluations = 4
             [quantize]\ntypes = 'f32'";
@@ -75,8 +75,8 @@ fn device() -> Synthetic {
     Synthetic {
         fixed: Bytes::mib(10),
         per_example: Bytes::mib(5),
-        best_learning_rate: 1e-3,
-        diverges_at: 5e-3,
+        best_learning_rate: 1e-2,
+        diverges_at: 8e-2,
         example_spread: 0.0,
         seed_spread: 0.0,
         weights: Bytes(0),

@@ -7,39 +7,35 @@ use crate::space::{ALL_LINEAR, LoraSettings, Study};
 use crate::store::testing::{of_version, version};
 use crate::study::{Driver, Layout, StudyError, StudyEvent};
 
-/// A rate far above what is published for such a model.
-const BEST: f64 = 8e-3;
-
-/// The textbook's comes first, then two of the sequence that are possible.
-const CHOSEN: usize = 3;
+/// A rate far below what is published for such a model.
+const BEST: f64 = 1e-3;
 
 fn wide(study: &mut Study) {
     (study.space.learning_rate.low, study.space.learning_rate.high) = (1e-5, 1e-1);
     study.search.trials = 12;
 }
 
-fn hot() -> Synthetic {
+fn cold() -> Synthetic {
     Synthetic { best_learning_rate: BEST, diverges_at: 5e-2, ..device() }
 }
 
-/// How far from the best, in decades, the first trial lies that is chosen by what is expected: after the textbook's and
-/// those that tell what is usual.
+/// How far from the best, in decades, the first trial lies.
 fn off(folder: &Folder, change: impl FnOnce(&mut Study)) -> f64 {
     let study = folder.study(|study| {
         wide(study);
         change(study);
     });
-    let told = drive(&study, &mut hot()).unwrap();
-    (told.history.trials[CHOSEN].hyperparams.learning_rate / BEST).log10().abs()
+    let told = drive(&study, &mut cold()).unwrap();
+    (told.history.trials[0].hyperparams.learning_rate / BEST).log10().abs()
 }
 
 #[test]
-fn a_study_that_learns_from_an_earlier_one_looks_nearer_to_the_best() {
+fn a_study_that_learns_from_an_earlier_one_begins_nearer_to_the_best() {
     let (past, alone, learning) = (Folder::new(), Folder::new(), Folder::new());
-    drive(&past.study(wide), &mut hot()).unwrap();
+    drive(&past.study(wide), &mut cold()).unwrap();
     let without = off(&alone, |_| ());
     let with = off(&learning, |study| study.learn_from = vec![past.path("results")]);
-    assert!(with < 0.7 * without, "{with} decades off with and {without} without what was learnt");
+    assert!(with < 0.3 * without, "{with} decades off with and {without} without what was learnt");
 }
 
 #[test]

@@ -105,7 +105,7 @@ fn a_space_of_few_points_tries_each_once_and_finishes() {
     for plans in [vec![plan(4)], vec![plan(4), plan(8)]] {
         let folder = Folder::new();
         let study = folder.study(|study| {
-            study.space.learning_rate = FloatDomain::fixed(1e-3);
+            study.space.learning_rate = FloatDomain::fixed(1e-2);
             study.space.batch = BatchDomain::Explicit(plans.clone());
         });
         let told = drive(&study, &mut device()).unwrap();

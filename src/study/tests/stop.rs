@@ -110,7 +110,7 @@ fn more_trials_may_be_asked_for_later() {
 #[test]
 fn a_space_that_has_no_more_points_says_so() {
     let (folder, mut device) = (Folder::new(), device());
-    let study = folder.study(|study| study.space.learning_rate = crate::space::FloatDomain::fixed(1e-3));
+    let study = folder.study(|study| study.space.learning_rate = crate::space::FloatDomain::fixed(1e-2));
     let told = drive(&study, &mut device).unwrap();
     assert_eq!(told.summary.stopped, Some(StopReason::Exhausted { trials: 1 }));
 }
