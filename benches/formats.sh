@@ -17,7 +17,7 @@ executable=$(cd "$(dirname "$0")/.." && cargo bench --bench training_step --no-r
     sed -n 's/.*"executable":"\([^"]*training_step[^"]*\)".*/\1/p' | tail -n 1)
 [ -n "$executable" ] || { echo "formats.sh: cargo built no training_step" >&2; exit 1; }
 
-exec python3 - "$executable" "$model" "$tokens" "$steps" "$(dirname "$0")/../src/executor/local.rs" <<'PYTHON'
+exec python3 - "$executable" "$model" "$tokens" "$steps" "$(dirname "$0")/../src/executor/local/command.rs" <<'PYTHON'
 import collections
 import json
 import os

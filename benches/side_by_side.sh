@@ -21,7 +21,7 @@ import sys
 
 executable, row, steps = sys.argv[1:]
 # A thread each, and the allocator as trials have it.
-source = open("src/executor/local.rs").read()
+source = open("src/executor/local/command.rs").read()
 environment = os.environ | {"RAYON_NUM_THREADS": "1"} | dict(re.findall(r'\("(MALLOC_\w+)", "(\d+)"\)', source))
 
 

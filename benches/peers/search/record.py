@@ -39,7 +39,7 @@ LEVELS = (0.0625, 0.125, 0.25, 0.5, 1.0)
 MICRO_BATCH = 16
 """Most examples at once; larger batches are accumulated, which leaves the loss as it is."""
 ENVIRONMENT = {
-    # What the driver gives its children (src/executor/local.rs); one thread, because two runs go side by side.
+    # What the driver gives its children (src/executor/local/command.rs); one thread, because two runs go side by side.
     "MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "8589934592",
     "MALLOC_TOP_PAD_": "67108864", "MALLOC_ARENA_MAX": "1",
     "RAYON_NUM_THREADS": "1", "CANDLE_NUM_THREADS": "1",

@@ -132,7 +132,7 @@ def measure(case: Case, sides: tuple[Side, Side], arguments: argparse.Namespace)
     setting = setting_of(case, arguments)
     ours, peer = alternate(case, sides, arguments.alternations, setting)
     figures = figures_of(case, ours, peer)
-    if not arguments.no_largest:
+    if case.has_largest and not arguments.no_largest:
         sizes = [largest(case, side, reports[0], setting) for side, reports in zip(sides, (ours, peer))]
         metric = f"largest micro-batch under {CAP // GIB} GiB"
         figures.append(Figure(case.name, metric, "", "higher", [sizes[0]], [sizes[1]]))
@@ -178,7 +178,7 @@ def main() -> int:
     figures: list[Figure] = []
     notes: list[str] = []
     failures: list[str] = []
-    for case in cases(arguments.rows or list(ROWS), machine.has_bf16_products()):
+    for case in cases(arguments.rows or list(ROWS), machine.instructions()):
         try:
             measured, note = measure(case, sides, arguments)
         except SideError as error:

@@ -13,7 +13,8 @@ from pathlib import Path
 from rows import GIB
 
 ROOT = Path(__file__).resolve().parents[3]
-BF16_PRODUCTS = {"avx512_bf16", "amx_bf16"}
+INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+"""Those that decide the speed of a step."""
 
 
 def cpu_fields() -> dict[str, str]:
@@ -26,16 +27,15 @@ def cpu_fields() -> dict[str, str]:
     return {key.strip(): value.strip() for key, value in pairs}
 
 
-def has_bf16_products() -> bool:
-    """Whether the processor multiplies bf16 by instructions of its own."""
-    return bool(BF16_PRODUCTS & set(cpu_fields().get("flags", "").split()))
+def instructions() -> set[str]:
+    """Which of `INSTRUCTIONS` the processor has."""
+    return set(INSTRUCTIONS) & set(cpu_fields().get("flags", "").split())
 
 
 def describe() -> str:
     """Processor, instruction sets that matter here, cores, memory, system."""
     fields = cpu_fields()
-    flags = set(fields.get("flags", "").split())
-    sets = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if name in flags]
+    sets = [name for name in INSTRUCTIONS if name in instructions()]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
     name = fields.get("model name", platform.machine())
     system = f"{platform.system()} {platform.release()}"

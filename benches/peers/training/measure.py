@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from rows import GIB, THREADS, Case
 
-# What src/executor/local.rs sets for the trials of a study: freed tensors stay with the process.
+# What src/executor/local/command.rs sets for the trials of a study: freed tensors stay with the process.
 # Both sides get it, so that neither maps, zeroes and unmaps every large tensor in every step. It
 # buys speed with memory: at a vocabulary of 49152 PyTorch's peak is a fifth higher than with the
 # allocator's defaults, which is why the driver can also run both sides with those.

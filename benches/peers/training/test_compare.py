@@ -15,7 +15,7 @@ import machine
 from compare import loss_note
 from largest import largest_within
 from measure import MALLOC, OutOfMemory, Report, Side, SideError, environment, failure, parse
-from rows import GIB, MIB, ROWS, TWIN, Case, cases
+from rows import AVX2_TWIN, AVX512_TWIN, GIB, MIB, ROWS, Case, cases
 from table import Figure, markdown
 
 CASE = Case("a", ROWS["a"])
@@ -136,17 +136,21 @@ class Reports(unittest.TestCase):
 
 
 class Cases(unittest.TestCase):
-    def test_bf16_has_a_twin_only_where_the_processor_has_the_products(self):
-        self.assertEqual([case.name for case in cases(["a", "bf16"], True)], ["a", "bf16", TWIN])
-        self.assertEqual([case.name for case in cases(["a", "bf16"], False)], ["a", "bf16"])
+    def test_bf16_has_a_twin_for_every_processor_that_can_do_less(self):
+        def names(*instructions: str) -> list[str]:
+            return [case.name for case in cases(["a", "bf16"], set(instructions))]
 
-    def test_the_twin_holds_each_side_by_its_own_variable(self):
-        twin = cases(["bf16"], True)[1]
-        self.assertEqual(environment(twin, OURS)["DIAPASON_CPU"], "avx512")
-        self.assertEqual(environment(twin, PEER)["ONEDNN_MAX_CPU_ISA"], "AVX512_CORE")
+        self.assertEqual(names("avx2", "avx512f", "avx512_bf16"), ["a", "bf16", AVX512_TWIN.name, AVX2_TWIN.name])
+        self.assertEqual(names("avx2", "avx512f"), ["a", "bf16", AVX2_TWIN.name])
+        self.assertEqual(names("avx2"), ["a", "bf16"])
+
+    def test_the_twins_hold_each_side_by_its_own_variables(self):
+        for twin, ours, onednn in ((AVX512_TWIN, "avx512", "AVX512_CORE"), (AVX2_TWIN, "avx2", "AVX2")):
+            self.assertEqual(environment(twin, OURS)["DIAPASON_CPU"], ours)
+            self.assertEqual(environment(twin, PEER)["ONEDNN_MAX_CPU_ISA"], onednn)
 
     def test_both_sides_have_the_allocator_of_our_trials(self):
-        source = (machine.ROOT / "src/executor/local.rs").read_text()
+        source = (machine.ROOT / "src/executor/local/command.rs").read_text()
         self.assertEqual(dict(re.findall(r'\("(MALLOC_\w+)", "(\d+)"\)', source)), MALLOC)
 
     def test_default_malloc_leaves_the_allocator_alone_whatever_the_shell_says(self):
