@@ -1,11 +1,10 @@
 //! Matrix products on slices: `out (+)= scale · a·b`.
 //!
 //! Blocked as in Goto and van de Geijn 2008: `b` is packed into panels that all threads share, each
-//! thread packs its rows of `a`, if they do not lie as they are needed, and computes tiles that live in
-//! registers. Activations in bfloat16 are
-//! widened while they are packed, or multiplied as pairs where the processor can (AVX512-BF16); sums
-//! are f32. Every sum is taken in the same order whatever the threads do, and the scratch memory
-//! depends on nothing but the shapes and the number of threads.
+//! thread packs or copies its rows of `a`, if they do not lie as they are needed, and computes tiles that
+//! live in registers. Activations in bfloat16 are widened while they are packed or copied, or multiplied as
+//! pairs where the processor can (AVX512-BF16); sums are f32. Every sum is taken in the same order whatever
+//! the threads do, and the scratch memory depends on nothing but the shapes and the number of threads.
 
 mod blocks;
 mod instructions;
@@ -30,7 +29,7 @@ use instructions::Instructions;
 use matrix::Lines;
 pub(in crate::model) use matrix::Matrix;
 pub(in crate::model) use operand::Operand;
-use pack::{Factor, pack};
+use pack::{Factor, copy, pack};
 use tile::{Kernel, Rows, Write};
 
 /// Whether a product replaces what is in the output or is added to it.
@@ -229,13 +228,8 @@ impl<A: Element, B: Operand> Product<'_, A, B> {
             for pass in ranges(b.depth.clone(), PASS) {
                 let add = pass.start > 0 || self.output == Output::Add;
                 let write = Write { scale: self.scale, add };
-                let a = self.in_place(&rows, &pass).unwrap_or_else(|| {
-                    let size = pass.len().div_ceil(F::DEPTH) * kernel.rows;
-                    let packed = &mut scratch[..rows.len().div_ceil(kernel.rows) * size];
-                    let lines = self.a.lines(&rows, &pass);
-                    pack(packed, &lines, (rows.len(), pass.len()), kernel.rows);
-                    Rows::Packed(written(packed))
-                });
+                let a = self.in_place(&rows, &pass);
+                let a = a.unwrap_or_else(|| self.prepared(&rows, &pass, scratch, kernel));
                 self.tiles(out, a, b, &pass, write, kernel);
             }
         }
@@ -246,6 +240,30 @@ impl<A: Element, B: Operand> Product<'_, A, B> {
         match self.a.lines(rows, pass) {
             Lines::ByRow { data, stride } => Some(Rows::InPlace { data: F::in_place(data)?, stride }),
             Lines::ByColumn { .. } => None,
+        }
+    }
+
+    /// Rows of `a` made ready for the tiles: lines along the depth are read as lines, all others from panels.
+    fn prepared<'s, F: Factor>(
+        &self,
+        rows: &Range<usize>,
+        pass: &Range<usize>,
+        scratch: &'s mut [MaybeUninit<F>],
+        kernel: &Kernel<F>,
+    ) -> Rows<'s, F> {
+        let length = pass.len().div_ceil(F::DEPTH);
+        let size = (rows.len(), pass.len());
+        match self.a.lines(rows, pass) {
+            Lines::ByRow { data, stride } => {
+                let lines = &mut scratch[..rows.len() * length];
+                copy(lines, (data, stride), size);
+                Rows::InPlace { data: written(lines), stride: length }
+            }
+            lines @ Lines::ByColumn { .. } => {
+                let panels = &mut scratch[..rows.len().div_ceil(kernel.rows) * kernel.rows * length];
+                pack(panels, &lines, size, kernel.rows);
+                Rows::Packed(written(panels))
+            }
         }
     }
 
@@ -328,7 +346,7 @@ fn uninitialised<F>(length: usize) -> Box<[MaybeUninit<F>]> {
 
 #[expect(unsafe_code, reason = "packing writes every value; filling the scratch first would cost a pass")]
 fn written<F>(packed: &[MaybeUninit<F>]) -> &[F] {
-    // SAFETY: `pack` writes every value of the panel it is given, asserting its size, and the callers
-    // cut `packed` into exactly the panels they packed.
+    // SAFETY: `pack` and `copy` write every value of what they are given, asserting its size, and the callers
+    // cut `packed` into exactly what was packed or copied.
     unsafe { packed.assume_init_ref() }
 }

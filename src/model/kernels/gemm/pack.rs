@@ -74,6 +74,39 @@ pub(super) fn pack<T: Element, F: Factor>(
     }
 }
 
+/// Copies lines of so many values, `stride` apart, one after the other: for a tile that reads them along the depth.
+///
+/// Every factor of `out` is written; what a last one lacks is zero.
+pub(super) fn copy<T: Element, F: Factor>(
+    out: &mut [MaybeUninit<F>],
+    (data, stride): (&[T], usize),
+    (count, depth): (usize, usize),
+) {
+    let length = depth.div_ceil(F::DEPTH);
+    assert_eq!(out.len(), count * length, "lines of another size");
+    assert!(count == 0 || data.len() >= (count - 1) * stride + depth, "lines beyond the values");
+    for (out, line) in out.chunks_mut(length).zip(data.chunks(stride)) {
+        copy_line(out, &line[..depth]);
+    }
+}
+
+#[multiversion(targets("x86_64+avx512f+fma", "x86_64+avx2+fma"))]
+fn copy_line<T: Element, F: Factor>(out: &mut [MaybeUninit<F>], values: &[T]) {
+    if F::DEPTH == 1 {
+        for (factor, value) in out.iter_mut().zip(values) {
+            factor.write(F::of(*value, T::default()));
+        }
+    } else {
+        let (pairs, rest) = values.as_chunks::<2>();
+        for (factor, [first, second]) in out.iter_mut().zip(pairs) {
+            factor.write(F::of(*first, *second));
+        }
+        if let ([last], Some(factor)) = (rest, out.last_mut()) {
+            factor.write(F::of(*last, T::default()));
+        }
+    }
+}
+
 fn pack_panels<T: Element, F: Factor, const WIDTH: usize>(
     panels: &mut [MaybeUninit<F>],
     lines: &Lines<T>,

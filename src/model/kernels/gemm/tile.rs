@@ -30,7 +30,7 @@ impl<F: Factor> Kernel<F> {
 pub(super) enum Rows<'a, F> {
     /// In panels, one factor of every row of a tile after the other.
     Packed(&'a [F]),
-    /// Where they are: row `i` is `data[i · stride..]`.
+    /// Line by line: row `i` is `data[i · stride..]`.
     InPlace { data: &'a [F], stride: usize },
 }
 
