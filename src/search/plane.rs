@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::knowledge::{Facts, Method, expected, published_batch, published_rate};
+use super::knowledge::{Facts, expected, published_batch, published_rate};
 use super::past::Shift;
 use super::{Failure, Fidelity, Observations, Problem, State, Tuner, TunerSettings};
 use crate::space::{
@@ -122,14 +122,13 @@ fn levels(study: &Study) -> Vec<f64> {
 
 /// What is published for such a task, and corrected by past studies, moved into the space's own bounds: tried first.
 fn published_point(study: &Study, task: &Task) -> UnitPoint {
-    let method = if study.train.lora.is_some() { Method::Lora } else { Method::Full };
-    let facts = Facts { method: task.facts.method.or(Some(method)), ..task.facts };
+    let facts = &task.facts;
     #[expect(clippy::cast_precision_loss, reason = "batches are small")]
     let effective = |index: usize| study.space.batch.effective(index) as f64;
-    let typical = published_batch(&facts) * 10f64.powf(task.shift.batch);
+    let typical = published_batch(facts) * 10f64.powf(task.shift.batch);
     let off = |index: &usize| (effective(*index) / typical).ln().abs();
     let batch = (0..study.space.batch.len()).min_by(|a, b| off(a).total_cmp(&off(b))).unwrap_or(0);
-    let rate = published_rate(&facts, effective(batch)) * 10f64.powf(task.shift.learning_rate);
+    let rate = published_rate(facts, effective(batch)) * 10f64.powf(task.shift.learning_rate);
     coordinates(study, study.space.learning_rate.clamp(rate), batch, 0)
 }
 
@@ -189,24 +188,25 @@ fn suggestion(study: &Study, point: &[f64]) -> Suggestion {
 
 #[cfg(test)]
 mod tests {
+    use super::super::knowledge::Method;
     use super::super::testing::history::trial;
     use super::*;
     use crate::space::BatchPlan;
 
     const BATCHES: [usize; 3] = [4, 12, 64];
 
-    /// A study with these rates, and with these lines besides.
-    fn study(rates: &str, more: &str) -> Study {
+    /// A study with these rates.
+    fn study(rates: &str) -> Study {
         let text = format!(
-            "[model]\nsource = 'base'\n[data]\nsource = 'rows.csv'\n{more}\n[space]\n\
+            "[model]\nsource = 'base'\n[data]\nsource = 'rows.csv'\n[space]\n\
              effective_batch_size = {BATCHES:?}\nlearning_rate = {rates}\n"
         );
         Study::from_toml(&text, "tiny.toml".as_ref()).unwrap()
     }
 
     /// Batch and rate of its first suggestion.
-    fn first(task: &Task, rates: &str, more: &str) -> (usize, f64) {
-        let study = study(rates, more);
+    fn first(task: &Task, rates: &str) -> (usize, f64) {
+        let study = study(rates);
         let suggestion = Plane::new(&study, task, &History::default()).suggest(&|_| true).unwrap().0;
         (BATCHES[suggestion.batch_index], suggestion.learning_rate)
     }
@@ -221,26 +221,27 @@ mod tests {
     /// 10⁰·⁸ = 6.3096, and (1/100)⁰·² of the batch, 6.37: the choice of 4 is nearer to it than 12, (4/6.37)⁰·³ = 0.8697.
     #[test]
     fn what_is_published_for_the_model_and_the_run_is_tried_first() {
-        near(first(&Task::default(), WIDE, ""), 12, 2e-5 * 0.9173);
-        near(first(&Task::default(), WIDE, "[lora]"), 12, 2e-4 * 0.9173);
+        near(first(&Task::default(), WIDE), 12, 2e-5 * 0.9173);
+        let lora = Facts { method: Some(Method::Lora), ..Facts::default() };
+        near(first(&Task { facts: lora, ..Task::default() }, WIDE), 12, 2e-4 * 0.9173);
         let facts = Facts { parameters: Some(7e7), tokens: Some(1e5), ..Facts::default() };
         let small = Task { facts, ..Task::default() };
-        near(first(&small, WIDE, ""), 4, 2e-5 * 6.3096 * 0.8697);
+        near(first(&small, WIDE), 4, 2e-5 * 6.3096 * 0.8697);
         let adapters = Task { facts: Facts { method: Some(Method::Lora), ..facts }, ..small };
-        near(first(&adapters, WIDE, ""), 4, 2e-4 * 6.3096 * 0.8697);
+        near(first(&adapters, WIDE), 4, 2e-4 * 6.3096 * 0.8697);
     }
 
     #[test]
     fn what_past_studies_tell_moves_the_first_suggestion() {
         let moved = |learning_rate, batch| Task { shift: Shift { learning_rate, batch }, ..Task::default() };
-        near(first(&moved(0.5, 0.0), WIDE, ""), 12, 2e-5 * 0.9173 * 10f64.sqrt());
-        assert_eq!(first(&moved(0.0, 0.5), WIDE, "").0, 64);
+        near(first(&moved(0.5, 0.0), WIDE), 12, 2e-5 * 0.9173 * 10f64.sqrt());
+        assert_eq!(first(&moved(0.0, 0.5), WIDE).0, 64);
     }
 
     /// Of two runs that told the same of rates a decade below and above the published one.
     #[test]
     fn what_past_studies_tell_moves_what_is_expected() {
-        let study = study(WIDE, "");
+        let study = study(WIDE);
         let batch = BatchPlan { micro_batch_size: 12, gradient_accumulation_steps: 1 };
         let run = |(id, learning_rate)| {
             let same = trial(id, &[Some(3.0)]);
@@ -258,6 +259,6 @@ mod tests {
 
     #[test]
     fn the_first_suggestion_stays_within_the_bounds() {
-        near(first(&Task::default(), "{ low = 1e-3, high = 1e-2 }", ""), 12, 1e-3);
+        near(first(&Task::default(), "{ low = 1e-3, high = 1e-2 }"), 12, 1e-3);
     }
 }

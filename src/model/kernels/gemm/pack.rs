@@ -92,19 +92,7 @@ pub(super) fn copy<T: Element, F: Factor>(
 
 #[multiversion(targets("x86_64+avx512f+fma", "x86_64+avx2+fma"))]
 fn copy_line<T: Element, F: Factor>(out: &mut [MaybeUninit<F>], values: &[T]) {
-    if F::DEPTH == 1 {
-        for (factor, value) in out.iter_mut().zip(values) {
-            factor.write(F::of(*value, T::default()));
-        }
-    } else {
-        let (pairs, rest) = values.as_chunks::<2>();
-        for (factor, [first, second]) in out.iter_mut().zip(pairs) {
-            factor.write(F::of(*first, *second));
-        }
-        if let ([last], Some(factor)) = (rest, out.last_mut()) {
-            factor.write(F::of(*last, T::default()));
-        }
-    }
+    put_line(out, values, |place, factor| _ = place.write(factor));
 }
 
 fn pack_panels<T: Element, F: Factor, const WIDTH: usize>(
@@ -157,7 +145,7 @@ fn pack_rows<T: Element, F: Factor, const WIDTH: usize>(
             }
             let mut square = [[F::default(); SIDE]; SIDE];
             for (lane, square) in square.iter_mut().enumerate().take(rows.saturating_sub(first)) {
-                part_of_line(square, line(lane));
+                put_line(square, line(lane), |place, factor| *place = factor);
             }
             for (group, square) in groups.iter_mut().zip(transpose(square)) {
                 for (lane, factor) in group[first..].iter_mut().zip(square) {
@@ -180,20 +168,20 @@ fn whole_line<T: Element, F: Factor>(values: &[T]) -> [F; SIDE] {
     }
 }
 
-/// Neighbouring values as factors; what is missing at the end stays as it is.
+/// Puts neighbouring values, as factors, into places; places that are left over stay as they are.
 #[inline(always)]
-fn part_of_line<T: Element, F: Factor>(line: &mut [F; SIDE], values: &[T]) {
+fn put_line<T: Element, F: Factor, P>(places: &mut [P], values: &[T], put: impl Fn(&mut P, F)) {
     if F::DEPTH == 1 {
-        for (factor, value) in line.iter_mut().zip(values) {
-            *factor = F::of(*value, T::default());
+        for (place, value) in places.iter_mut().zip(values) {
+            put(place, F::of(*value, T::default()));
         }
     } else {
         let (pairs, rest) = values.as_chunks::<2>();
-        for (factor, [first, second]) in line.iter_mut().zip(pairs) {
-            *factor = F::of(*first, *second);
+        for (place, [first, second]) in places.iter_mut().zip(pairs) {
+            put(place, F::of(*first, *second));
         }
-        if let ([last], Some(factor)) = (rest, line.get_mut(pairs.len())) {
-            *factor = F::of(*last, T::default());
+        if let ([last], Some(place)) = (rest, places.get_mut(pairs.len())) {
+            put(place, F::of(*last, T::default()));
         }
     }
 }
